@@ -1,0 +1,53 @@
+"""Deep active learning on JAX: which samples to label next.
+
+Scores are pure functions from arrays to one number per candidate, bigger = label it
+first; selectors turn scores into rows; `loop` drives rounds of both.
+"""
+
+from iwps_jax import loop
+from iwps_jax.loop import LoopState, RoundInfo
+from iwps_jax.pool import sample_keys, score_in_chunks
+from iwps_jax.scores.error_reduction import error_reduction
+from iwps_jax.scores.kernel import (
+    gradient_kernel,
+    holdout_gradient,
+    iwps_app,
+    iwps_app_last_layer,
+)
+from iwps_jax.scores.lookahead import iwps, iwps_last_layer
+from iwps_jax.scores.predictive import (
+    bald,
+    entropy,
+    least_confidence,
+    margin,
+    mc_dropout,
+    variation_ratio,
+)
+from iwps_jax.selection import badge, k_center_greedy, top_k
+from iwps_jax.versions import warn_if_excluded
+
+__all__ = [
+    "LoopState",
+    "RoundInfo",
+    "badge",
+    "bald",
+    "entropy",
+    "error_reduction",
+    "gradient_kernel",
+    "holdout_gradient",
+    "iwps",
+    "iwps_app",
+    "iwps_app_last_layer",
+    "iwps_last_layer",
+    "k_center_greedy",
+    "least_confidence",
+    "loop",
+    "margin",
+    "mc_dropout",
+    "sample_keys",
+    "score_in_chunks",
+    "top_k",
+    "variation_ratio",
+]
+
+warn_if_excluded()

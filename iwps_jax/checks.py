@@ -1,0 +1,187 @@
+"""Refusals at the public boundary: sentences that name the argument and the rule.
+
+Shapes, types and static numbers are checked while tracing, at no cost at run
+time. Values (NaN, labels out of range) are checked only where they are known,
+that is outside `jax.jit`; inside it nothing is raised and nothing is cleaned.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from iwps_jax.types import AnyArray
+
+
+def _is_known_true(predicate: AnyArray) -> bool:
+    """Whether `predicate` is true; false where a trace hides its value."""
+    try:
+        return bool(predicate)
+    except jax.errors.TracerBoolConversionError:
+        return False
+
+
+@jax.jit
+def _any_nonfinite(array):
+    return ~jnp.isfinite(array).all()
+
+
+@jax.jit
+def _any_nan(array):
+    return jnp.isnan(array).any()
+
+
+@jax.jit
+def _any_outside(labels, num_classes):
+    return (labels < 0).any() | (labels >= num_classes).any()
+
+
+def _require_axes(name: str, array: AnyArray, axes: str) -> None:
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}.")
+    expected = axes.split()
+    if len(array.shape) != len(expected):
+        raise ValueError(
+            f"{name} must have {len(expected)} axes [{', '.join(expected)}], "
+            f"got shape {tuple(array.shape)}."
+        )
+
+
+def _require_floating(name: str, array: AnyArray, axes: str) -> None:
+    _require_axes(name, array, axes)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating point, got {array.dtype}.")
+
+
+def require_finite(name: str, array: AnyArray, axes: str) -> None:
+    """Refuses anything but finite floating-point numbers with these axes."""
+    _require_floating(name, array, axes)
+    if _is_known_true(_any_nonfinite(array)):
+        raise ValueError(f"{name} must be finite, got NaN or infinity.")
+
+
+def require_no_nan(name: str, array: AnyArray, axes: str) -> None:
+    """Refuses NaN but lets infinities pass: log 0 and masked classes are legal."""
+    _require_floating(name, array, axes)
+    if _is_known_true(_any_nan(array)):
+        raise ValueError(f"{name} must not contain NaN.")
+
+
+def require_finite_tree(name: str, tree: PyTree) -> None:
+    """Refuses a pytree with no arrays or with a NaN or infinity in a leaf."""
+    leaves = jax.tree.leaves(tree)
+    if not leaves:
+        raise ValueError(f"{name} must hold at least one array, got none.")
+    for leaf in leaves:
+        is_floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        if is_floating and _is_known_true(_any_nonfinite(leaf)):
+            raise ValueError(f"{name} must be finite, got NaN or infinity.")
+
+
+def require_same_tree(name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
+    """Refuses a pytree whose structure or shapes differ from those of `like`."""
+    if jax.tree.structure(tree) != jax.tree.structure(like):
+        raise ValueError(
+            f"{name} must have the structure of {like_name}, got "
+            f"{jax.tree.structure(tree)} and {jax.tree.structure(like)}."
+        )
+    for leaf, expected in zip(
+        jax.tree.leaves(tree), jax.tree.leaves(like), strict=True
+    ):
+        if jnp.shape(leaf) != jnp.shape(expected):
+            raise ValueError(
+                f"{name} must have the shapes of {like_name}, got a leaf of shape "
+                f"{jnp.shape(leaf)} where {like_name} has {jnp.shape(expected)}."
+            )
+
+
+def batch_size(name: str, inputs: PyTree) -> int:
+    """The length of the leading axis that all leaves of `inputs` share."""
+    leaves = jax.tree.leaves(inputs)
+    if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves):
+        raise ValueError(f"{name} must be arrays with a leading sample axis.")
+    sizes = {jnp.shape(leaf)[0] for leaf in leaves}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{name} must share one leading axis, got lengths {sorted(sizes)}."
+        )
+    (size,) = sizes
+    if size == 0:
+        raise ValueError(f"{name} must hold at least one sample, got none.")
+    return size
+
+
+def require_size(
+    name: str, array: AnyArray, axis: int, expected: int, source: str
+) -> None:
+    """Refuses an axis whose length differs from what another argument says."""
+    size = array.shape[axis]
+    if size != expected:
+        raise ValueError(
+            f"{name} must have length {expected} on axis {axis} to match {source}, "
+            f"got shape {tuple(array.shape)}."
+        )
+
+
+def require_labels(name: str, labels: AnyArray, num_classes: int) -> None:
+    """Refuses labels that are not integers in [0, num_classes), or none at all."""
+    _require_axes(name, labels, "samples")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got {labels.dtype}.")
+    if labels.shape[0] == 0:
+        raise ValueError(f"{name} must hold at least one label, got none.")
+    if _is_known_true(_any_outside(labels, num_classes)):
+        raise ValueError(f"{name} must be in [0, {num_classes}), got others.")
+
+
+def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
+    """Refuses a look-ahead of no steps, or along no or a backward step length."""
+    if require_integer("steps", steps) < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
+    rate = jnp.asarray(learning_rate)
+    if rate.ndim != 0:
+        raise ValueError(f"learning_rate must be a scalar, got shape {rate.shape}.")
+    if _is_known_true(~(jnp.isfinite(rate) & (rate > 0))):
+        raise ValueError(
+            f"learning_rate must be positive and finite, got {learning_rate}."
+        )
+
+
+def require_integer(name: str, value: int) -> int:
+    """Refuses a static number that is not an integer; returns it as an int."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, got {type(value).__name__}."
+        ) from None
+
+
+def require_mask(name: str, mask: AnyArray, size: int) -> None:
+    """Refuses a mask that is not one boolean per row."""
+    _require_axes(name, mask, "pool")
+    if mask.dtype != bool:
+        raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
+    require_size(name, mask, 0, size, "the pool")
+
+
+def require_k(k: int, available: AnyArray | int) -> None:
+    """Refuses to choose fewer than one sample or more than are left."""
+    if require_integer("k", k) < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    if _is_known_true(jnp.asarray(k) > available):
+        raise ValueError(
+            f"k must be at most the number of samples left, {int(available)}, got {k}."
+        )
+
+
+def require_budget(budget: int, available: AnyArray | int) -> None:
+    """Refuses to plan more acquisitions than there are unlabeled rows."""
+    if require_integer("budget", budget) < 1:
+        raise ValueError(f"budget must be at least 1, got {budget}.")
+    if _is_known_true(jnp.asarray(budget) > available):
+        raise ValueError(
+            f"budget must be at most the number of unlabeled rows, {int(available)}, "
+            f"got {budget}."
+        )

@@ -1,0 +1,11 @@
+"""Acquisition scores: pure functions from arrays to one number per candidate.
+
+Bigger means label it first. A module is a family:
+
+    lookahead         IWPS: exact T-step look-ahead, judged by a holdout set
+    kernel            IWPS-app: its first order, a product of gradients
+    predictive        entropy, margin, ..., BALD: from predictions alone
+    error_reduction   expected error reduction
+    head              the closed-form update of a linear head, shared by the above
+    network           checks and gradients of a whole network, shared by the above
+"""
