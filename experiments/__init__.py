@@ -1,0 +1,1 @@
+"""Runnable studies: `python -m experiments.<study>`, each a short table of settings."""

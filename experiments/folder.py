@@ -1,0 +1,163 @@
+"""The folder of a run: what it was asked to do and what came out, line by line.
+
+    config.json       settings, versions, data source and hash
+    splits.npz        ids of pool, initial set and holdout of every seed
+    metrics.jsonl     a line per method, seed and round
+    picks.jsonl       the ids chosen, a line per method, seed and round
+    checkpoints/      state after every round, one folder per method
+
+The checkpoints are the truth. Each holds all lines of its method so far, so after a
+kill the two .jsonl files are rebuilt from them and nothing is missing or twice.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.datasets import Dataset
+from experiments.splits import Split
+
+PACKAGES = ("iwps-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+WRITTEN = (
+    "config.json",
+    "splits.npz",
+    "metrics.jsonl",
+    "picks.jsonl",
+    "summary.json",
+    "curves.png",
+    "selected.png",
+)
+
+
+class FolderError(RuntimeError):
+    """A run folder that belongs to another run, or that cannot be read."""
+
+
+def prepare(
+    out: Path,
+    settings: dict,
+    dataset: Dataset,
+    splits: Sequence[Split],
+    *,
+    resume: bool,
+) -> list[str]:
+    """Makes the folder for these settings, or makes sure that it is theirs.
+
+    Args:
+        out: the run's folder.
+        settings: what determines the results.
+        dataset: the data, for its source and hash.
+        splits: who is who, one a seed.
+        resume: whether to continue what is there; otherwise the run's own files are
+            removed first.
+
+    Returns:
+        Warnings: sentences about what may keep a resumed run from being bit-identical.
+
+    Raises:
+        FolderError: if the folder holds a run with other settings or other data.
+    """
+    if not resume:
+        for name in WRITTEN:
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(checkpoints(out, ""), ignore_errors=True)
+    versions = {name: _version(name) for name in PACKAGES}
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    config = {
+        **settings,
+        "data_source": dataset.source,
+        "data_sha256": dataset.sha256,
+        "device": device,
+        "versions": versions,
+    }
+    path = out / "config.json"
+    if not path.exists():
+        if out.exists() and any(out.iterdir()):
+            _refuse_foreign(out)
+        out.mkdir(parents=True, exist_ok=True)
+        _write_splits(out / "splits.npz", splits)
+        _write_atomically(path, json.dumps(config, indent=2).encode())
+        return []
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FolderError(f"{path} is not JSON: {error}.") from error
+    for name in (*settings, "data_sha256"):
+        if before.get(name) != config[name]:
+            raise FolderError(
+                f"{out} holds a run with another {name}: {before.get(name)!r} there, "
+                f"{config[name]!r} now. Name another folder with --out, or start this "
+                "one anew with --no-resume."
+            )
+    return [
+        f"this run began with {name} {before.get(name)}, now it is {config[name]}; "
+        "the rest may differ in rounding."
+        for name in ("device", "versions")
+        if before.get(name) != config[name]
+    ]
+
+
+def checkpoints(out: Path, method: str) -> Path:
+    """Where the checkpoints of a method are."""
+    return out / "checkpoints" / method
+
+
+def write_lines(path: Path, lines: Iterable[dict]) -> None:
+    """Replaces a .jsonl file by these lines, at once or not at all."""
+    _write_atomically(path, _encode(lines))
+
+
+def append_lines(path: Path, lines: Iterable[dict]) -> None:
+    """Adds lines to a .jsonl file and hands them to the system."""
+    with path.open("ab") as file:
+        file.write(_encode(lines))
+
+
+def _encode(lines: Iterable[dict]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _refuse_foreign(out: Path) -> None:
+    # A run that was killed before its config.json leaves at most its splits.
+    names = {path.name for path in out.iterdir()}
+    foreign = sorted(names - {"splits.npz", "splits.npz.tmp", "config.json.tmp"})
+    if foreign:
+        raise FolderError(
+            f"{out} holds files but no config.json ({', '.join(foreign[:3])}): it is "
+            "not the folder of a run. Name another one with --out."
+        )
+
+
+def _write_splits(path: Path, splits: Sequence[Split]) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            **{
+                name: np.stack([getattr(split, name) for split in splits])
+                for name in Split._fields
+            },
+        )
+    os.replace(partial, path)
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

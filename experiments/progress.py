@@ -1,0 +1,89 @@
+"""What a person sees while a study runs: one line a method, live.
+
+On a terminal a table is kept up to date; elsewhere (a log, a pipe) each finished
+round is one plain line.
+"""
+
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from experiments.config import Config
+from experiments.plots import display_name
+
+
+class Progress:
+    """Live display of a study; use it as a context around the rounds."""
+
+    def __init__(self, config: Config, console: Console | None = None):
+        """Shows the methods of `config` on `console`, standard output by default."""
+        self._config = config
+        self._console = console or Console()
+        self._started = time.perf_counter()
+        self._rows = {name: ("waiting", "", "", "") for name in config.methods}
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self):
+        """Starts the live table, on a terminal."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_):
+        """Takes the live table away."""
+        self._live.stop()
+
+    def say(self, sentence: str) -> None:
+        """Prints a sentence above the table."""
+        self._console.print(sentence, highlight=False)
+
+    def begin(self, method: str, round_: int, stage: str) -> None:
+        """Shows what is under way."""
+        _, *rest = self._rows[method]
+        self._rows[method] = (f"round {round_}: {stage}", *rest)
+        self._refresh()
+
+    def show(self, method: str, lines: list[dict]) -> None:
+        """Shows the newest finished round of a method, from its metric lines."""
+        last = max(line["round"] for line in lines)
+        now = [line for line in lines if line["round"] == last]
+        accuracy = 100 * np.array([line["test_accuracy"] for line in now])
+        picking = [line for line in lines if line["wrong_rate"] is not None]
+        latest = max((line["round"] for line in picking), default=None)
+        wrong = [line["wrong_rate"] for line in picking if line["round"] == latest]
+        is_done = last == self._config.rounds
+        labels = str(now[0]["num_labeled"])
+        shown_accuracy = f"{accuracy.mean():.1f} ± {accuracy.std():.1f}"
+        shown_wrong = f"{100 * np.mean(wrong):.0f}" if wrong else ""
+        stage = "done" if is_done else f"round {last}: done"
+        self._rows[method] = (stage, labels, shown_accuracy, shown_wrong)
+        if self._console.is_terminal:
+            self._refresh()
+        else:
+            self._console.print(
+                f"{self._elapsed()} {display_name(method)} round {last}"
+                f"/{self._config.rounds}: {labels} labels, "
+                f"accuracy {shown_accuracy} %, wrong among picks {shown_wrong or '-'} %",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _elapsed(self) -> str:
+        seconds = int(time.perf_counter() - self._started)
+        return f"[{seconds // 60:d}:{seconds % 60:02d}]".replace("[", "\\[")
+
+    def _refresh(self) -> None:
+        if not self._console.is_terminal:
+            return
+        table = Table(title=f"{self._config.dataset}, {self._elapsed()}")
+        table.add_column("method")
+        table.add_column("now")
+        table.add_column("labels", justify="right")
+        table.add_column("test accuracy, % ± sd", justify="right")
+        table.add_column("wrong among picks, %", justify="right")
+        for method, row in self._rows.items():
+            table.add_row(display_name(method), *row)
+        self._live.update(table)

@@ -1,0 +1,411 @@
+"""Selectors: brute force on tiny pools, sampling laws, masks, ties and duplicates."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import iwps_jax
+
+SEEDS = st.integers(0, 2**31 - 1)
+
+top_k = jax.jit(iwps_jax.top_k, static_argnums=1)
+k_center_greedy = jax.jit(iwps_jax.k_center_greedy, static_argnums=1)
+
+
+@partial(jax.jit, static_argnums=3)
+def badge(key, features, logits, k, where=None):
+    return iwps_jax.badge(key, features, logits, k, where)
+
+
+@partial(jax.jit, static_argnums=3)
+def badge_many(keys, features, logits, k, where=None):
+    """One selection per key."""
+    return jax.vmap(lambda key: iwps_jax.badge(key, features, logits, k, where))(keys)
+
+
+def many_keys(seed, number=4000):
+    return jax.random.split(jax.random.key(seed), number)
+
+
+def assert_distinct(picks, allowed):
+    """Every row of picks holds distinct indices, all of them allowed."""
+    picks = np.atleast_2d(picks)
+    assert picks.dtype == np.int32
+    assert np.all(np.asarray(allowed)[picks])
+    ordered = np.sort(picks, axis=1)
+    assert np.all(ordered[:, 1:] > ordered[:, :-1])
+
+
+def assert_follows(picks, law):
+    """The frequencies of the picks pass a chi-square test; zeros stay zero."""
+    counts = np.bincount(picks, minlength=len(law))
+    assert np.all(counts[law == 0.0] == 0)
+    found, expected = counts[law > 0.0], law[law > 0.0] * len(picks)
+    statistic = np.sum((found - expected) ** 2 / expected)
+    assert statistic < stats.chi2.ppf(1 - 1e-5, max(len(found) - 1, 1)), (counts, law)
+
+
+def badge_pool(seed, pool=5, scale=1.0):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(pool, 3)).astype(np.float32)
+    logits = (scale * rng.normal(size=(pool, 4))).astype(np.float32)
+    return features, logits
+
+
+# The highest scores.
+
+
+@given(
+    scores=st.lists(st.integers(-3, 3), min_size=6, max_size=6),
+    where=st.lists(st.booleans(), min_size=6, max_size=6).filter(
+        lambda where: sum(where) >= 2
+    ),
+)
+def test_top_k_matches_sorting(scores, where):
+    picks = top_k(jnp.asarray(scores, jnp.float32), 2, jnp.asarray(where))
+    assert picks.dtype == jnp.int32
+    np.testing.assert_array_equal(picks, reference.top_k(scores, 2, where))
+    everywhere = top_k(jnp.asarray(scores, jnp.float32), 2)
+    np.testing.assert_array_equal(everywhere, reference.top_k(scores, 2))
+
+
+@given(seed=SEEDS)
+def test_top_k_is_equivariant(seed):
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(20)
+    scores = rng.permutation(20).astype(np.float32)
+    where = np.ones(20, bool)
+    where[rng.permutation(20)[:8]] = False
+    picks = np.asarray(top_k(jnp.asarray(scores), 5, jnp.asarray(where)))
+    mixed = top_k(jnp.asarray(scores[order]), 5, jnp.asarray(where[order]))
+    np.testing.assert_array_equal(order[np.asarray(mixed)], picks)
+
+
+def test_top_k_ignores_masked_padding():
+    scores = jnp.asarray([0.5, -2.0, 3.0, 3.0, 1.0])
+    padded = jnp.concatenate([scores, jnp.full(3, 9.0)])
+    where = jnp.arange(8) < 5
+    np.testing.assert_array_equal(top_k(padded, 3, where), top_k(scores, 3))
+
+
+@pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
+def test_top_k_prefers_the_worst_eligible_score_to_a_masked_one(lowest):
+    scores = jnp.asarray([5.0, lowest, 7.0, lowest, lowest], jnp.float32)
+    where = jnp.asarray([False, True, False, True, True])
+    np.testing.assert_array_equal(top_k(scores, 3, where), [1, 3, 4])
+    np.testing.assert_array_equal(top_k(scores, 2, where), [1, 3])
+
+
+def test_top_k_orders_infinities_zeros_and_small_numbers():
+    scores = jnp.asarray([-0.0, jnp.inf, 0.0, -jnp.inf, 1e-30, -1e-30])
+    np.testing.assert_array_equal(top_k(scores, 2), [1, 4])
+    assert top_k(scores, 6)[-1] == 3
+
+
+def test_top_k_takes_a_large_pool_of_ties_in_order():
+    scores = jnp.zeros(5000).at[4321].set(1.0)
+    np.testing.assert_array_equal(top_k(scores, 5), [4321, 0, 1, 2, 3])
+
+
+# k-center.
+
+
+@given(
+    points=st.lists(
+        st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=6, max_size=6
+    ),
+    labeled=st.lists(st.booleans(), min_size=6, max_size=6).filter(
+        lambda labeled: sum(labeled) <= 3
+    ),
+)
+def test_every_k_center_step_is_the_brute_force_argmax(points, labeled):
+    features = jnp.asarray(points, jnp.float32)
+    picks = k_center_greedy(features, 3, jnp.asarray(labeled))
+    expected = reference.k_center_greedy(points, 3, labeled)
+    np.testing.assert_array_equal(picks, expected)
+    assert_distinct(picks, ~np.asarray(labeled))
+
+
+@pytest.mark.parametrize("num_labeled", [0, 1, 40])
+def test_k_center_matches_reference(num_labeled):
+    rng = np.random.default_rng(num_labeled)
+    features = rng.normal(size=(200, 8)).astype(np.float32)
+    labeled = np.zeros(200, bool)
+    labeled[rng.permutation(200)[:num_labeled]] = True
+    picks = k_center_greedy(jnp.asarray(features), 12, jnp.asarray(labeled))
+    np.testing.assert_array_equal(
+        picks, reference.k_center_greedy(features, 12, labeled)
+    )
+
+
+@given(seed=SEEDS)
+def test_k_center_finds_labeled_rows_anywhere(seed):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(20, 4)).astype(np.float32)
+    labeled = np.arange(20) < 5
+    order = rng.permutation(20)
+    picks = np.asarray(k_center_greedy(jnp.asarray(features), 4, jnp.asarray(labeled)))
+    mixed = k_center_greedy(
+        jnp.asarray(features[order]), 4, jnp.asarray(labeled[order])
+    )
+    np.testing.assert_array_equal(order[np.asarray(mixed)], picks)
+
+
+def test_k_center_with_nothing_labeled_starts_at_the_first_point():
+    features = jnp.asarray([[0.0], [1.0], [-4.0], [3.0]])
+    picks = k_center_greedy(features, 4, jnp.zeros(4, bool))
+    np.testing.assert_array_equal(picks, [0, 2, 3, 1])
+
+
+def test_k_center_of_identical_points_is_distinct_and_in_order():
+    features = jnp.full((8, 3), 0.1)
+    picks = k_center_greedy(features, 5, jnp.arange(8) == 2)
+    np.testing.assert_array_equal(picks, [0, 1, 3, 4, 5])
+
+
+def test_k_center_takes_every_point_that_is_left():
+    features = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
+    labeled = jnp.asarray([False, True] * 4)
+    picks = k_center_greedy(features, 4, labeled)
+    assert_distinct(picks, ~np.asarray(labeled))
+
+
+def test_k_center_ignores_padding_that_repeats_a_labeled_point():
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(20, 4)).astype(np.float32)
+    labeled = np.arange(20) == 7
+    padded = np.concatenate([features, features[[7] * 5]])
+    picks = k_center_greedy(jnp.asarray(features), 6, jnp.asarray(labeled))
+    where_padded = jnp.asarray(np.concatenate([labeled, np.ones(5, bool)]))
+    np.testing.assert_array_equal(
+        k_center_greedy(jnp.asarray(padded), 6, where_padded), picks
+    )
+
+
+def test_k_center_sees_near_duplicates_far_from_the_origin():
+    """Distances of 1/4 at coordinates of 4096: no digits survive |a|² + |b|² - 2ab."""
+    rng = np.random.default_rng(3)
+    features = 4096.0 + 0.25 * rng.integers(0, 64, size=(40, 3))
+    labeled = np.arange(40) % 10 == 3
+    picks = k_center_greedy(
+        jnp.asarray(features, jnp.float32), 30, jnp.asarray(labeled)
+    )
+    np.testing.assert_array_equal(
+        picks, reference.k_center_greedy(features, 30, labeled)
+    )
+
+
+# BADGE.
+
+
+def test_oracle_embedding_is_the_gradient_by_autodiff():
+    features, logits = badge_pool(0)
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 4)).astype(np.float32)
+    bias = jnp.asarray(logits - features @ kernel)
+
+    def loss(kernel, one_feature, one_bias):
+        row = one_feature @ kernel + one_bias
+        return -jax.nn.log_softmax(row)[jnp.argmax(row)]
+
+    per_sample = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
+    gradients = per_sample(jnp.asarray(kernel), jnp.asarray(features), bias)
+    np.testing.assert_allclose(
+        reference.badge_embedding(features, logits),
+        np.reshape(np.swapaxes(gradients, 1, 2), (5, 12)),  # classes by features
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_badge_starts_at_the_largest_gradient(scale):
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(4096, 8)).astype(np.float32)
+    logits = (scale * rng.normal(size=(4096, 5))).astype(np.float32)
+    norms = np.linalg.norm(reference.badge_embedding(features, logits), axis=1)
+    arrays = jnp.asarray(features), jnp.asarray(logits)
+    assert badge(jax.random.key(0), *arrays, 1)[0] == np.argmax(norms)
+    where = np.ones(4096, bool)
+    where[np.argmax(norms)] = False
+    second = badge(jax.random.key(0), *arrays, 1, jnp.asarray(where))[0]
+    assert second == np.argmax(np.where(where, norms, -1.0))
+
+
+# At scale 40 the gradients are as small as 1e-12: p - 1 in float32 has no digits left.
+@pytest.mark.parametrize("scale", [1.0, 6.0, 40.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_badge_samples_by_squared_distance(scale, masked):
+    features, logits = badge_pool(2, scale=scale)
+    where = np.array([True, True, True, not masked, True])
+    picks = np.asarray(
+        badge_many(
+            many_keys(2),
+            jnp.asarray(features),
+            jnp.asarray(logits),
+            3,
+            jnp.asarray(where),
+        )
+    )
+    assert_distinct(picks, where)
+    embedding = reference.badge_embedding(features, logits)
+    first = np.argmax(reference.badge_law(embedding, [], where))
+    assert np.all(picks[:, 0] == first)
+    law = np.zeros((5, 5))
+    for second, prob in enumerate(reference.badge_law(embedding, [first], where)):
+        if prob > 0.0:
+            law[second] = prob * reference.badge_law(embedding, [first, second], where)
+    # Outcomes too rare to be expected ten times are merged for the chi-square test.
+    rare = law.ravel() * len(picks) < 10.0
+    pairs = np.where(rare[picks[:, 1] * 5 + picks[:, 2]], 25, picks @ [0, 5, 1])
+    merged = np.append(np.where(rare, 0.0, law.ravel()), law.ravel()[rare].sum())
+    if merged[-1] * len(picks) < 10.0:
+        assert np.sum(pairs == 25) <= 40
+        pairs, merged = pairs[pairs != 25], merged[:-1] / merged[:-1].sum()
+    assert_follows(pairs, merged)
+
+
+def test_badge_never_repeats_a_pick_among_duplicates():
+    features, logits = badge_pool(3)
+    rows = np.array([0, 1, 0, 1, 2, 0, 2, 1])
+    where = np.arange(8) != 4
+    picks = badge_many(
+        many_keys(3, 500),
+        jnp.asarray(features[rows]),
+        jnp.asarray(logits[rows]),
+        7,
+        jnp.asarray(where),
+    )
+    assert_distinct(picks, where)
+    # Three different points exist: the first three picks are one of each.
+    kinds = np.sort(rows[np.asarray(picks)[:, :3]], axis=1)
+    assert np.all(kinds == [0, 1, 2])
+
+
+@pytest.mark.parametrize("pool", ["identical", "saturated"])
+def test_badge_without_distances_left_is_uniform(pool):
+    features, logits = badge_pool(4, pool=6)
+    if pool == "identical":
+        features[:], logits[:] = features[3], logits[3]
+    else:
+        logits = 1e4 * np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0, 1]]
+    where = np.array([False, True, True, True, False, True])
+    picks = np.asarray(
+        badge_many(
+            many_keys(4),
+            jnp.asarray(features),
+            jnp.asarray(logits),
+            3,
+            jnp.asarray(where),
+        )
+    )
+    assert_distinct(picks, where)
+    assert np.all(picks[:, 0] == 1)  # a tie of all norms goes to the lower index
+    uniform = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1.0]) / 3.0
+    assert_follows(picks[:, 1], uniform)
+    assert_follows(picks[:, 2], uniform)
+
+
+def test_badge_ignores_masked_padding():
+    features, logits = badge_pool(5, pool=12)
+    padding = np.ones((4, 1), np.float32)
+    padded = [
+        np.concatenate([array, 1e3 * padding * array[:4]])
+        for array in (features, logits)
+    ]
+    where = jnp.arange(16) < 12
+    arrays = jnp.asarray(features), jnp.asarray(logits)
+    plain = badge_many(many_keys(5, 50), *arrays, 5)
+    masked = badge_many(many_keys(5, 50), *map(jnp.asarray, padded), 5, where)
+    np.testing.assert_array_equal(masked, plain)
+
+
+def test_badge_is_fixed_by_its_key():
+    arrays = [jnp.asarray(array) for array in badge_pool(6, pool=40)]
+    picks = [np.asarray(badge(jax.random.key(s), *arrays, 8)) for s in (0, 0, 1)]
+    np.testing.assert_array_equal(picks[0], picks[1])
+    assert np.any(picks[0] != picks[2])
+    eager = iwps_jax.badge(jax.random.key(0), *arrays, 8)
+    np.testing.assert_array_equal(eager, picks[0])
+
+
+def test_badge_takes_extreme_pools():
+    features, logits = badge_pool(7, pool=6)
+    for large in ((1e4 * features, logits), (features, 1e4 * logits)):
+        picks = badge(jax.random.key(0), *map(jnp.asarray, large), 6)
+        assert_distinct(picks, np.ones(6, bool))
+
+
+# Contracts of all selectors.
+
+SELECTORS = {
+    "top_k": lambda features, k, where: iwps_jax.top_k(features[:, 0], k, where),
+    "k_center_greedy": lambda features, k, where: iwps_jax.k_center_greedy(
+        features, k, ~where
+    ),
+    "badge": lambda features, k, where: iwps_jax.badge(
+        jax.random.key(0), features, features[:, :3], k, where
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_selects_the_only_candidate(name):
+    picks = SELECTORS[name](jnp.ones((1, 4)), 1, jnp.ones(1, bool))
+    np.testing.assert_array_equal(picks, [0])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@pytest.mark.parametrize("name", SELECTORS)
+def test_indices_are_int32_for_every_float_type(name, dtype):
+    rng = np.random.default_rng(8)
+    with jax.enable_x64(dtype == "float64"):
+        features = jnp.asarray(rng.normal(size=(9, 4)), dtype)
+        where = jnp.arange(9) % 3 > 0
+        picks = SELECTORS[name](features, 4, where)
+        assert_distinct(picks, where)
+        exact = SELECTORS[name](features.astype(jnp.float32), 4, where)
+    np.testing.assert_array_equal(picks, exact)
+
+
+@pytest.mark.parametrize("k", [0, -1, 7])
+@pytest.mark.parametrize("name", SELECTORS)
+def test_impossible_k_is_named(without_jaxtyping, name, k):
+    where = jnp.arange(9) % 3 > 0  # six candidates
+    with pytest.raises((ValueError, TypeError), match=r"\bk\b"):
+        SELECTORS[name](jnp.ones((9, 4)), k, where)
+
+
+@pytest.mark.parametrize("where", [jnp.ones(8, bool), jnp.ones((9, 1), bool)])
+@pytest.mark.parametrize("name", SELECTORS)
+def test_wrong_mask_is_named(without_jaxtyping, name, where):
+    with pytest.raises((ValueError, TypeError), match="where|labeled"):
+        SELECTORS[name](jnp.ones((9, 4)), 2, where)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_values_that_are_not_numbers_are_named(without_jaxtyping, name):
+    features = jnp.ones((9, 4)).at[5, 0].set(jnp.nan)
+    with pytest.raises((ValueError, TypeError), match="scores|features|logits"):
+        SELECTORS[name](features, 2, jnp.ones(9, bool))
+
+
+def test_wrong_ranks_are_named(without_jaxtyping):
+    key, where = jax.random.key(0), jnp.zeros(9, bool)
+    with pytest.raises((ValueError, TypeError), match="scores"):
+        iwps_jax.top_k(jnp.ones((9, 4)), 2)
+    with pytest.raises((ValueError, TypeError), match="features"):
+        iwps_jax.k_center_greedy(jnp.ones(9), 2, where)
+    with pytest.raises((ValueError, TypeError), match="features"):
+        iwps_jax.badge(key, jnp.ones(9), jnp.ones((9, 3)), 2)
+    with pytest.raises((ValueError, TypeError), match="logits"):
+        iwps_jax.badge(key, jnp.ones((9, 4)), jnp.ones(9), 2)
+    with pytest.raises((ValueError, TypeError), match="features|logits"):
+        iwps_jax.badge(key, jnp.ones((9, 4)), jnp.ones((8, 3)), 2)
