@@ -51,9 +51,7 @@ class Progress:
         last = max(line["round"] for line in lines)
         now = [line for line in lines if line["round"] == last]
         accuracy = 100 * np.array([line["test_accuracy"] for line in now])
-        picking = [line for line in lines if line["wrong_rate"] is not None]
-        latest = max((line["round"] for line in picking), default=None)
-        wrong = [line["wrong_rate"] for line in picking if line["round"] == latest]
+        wrong = [line["wrong_rate"] for line in now if line["wrong_rate"] is not None]
         is_done = last == self._config.rounds
         labels = str(now[0]["num_labeled"])
         shown_accuracy = f"{accuracy.mean():.1f} ± {accuracy.std():.1f}"
@@ -63,13 +61,13 @@ class Progress:
         if self._console.is_terminal:
             self._refresh()
         else:
-            self._console.print(
+            sentence = (
                 f"{self._elapsed()} {display_name(method)} round {last}"
-                f"/{self._config.rounds}: {labels} labels, "
-                f"accuracy {shown_accuracy} %, wrong among picks {shown_wrong or '-'} %",
-                highlight=False,
-                soft_wrap=True,
+                f"/{self._config.rounds}: {labels} labels, accuracy {shown_accuracy} %"
             )
+            if wrong:
+                sentence += f", wrong among picks {shown_wrong} %"
+            self._console.print(sentence, highlight=False, soft_wrap=True)
 
     def _elapsed(self) -> str:
         seconds = int(time.perf_counter() - self._started)
