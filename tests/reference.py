@@ -320,7 +320,7 @@ def k_center_greedy(features, k, labeled):
     features, centers, picks = wide(features), list(np.flatnonzero(labeled)), []
     for _ in range(k):
         best, best_distance = None, -1.0
-        for i in set(range(len(features))) - set(centers):
+        for i in sorted(set(range(len(features))) - set(centers)):
             nearest = min(
                 (np.sum((features[i] - features[c]) ** 2) for c in centers),
                 default=np.inf,

@@ -142,6 +142,10 @@ class TestEveryScore:
         compiled = jax.jit(row.score)(**on_device(arguments))
         assert_same(compiled, run(row, arguments), 1e-5)
 
+    def test_numpy_arrays_change_nothing(self, row):
+        arguments = row.arguments(1)
+        assert_same(row.score(**arguments), run(row, arguments), 1e-6)
+
     def test_chunks_change_nothing(self, row):
         arguments = row.arguments(2)
         chunks = np.split(np.arange(POOL), 3)

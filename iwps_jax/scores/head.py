@@ -56,21 +56,23 @@ def coupling(
 def displacement(
     features: Float[jax.Array, " d"],
     logits: Float[jax.Array, " classes"],
-    label: Int[jax.Array, ""],
+    label: Int[jax.Array, ""] | None = None,
     *,
     steps: int,
     learning_rate: Float[jax.Array, ""],
 ) -> Float[jax.Array, " classes"]:
-    """δ after `steps` SGD steps of the head on one candidate under `label`.
+    """δ after `steps` SGD steps of the head on one candidate.
 
         δ ← δ + η (onehot(y) - softmax(z + (1 + ‖h‖²) δ)),    δ = 0 at first
 
-    Zero in sum; positive at the label.
+    with y the given label, or the prediction. Zero in sum; positive at the label.
 
     References:
         method of "Identifying Wrongly Predicted Samples", Eq. 2, on the last
         layer (supplement §5.1); plain SGD without momentum or weight decay.
     """
+    if label is None:
+        label = jnp.argmax(logits)
     own_coupling = 1 + jnp.sum(features**2)
 
     def step(delta, _):
