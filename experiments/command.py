@@ -17,43 +17,42 @@ REFUSALS = (RunError, FolderError, DatasetError, CheckpointError)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Options(Config):
+class Options(Config):
+    """Settings, and the switch that only a command line has."""
+
     smoke: bool = False
     """Try everything in under a minute: digits, 2 seeds, 2 rounds, all methods."""
 
 
-def parse(description: str, defaults: Config, arguments: Sequence[str]) -> Config:
-    """Reads the options; one that does not exist ends the program with the nearest.
-
-    Raises:
-        ValueError: if a value makes no sense.
-    """
+def parse(study: str, about: str, defaults: Config, arguments: Sequence[str]) -> Config:
+    """Reads the options; a wrong one ends the program with the nearest valid one."""
     if "--smoke" in arguments:
         defaults = dataclasses.replace(defaults, **SMOKE)
     values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(Config)}
     options = tyro.cli(
-        _Options,
-        description=description,
-        default=_Options(**values),
+        Options,
+        prog=f"python -m experiments.{study}",
+        description=about,
+        default=Options(**values),
         args=list(arguments),
     )
     return Config(**{name: getattr(options, name) for name in values})
 
 
-def main(description: str, defaults: Config, arguments: Sequence[str]) -> None:
-    """Parses, runs, prints the table; a refusal is one sentence and exit code 2."""
-    try:
-        config = parse(description, defaults, arguments)
-    except ValueError as error:
-        sys.exit(_refuse(error))
+def main(study: str, about: str, defaults: Config, arguments: Sequence[str]) -> None:
+    """Parses, runs, prints the table; a refusal is one sentence and exit code 2.
+
+    Args:
+        study: name of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        defaults: its settings.
+        arguments: the command line after the program's name.
+    """
+    config = parse(study, about, defaults, arguments)
     try:
         summary = run(config)
     except REFUSALS as error:
-        sys.exit(_refuse(error))
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     print_table(summary)
     print(f"report: {config.out}/summary.json, curves.png, selected.png")
-
-
-def _refuse(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2

@@ -18,7 +18,8 @@ from experiments.config import Config
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the study with the options of the command line."""
-    command.main(__doc__, Config(), sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command.main("mnist_imbalanced", __doc__, Config(), arguments)
 
 
 if __name__ == "__main__":

@@ -77,24 +77,29 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         )
         return loop.init(labeled, untrained, budget=budget)
 
+    state = jax.jit(jax.vmap(first_state))(keys, jnp.asarray(labeled))
+    view = PoolView(
+        images=jnp.asarray(dataset.train_images),
+        pool_ids=jnp.asarray(pool_ids),
+        holdout_ids=jnp.asarray(holdout_ids),
+        holdout_labels=jnp.asarray(dataset.train_labels[holdout_ids]),
+    )
+    pool_labels = jnp.asarray(dataset.train_labels[pool_ids])
+    train = _make_train(network, num_labeled + budget, config.warm_start)
     return Study(
         keys=keys,
-        view=PoolView(
-            images=jnp.asarray(dataset.train_images),
-            pool_ids=jnp.asarray(pool_ids),
-            holdout_ids=jnp.asarray(holdout_ids),
-            holdout_labels=jnp.asarray(dataset.train_labels[holdout_ids]),
-        ),
-        pool_labels=jnp.asarray(dataset.train_labels[pool_ids]),
+        view=view,
+        pool_labels=pool_labels,
         minority=np.stack([np.isin(classes, s.minority_classes) for s in splits]),
-        first_state=jax.jit(jax.vmap(first_state))(keys, jnp.asarray(labeled)),
+        first_state=state,
         methods=make_methods(
             network,
             acquire_size=config.acquire_size,
             steps=config.steps,
             learning_rate=config.learning_rate,
         ),
-        train=_make_train(network, num_labeled + budget, config.warm_start),
+        # Compiled ahead, so that no round's time has the compiler's in it.
+        train=train.lower(keys, state, view, pool_labels).compile(),
         evaluate=_make_evaluate(network, dataset),
         predict=_make_predict(network),
     )
