@@ -55,7 +55,8 @@ class Progress:
         is_done = last == self._config.rounds
         labels = str(now[0]["num_labeled"])
         shown_accuracy = f"{accuracy.mean():.1f} ± {accuracy.std():.1f}"
-        shown_wrong = f"{100 * np.mean(wrong):.0f}" if wrong else ""
+        # The last round picks nothing; the table keeps the one before it in view.
+        shown_wrong = f"{100 * np.mean(wrong):.0f}" if wrong else self._rows[method][3]
         stage = "done" if is_done else f"round {last}: done"
         self._rows[method] = (stage, labels, shown_accuracy, shown_wrong)
         if self._console.is_terminal:

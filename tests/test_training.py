@@ -1,0 +1,456 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from iwps_jax import models, training
+
+
+def without_dropout(apply_fn):
+    def apply_dropout_fn(key, params, inputs):
+        del key
+        return apply_fn(params, inputs)
+
+    return apply_dropout_fn
+
+
+def linear(params, inputs):
+    return inputs @ params
+
+
+def fit(key, params, inputs, labels, where, validation, apply_fn=linear, **changes):
+    options = {
+        "apply_fn": apply_fn,
+        "apply_dropout_fn": without_dropout(apply_fn),
+        "optimizer": optax.adam(0.1),
+        "minibatch_size": 8,
+        "steps_per_evaluation": 5,
+        "patience": 5,
+        "max_evaluations": 40,
+    }
+    options |= changes
+    return training.fit(key, params, inputs, labels, where, *validation, **options)
+
+
+def blobs(seed, size, distance=4.0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, size)
+    centers = distance * (labels[:, None] - 0.5) * np.array([1.0, -1.0])
+    inputs = centers + rng.normal(size=(size, 2))
+    return jnp.asarray(inputs, jnp.float32), jnp.asarray(labels, jnp.int32)
+
+
+def assert_equal(tree, expected):
+    for leaf, other in zip(
+        jax.tree.leaves(tree), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, other)
+
+
+# A network of one number w, logits [0, w]. With equal samples SGD has no randomness,
+# so that NumPy can follow every step.
+
+
+def one_number(w, inputs):
+    return jnp.stack([jnp.zeros(len(inputs)), jnp.broadcast_to(w, len(inputs))], -1)
+
+
+def follow(w, *, rate, steps, evaluations, share):
+    """[w] and [validation loss] at every evaluation, the start included."""
+    ws = [w]
+    for _ in range(evaluations):
+        for _ in range(steps):
+            w += rate / (1 + np.exp(w))  # all training labels are 1
+        ws.append(w)
+    ws = np.array(ws)
+    return ws, share * np.log1p(np.exp(-ws)) + (1 - share) * np.log1p(np.exp(ws))
+
+
+def fit_one_number(w, *, rate=0.1, steps=3, patience=4, max_evaluations=50, share=0.7):
+    ones = jnp.ones(10, jnp.int32)
+    validation = jnp.zeros((10, 1)), jnp.arange(10) < round(10 * share)
+    return fit(
+        jax.random.key(0),
+        jnp.asarray(w, jnp.float32),
+        jnp.zeros((10, 1)),
+        ones,
+        ones > 0,
+        (validation[0], validation[1].astype(jnp.int32)),
+        one_number,
+        optimizer=optax.sgd(rate),
+        steps_per_evaluation=steps,
+        patience=patience,
+        max_evaluations=max_evaluations,
+    )
+
+
+@pytest.mark.parametrize("start", [-1.0, 0.0, 0.8])
+@pytest.mark.parametrize("patience", [1, 4])
+def test_returns_the_best_and_stops_after_patience(start, patience):
+    ws, losses = follow(start, rate=0.1, steps=3, evaluations=50, share=0.7)
+    best = int(np.argmin(losses))
+    assert 0 < best < 40 and losses[best] < losses[0]  # falls, then rises
+    result = fit_one_number(start, patience=patience)
+    np.testing.assert_allclose(result.params, ws[best], rtol=1e-5)
+    np.testing.assert_allclose(result.validation_loss, losses[best], rtol=1e-5)
+    assert result.steps == 3 * (best + patience)
+
+
+def test_patience_counts_evaluations_in_a_row():
+    """Each sign of w is a new record two evaluations after the last one."""
+    inputs, labels = jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32)
+    losses = np.array([5.0, 6, 6, 4, 6, 6, 3, 6, 6, 6, 2], np.float32)
+
+    def table(step, inputs):
+        value = jnp.asarray(losses)[step.astype(int)]  # -log p_0 = value
+        logit = jnp.log(jnp.expm1(value))
+        return jnp.stack([jnp.zeros(len(inputs)), jnp.full(len(inputs), logit)], -1)
+
+    count_up = optax.GradientTransformation(
+        lambda params: (), lambda grads, state, params: (jnp.ones(()), state)
+    )
+    result = fit(
+        jax.random.key(0),
+        jnp.zeros(()),
+        inputs,
+        labels,
+        labels == 0,
+        (inputs, labels),
+        table,
+        optimizer=count_up,
+        steps_per_evaluation=1,
+        patience=3,
+        max_evaluations=10,
+    )
+    assert result.params == 6 and result.steps == 9
+    np.testing.assert_allclose(result.validation_loss, 3.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("max_evaluations", [1, 5])
+def test_stops_after_the_last_evaluation(max_evaluations):
+    ws, losses = follow(-1.0, rate=0.1, steps=3, evaluations=5, share=0.7)
+    result = fit_one_number(-1.0, max_evaluations=max_evaluations)
+    assert result.steps == 3 * max_evaluations
+    np.testing.assert_allclose(result.params, ws[max_evaluations], rtol=1e-5)
+    np.testing.assert_allclose(
+        result.validation_loss, losses[max_evaluations], rtol=1e-5
+    )
+
+
+def test_keeps_the_start_where_training_only_hurts():
+    result = fit_one_number(0.3, share=0.0, patience=2)
+    assert result.params == np.float32(0.3) and result.steps == 6
+
+
+def test_a_diverging_run_returns_its_last_good_parameters(key):
+    inputs, labels = blobs(0, 20)
+    result = fit(
+        key,
+        jnp.zeros((2, 2)),
+        inputs,
+        labels,
+        labels >= 0,
+        (inputs, labels),
+        optimizer=optax.sgd(jnp.nan),
+        patience=3,
+    )
+    assert not result.params.any() and result.steps == 15
+    np.testing.assert_allclose(result.validation_loss, np.log(2), rtol=1e-6)
+
+
+def test_a_warm_start_continues_where_training_ended():
+    middle = fit_one_number(-1.0, max_evaluations=2)
+    last = fit_one_number(middle.params, max_evaluations=3)
+    whole = fit_one_number(-1.0, max_evaluations=5)
+    assert_equal(last[:2], whole[:2])
+
+
+def test_seeds_side_by_side_stop_each_at_its_own_time():
+    starts = jnp.array([-2.0, -1.0, 0.0, 0.3, 2.0])
+    together = jax.jit(jax.vmap(fit_one_number))(starts)
+    for i, start in enumerate(starts):
+        alone = fit_one_number(start)
+        assert together.steps[i] == alone.steps
+        np.testing.assert_allclose(together.params[i], alone.params, rtol=1e-5)
+    assert len(set(together.steps.tolist())) == 5
+
+
+# Learning
+
+
+def test_learns_to_separate_two_blobs(key):
+    inputs, labels = blobs(0, 64)
+    result = fit(
+        key, jnp.zeros((2, 2)), inputs, labels, labels >= 0, blobs(1, 64), patience=3
+    )
+    test_inputs, test_labels = blobs(2, 500)
+    right = np.asarray(linear(result.params, test_inputs).argmax(-1) == test_labels)
+    assert right.mean() > 0.98
+
+
+def small_network():
+    net = models.mlp((2, 1, 1), 2, mean=0.5, std=0.3, hidden_sizes=(16,))
+
+    def to_images(inputs):
+        return (128 + 20 * inputs).clip(0, 255).astype(jnp.uint8)[..., None, None]
+
+    return net, to_images
+
+
+@functools.cache
+def compiled_network_fit():
+    net, to_images = small_network()
+    validation_inputs, validation_labels = blobs(1, 32, distance=2.0)
+    validation = to_images(validation_inputs), validation_labels
+
+    def network_fit(key, images, labels, where):
+        return fit(
+            key,
+            net.init(jax.random.key(7)),
+            images,
+            labels,
+            where,
+            validation,
+            net.apply,
+            apply_dropout_fn=net.apply_dropout,
+            optimizer=optax.adam(1e-2),
+            max_evaluations=8,
+        )
+
+    return network_fit, jax.jit(network_fit), validation
+
+
+def test_validation_loss_is_that_of_the_returned_parameters(key):
+    net, to_images = small_network()
+    _, network_fit, (images, labels) = compiled_network_fit()
+    inputs, targets = blobs(0, 40, distance=2.0)
+    result = network_fit(key, to_images(inputs), targets, targets >= 0)
+    logits = np.asarray(net.apply(result.params, images), np.float64)
+    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(32), labels]
+    np.testing.assert_allclose(result.validation_loss, losses.mean(), rtol=1e-5)
+    start = np.asarray(net.apply(net.init(jax.random.key(7)), images), np.float64)
+    first = np.log(np.exp(start).sum(-1)) - start[np.arange(32), labels]
+    assert losses.mean() < 0.8 * first.mean()
+
+
+def test_the_same_key_trains_the_same_network():
+    _, to_images = small_network()
+    _, network_fit, _ = compiled_network_fit()
+    inputs, labels = blobs(0, 40, distance=2.0)
+    first, again, other = (
+        network_fit(jax.random.key(seed), to_images(inputs), labels, labels >= 0)
+        for seed in (0, 0, 1)
+    )
+    assert_equal(first, again)
+    assert first.validation_loss != other.validation_loss
+
+
+def test_seeds_side_by_side_are_the_seeds_one_by_one_to_rounding():
+    _, to_images = small_network()
+    network_fit, compiled, _ = compiled_network_fit()
+    inputs, labels = blobs(0, 40, distance=2.0)
+    images = to_images(inputs)
+    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    where = jnp.arange(40)[None] < jnp.array([5, 20, 40])[:, None]
+    together = jax.jit(jax.vmap(network_fit, (0, None, None, 0)))(
+        keys, images, labels, where
+    )
+    for seed in range(3):
+        alone = compiled(keys[seed], images, labels, where[seed])
+        assert together.steps[seed] == alone.steps
+        jax.tree.map(
+            lambda leaf, other, i=seed: np.testing.assert_allclose(
+                leaf[i], other, rtol=1e-3, atol=1e-5
+            ),
+            together[:2],
+            alone[:2],
+        )
+
+
+# The buffer
+
+
+@pytest.mark.parametrize("num_labeled", [1, 5, 39])
+def test_entries_without_a_sample_change_nothing(key, num_labeled):
+    inputs, labels = blobs(0, 40)
+    rows = np.random.default_rng(num_labeled).permutation(40)[:num_labeled]
+    where = jnp.zeros(40, bool).at[rows].set(True)  # anywhere, not only at the front
+
+    @jax.jit
+    def program(inputs, labels):
+        return fit(
+            key,
+            jnp.zeros((2, 2)),
+            inputs,
+            labels,
+            where,
+            blobs(1, 16),
+            max_evaluations=6,
+        )
+
+    expected = program(inputs, labels)
+    assert np.isfinite(expected.params).all() and np.asarray(expected.params).any()
+    for garbage, label in ((np.nan, 10**6), (np.inf, -5), (3e38, 1)):
+        found = program(
+            jnp.where(where[:, None], inputs, garbage),
+            jnp.where(where, labels, label),
+        )
+        assert_equal(found, expected)
+
+
+def test_any_number_of_labels_is_one_program(key):
+    inputs, labels = blobs(0, 40)
+    traces = []
+
+    @jax.jit
+    def program(where):
+        traces.append(1)
+        return fit(key, jnp.zeros((2, 2)), inputs, labels, where, blobs(1, 16))
+
+    for num_labeled in (1, 10, 40):
+        program(jnp.arange(40) < num_labeled)
+    assert len(traces) == 1
+
+
+def visits(key, size, where, *, minibatch_size, steps, evaluations=1):
+    """How many minibatches each sample of a buffer was in.
+
+    Sample i reads parameter i alone, and a step moves those with a gradient by one;
+    every step lowers the validation loss, so that the last parameters are returned.
+    """
+    count = optax.GradientTransformation(
+        lambda params: (),
+        lambda grads, state, params: ((grads != 0).astype(jnp.float32), state),
+    )
+
+    def own_parameter(params, inputs):
+        logit = 0.01 * (inputs @ params)
+        return jnp.stack([logit, -logit], -1)
+
+    one_hot, labels = jnp.eye(size), jnp.zeros(size, jnp.int32)
+    result = fit(
+        key,
+        jnp.zeros(size),
+        one_hot,
+        labels,
+        where,
+        (one_hot, labels),
+        own_parameter,
+        optimizer=count,
+        minibatch_size=minibatch_size,
+        steps_per_evaluation=steps,
+        max_evaluations=evaluations,
+    )
+    assert result.steps == steps * evaluations
+    return np.asarray(result.params)
+
+
+@pytest.mark.parametrize("num_labeled", [1, 3, 4, 5, 12, 17])
+def test_samples_are_visited_equally_often(key, num_labeled):
+    where = jnp.arange(20) >= 20 - num_labeled
+    counts = visits(key, 20, where, minibatch_size=1, steps=12)
+    assert not counts[: 20 - num_labeled].any()
+    assert counts.sum() == 12
+    labeled = counts[20 - num_labeled :]
+    assert labeled.max() - labeled.min() <= 1
+
+
+def test_samples_fewer_than_a_minibatch_are_all_in_it(key):
+    counts = visits(key, 20, jnp.arange(20) < 3, minibatch_size=8, steps=2)
+    assert counts.tolist() == [2] * 3 + [0] * 17
+
+
+def test_samples_more_than_a_period_covers_all_have_their_turn(key):
+    everywhere = jnp.ones(20, bool)
+    one = visits(key, 20, everywhere, minibatch_size=2, steps=3)
+    assert sorted(one) == [0] * 14 + [1] * 6
+    many = visits(key, 20, everywhere, minibatch_size=2, steps=3, evaluations=60)
+    assert many.sum() == 360 and many.min() >= 6 and many.max() <= 36
+
+
+def test_every_step_has_its_own_dropout_mask(key):
+    seen = []
+    inputs, labels = blobs(0, 20)
+
+    def spying(key, params, inputs):
+        jax.debug.callback(
+            lambda data: seen.append(tuple(data.tolist())), key_data(key)
+        )
+        return linear(params, inputs)
+
+    key_data = jax.random.key_data
+    result = fit(
+        key,
+        jnp.zeros((2, 2)),
+        inputs,
+        labels,
+        labels >= 0,
+        (inputs, labels),
+        apply_dropout_fn=spying,
+        max_evaluations=3,
+    )
+    jax.block_until_ready(result)
+    jax.effects_barrier()
+    assert len(seen) == result.steps == 15 and len(set(seen)) == 15
+
+
+@pytest.mark.parametrize(
+    "name", ["minibatch_size", "steps_per_evaluation", "patience", "max_evaluations"]
+)
+def test_sizes_below_one_are_named(key, name):
+    inputs, labels = blobs(0, 8)
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        fit(
+            key,
+            jnp.zeros((2, 2)),
+            inputs,
+            labels,
+            labels >= 0,
+            (inputs, labels),
+            **{name: 0},
+        )
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 50, 1000])
+@pytest.mark.parametrize("num_classes", [4, 9], ids=["all occur", "some never occur"])
+def test_evaluate_is_numpy(chunk_size, num_classes):
+    rng = np.random.default_rng(num_classes)
+    logits = rng.normal(size=(50, num_classes)).astype(np.float32)
+    labels = rng.choice([0, 0, 0, 1, 2, 3], 50)
+    labels[:4] = np.arange(4)
+    metrics = jax.jit(
+        lambda shift, logits, labels: training.evaluate(
+            shift,
+            logits,
+            labels,
+            apply_fn=lambda shift, logits: logits + shift,
+            num_classes=num_classes,
+            chunk_size=chunk_size,
+        )
+    )(0.5, logits, labels)
+    right = logits.argmax(-1) == labels
+    recalls = [right[labels == c].mean() for c in range(4)]
+    np.testing.assert_allclose(metrics.accuracy, right.mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics.balanced_accuracy, np.mean(recalls), rtol=1e-6)
+    assert abs(right.mean() - np.mean(recalls)) > 1e-3
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_evaluate_at_its_ends(right):
+    labels = jnp.array([0, 1, 1, 1])
+    logits = jax.nn.one_hot(labels, 2) * (2 * right - 1)
+    metrics = training.evaluate(
+        None,
+        logits,
+        labels,
+        apply_fn=lambda params, logits: logits,
+        num_classes=2,
+        chunk_size=3,
+    )
+    assert metrics.accuracy == metrics.balanced_accuracy == right
