@@ -52,6 +52,8 @@ def _require_floating(name: str, array: AnyArray, axes: str) -> None:
     _require_axes(name, array, axes)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got {array.dtype}.")
+    if 0 in array.shape:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(array.shape)}.")
 
 
 def require_finite(name: str, array: AnyArray, axes: str) -> None:

@@ -95,7 +95,41 @@ def cross_entropy_change(
 
 def log_mean_exp(values: jax.Array) -> jax.Array:
     """log((1/n) Σ exp(values)) over the first axis; all -inf gives -inf."""
-    return jax.nn.logsumexp(values, axis=0) - jnp.log(values.shape[0])
+    peak = values.max(0)
+    peak = jnp.where(jnp.isneginf(peak), 0, peak)
+    return peak + jnp.log1p(jnp.expm1(values - peak[None]).mean(0))
+
+
+def log_softmax(
+    logits: Float[jax.Array, "*batch classes"],
+) -> Float[jax.Array, "*batch classes"]:
+    """Logarithm of the softmax that keeps digits in log p of a certain class.
+
+    The most probable class has log p = -log1p(Σ of the others relative to it), which
+    does not round to zero with the sum.
+    """
+    relative = logits - logits.max(-1, keepdims=True)
+    is_top = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    others = jnp.where(is_top, 0, jnp.exp(relative)).sum(-1, keepdims=True)
+    return relative - jnp.log1p(others)
+
+
+def divergence_term(
+    log_ratio: Float[jax.Array, "*batch"],
+) -> Float[jax.Array, "*batch"]:
+    """Terms of a divergence: u exp(u) - expm1(u), which m weighs into KL(p ‖ m).
+
+    With u = log(p/m), -inf allowed; never negative. The expm1 sums to zero over m and
+    takes the first order away, which would otherwise cancel only in the sum. A series
+    serves where the two terms meet.
+    """
+    is_small = jnp.abs(log_ratio) < 1e-2
+    small = jnp.where(is_small, log_ratio, 0)
+    series = small**2 * (1 / 2 + small * (1 / 3 + small / 8))
+    large = jnp.where(jnp.isneginf(log_ratio), 0, log_ratio)
+    return jnp.where(
+        is_small, series, large * jnp.exp(log_ratio) - jnp.expm1(log_ratio)
+    )
 
 
 def entropy_of(

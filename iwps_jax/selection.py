@@ -63,7 +63,8 @@ def _check_where(rows, k, where):
 @partial(jax.jit, static_argnames="k")
 def _top_k(scores, where, *, k):
     scores = numerics.upcast(scores)
-    # A legal -inf must still beat every excluded row.
+    # -0.0 ties with 0.0, and a legal -inf must still beat every excluded row.
+    scores = jnp.where(scores == 0, 0, scores)
     eligible = jnp.maximum(scores, jnp.finfo(scores.dtype).min)
     _, rows = jax.lax.top_k(jnp.where(where, eligible, -jnp.inf), k)
     return rows.astype(jnp.int32)
@@ -112,14 +113,12 @@ def k_center_greedy(
 def _k_center_greedy(features, labeled, *, k):
     features = numerics.upcast(features)
     labeled = jnp.asarray(labeled)
-    # |a|² + |b|² - 2ab cancels badly for features far from the origin.
-    features = features - features.mean(0)
     distance = _distance_to_labeled(features, labeled)
 
     def pick(i, carry):
         distance, is_center, rows = carry
         row = jnp.argmax(jnp.where(is_center, -1, distance)).astype(jnp.int32)
-        to_row = ((features - features[row]) ** 2).sum(-1)
+        to_row = ((features - features[row][None]) ** 2).sum(-1)
         distance = jnp.minimum(distance, to_row)
         return distance, is_center.at[row].set(True), rows.at[i].set(row)
 
@@ -130,22 +129,30 @@ def _k_center_greedy(features, labeled, *, k):
 def _distance_to_labeled(
     features: Float[jax.Array, "pool d"], labeled: Bool[jax.Array, " pool"]
 ) -> Float[jax.Array, " pool"]:
-    """Squared distance to the nearest labeled row, a block of centers at a time."""
+    """Squared distance to the nearest labeled row, a block of centers at a time.
+
+    One matrix product a block finds the nearest center, from ‖c‖² - 2 h·c of centered
+    features; that form cancels, so the distance itself is a sum of squared
+    differences, exactly zero for a copy of a center.
+    """
     pool_size = len(features)
     block = min(CENTERS_PER_BLOCK, pool_size)
     labeled_first = jnp.argsort(~labeled, stable=True)
     labeled_first = jnp.pad(labeled_first, (0, block))
     num_labeled = labeled.sum()
-    square = (features**2).sum(-1)
+    centered = features - features.mean(0)[None]
+    square = (centered**2).sum(-1)
 
     def nearer(i, distance):
         start = i * block
         rows = jax.lax.dynamic_slice(labeled_first, (start,), (block,))
         is_center = start + jnp.arange(block) < num_labeled
-        product = jnp.matmul(features, features[rows].T, precision=PRECISION)
-        to_block = jnp.maximum(square[:, None] + square[rows] - 2 * product, 0)
-        to_block = jnp.where(is_center, to_block, jnp.inf)
-        return jnp.minimum(distance, to_block.min(-1))
+        product = jnp.matmul(centered, centered[rows].T, precision=PRECISION)
+        closeness = jnp.where(
+            is_center[None], square[rows][None] - 2 * product, jnp.inf
+        )
+        nearest = features[rows[closeness.argmin(-1)]]
+        return jnp.minimum(distance, ((features - nearest) ** 2).sum(-1))
 
     num_blocks = (num_labeled + block - 1) // block
     farthest = jnp.full(pool_size, jnp.inf, features.dtype)
@@ -164,12 +171,9 @@ def badge(
         embedding_i = (p_i - onehot(ŷ_i)) ⊗ h_i
 
     First the largest embedding, then rows at random in proportion to the squared
-    distance to the nearest row chosen, uniformly once all of those are zero. With
-    a_i = p_i - onehot(ŷ_i),
-
-        ‖e_i - e_j‖² = ‖a_i‖²‖h_i‖² + ‖a_j‖²‖h_j‖² - 2 (a_i·a_j)(h_i·h_j)
-
-    so the [pool, classes · d] matrix is never formed.
+    distance to the nearest row chosen, uniformly once all of those are zero. The
+    distances come from the two factors; the [pool, classes · d] matrix is never
+    formed.
 
     Args:
         key: randomness of the D² sampling.
@@ -222,16 +226,39 @@ def _badge(key, features, logits, where, *, k):
         drawn = jnp.argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
         largest = jnp.argmax(jnp.where(eligible, square, -1))
         row = jnp.where(i == 0, largest, drawn).astype(jnp.int32)
-        product = jnp.matmul(residual, residual[row], precision=PRECISION) * jnp.matmul(
-            features, features[row], precision=PRECISION
-        )
-        to_row = jnp.maximum(square + square[row] - 2 * product, 0)
+        to_row = _squared_distance_of_products(residual, features, row)
         distance = jnp.minimum(distance, to_row)
         return distance, eligible.at[row].set(False), rows.at[i].set(row)
 
     distance = jnp.full_like(square, jnp.inf)
     rows = jnp.zeros(k, jnp.int32)
     return jax.lax.fori_loop(0, k, pick, (distance, jnp.asarray(where), rows))[-1]
+
+
+def _squared_distance_of_products(left, right, row):
+    """‖l_i ⊗ r_i - l_j ⊗ r_j‖² to one row j, exactly zero for a copy of it.
+
+    With differences Δ and midpoints μ, l_i ⊗ r_i - l_j ⊗ r_j = Δl ⊗ μr + μl ⊗ Δr, so
+
+        ‖·‖² = ‖Δl‖² ‖μr‖² + ‖μl‖² ‖Δr‖² + 2 (Δl·μl) (Δr·μr)
+
+    where the expansion in norms of the products would cancel for near-duplicates.
+    """
+
+    def dot(x, y):
+        return (x * y).sum(-1)
+
+    left_change, right_change = left - left[row][None], right - right[row][None]
+    left_middle, right_middle = (
+        (left + left[row][None]) / 2,
+        (right + right[row][None]) / 2,
+    )
+    squared = (
+        dot(left_change, left_change) * dot(right_middle, right_middle)
+        + dot(left_middle, left_middle) * dot(right_change, right_change)
+        + 2 * dot(left_change, left_middle) * dot(right_change, right_middle)
+    )
+    return jnp.maximum(squared, 0)
 
 
 def _to_unit_range(vectors, where):

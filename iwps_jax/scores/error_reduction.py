@@ -77,7 +77,7 @@ def _error_reduction(
         (features, kernel, bias, reference_features)
     )
     logits = head.head_logits(features, kernel, bias)
-    reference_log_probs = jax.nn.log_softmax(
+    reference_log_probs = numerics.log_softmax(
         head.head_logits(reference_features, kernel, bias)
     )
     entropy_now = numerics.entropy_of(reference_log_probs)

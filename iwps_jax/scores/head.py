@@ -42,8 +42,8 @@ def head_logits(
     kernel: Float[jax.Array, "d classes"],
     bias: Float[jax.Array, " classes"],
 ) -> Float[jax.Array, "n classes"]:
-    """Z = h kernel + bias, for every row."""
-    return jnp.matmul(features, kernel, precision=PRECISION) + bias
+    """The outputs z = h kernel + bias of every row."""
+    return jnp.matmul(features, kernel, precision=PRECISION) + bias[None]
 
 
 def coupling(

@@ -43,7 +43,7 @@ def entropy(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"
 
 @jax.jit
 def _entropy(logits):
-    log_probs = jax.nn.log_softmax(numerics.upcast(logits))
+    log_probs = numerics.log_softmax(numerics.upcast(logits))
     return numerics.entropy_of(log_probs).astype(jnp.float32)
 
 
@@ -239,7 +239,7 @@ def bald(
 @jax.jit
 def _bald(log_probs):
     log_probs = numerics.upcast(log_probs)
-    probs = jnp.exp(log_probs)
-    log_ratio = log_probs - numerics.log_mean_exp(log_probs)
-    divergence = jnp.where(probs > 0, probs * log_ratio, 0).sum(-1)
-    return jnp.maximum(divergence.mean(0), 0).astype(jnp.float32)
+    log_mean = numerics.log_mean_exp(log_probs)
+    log_ratio = log_probs - jnp.where(jnp.isneginf(log_mean), 0, log_mean)[None]
+    terms = jnp.exp(log_mean)[None] * numerics.divergence_term(log_ratio)
+    return terms.sum(-1).mean(0).astype(jnp.float32)
