@@ -375,3 +375,14 @@ def test_options_must_be_positive(without_jaxtyping, score, argument, value):
         score, arguments = iwps_jax.iwps_last_layer, tuple(problem.values())
     with pytest.raises((ValueError, TypeError), match=argument):
         score(*arguments, **{argument: value})
+
+
+def test_a_huge_candidate_changes_no_other_score():
+    """One of them decides for the whole pool how the classes are summed."""
+    problem = on_device(reference.head_problem(3, 256, 16, 5, 20))
+    huge = 1e3 * jnp.ones((1, 16))
+    features = jnp.concatenate([problem["features"], huge])
+    alone, among = last_layer(problem), last_layer({**problem, "features": features})
+    error = np.abs(alone - among[:-1])
+    assert (error <= 3e-6 * terms(problem)).all()
+    assert (alone != among[:-1]).any()  # both ways of summing did run

@@ -37,6 +37,13 @@ def check_same_features(name: str, features: AnyArray, kernel: AnyArray) -> None
     checks.require_size(name, features, 1, kernel.shape[0], "kernel")
 
 
+def check_holdout(features: AnyArray, labels: AnyArray, kernel: AnyArray) -> None:
+    """Refuses holdout features and labels that do not fit together or the head."""
+    check_same_features("holdout_features", features, kernel)
+    checks.require_labels("holdout_labels", labels, kernel.shape[1])
+    checks.require_size("holdout_labels", labels, 0, len(features), "holdout_features")
+
+
 def head_logits(
     features: Float[jax.Array, "n d"],
     kernel: Float[jax.Array, "d classes"],

@@ -89,11 +89,7 @@ def iwps_last_layer(
         True
     """
     head.check_head(features, kernel, bias)
-    head.check_same_features("holdout_features", holdout_features, kernel)
-    checks.require_labels("holdout_labels", holdout_labels, kernel.shape[1])
-    checks.require_size(
-        "holdout_labels", holdout_labels, 0, len(holdout_features), "holdout_features"
-    )
+    head.check_holdout(holdout_features, holdout_labels, kernel)
     checks.require_steps(steps, learning_rate)
     return _iwps_last_layer(
         features,

@@ -1,0 +1,45 @@
+"""The README's promises, held to: its code runs, its commands are those of CI."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import iwps_jax
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_examples_run(code):
+    scope = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    picks = scope["label_next"].tolist()
+    assert len(set(picks)) == 200
+    assert min(picks) >= 100  # the first 100 rows are labeled
+
+
+def test_the_test_command_is_what_ci_runs():
+    setup, tests = blocks("bash")
+    assert "python -m experiments.mnist_imbalanced" in setup
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    script = script.replace("--quiet --disable-pip-version-check ", "")
+    for command in tests.strip().split(" && "):
+        assert command in script.splitlines()
+
+
+def test_every_public_function_has_a_row():
+    public = {
+        name for name in iwps_jax.__all__ if callable(getattr(iwps_jax, name))
+    } - {"LoopState", "RoundInfo"}
+    assert {name for name in public if f"`{name}" not in README} == set()
+
+
+def test_files_it_shows_exist():
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
