@@ -10,7 +10,7 @@ from experiments.methods import METHODS
 
 def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
     """A sentence that refuses `name` and suggests the nearest valid one."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
     return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."
 
 

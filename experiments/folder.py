@@ -63,10 +63,13 @@ def prepare(
     Raises:
         FolderError: if the folder holds a run with other settings or other data.
     """
-    if not resume:
-        for name in WRITTEN:
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(checkpoints(out, ""), ignore_errors=True)
+    try:
+        before = _stored_config(out)
+        if before is not None and not resume:
+            _remove_run(out)
+            before = None
+    except OSError as error:
+        raise FolderError(f"{out} cannot be used: {error}.") from error
     versions = {name: _version(name) for name in PACKAGES}
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     config = {
@@ -76,18 +79,17 @@ def prepare(
         "device": device,
         "versions": versions,
     }
-    path = out / "config.json"
-    if not path.exists():
-        if out.exists() and any(out.iterdir()):
-            _refuse_foreign(out)
-        out.mkdir(parents=True, exist_ok=True)
-        _write_splits(out / "splits.npz", splits)
-        _write_atomically(path, json.dumps(config, indent=2).encode())
+    if before is None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _write_splits(out / "splits.npz", splits)
+            content = json.dumps(config, indent=2).encode()
+            _write_atomically(out / "config.json", content)
+        except OSError as error:
+            raise FolderError(f"{out} cannot be used: {error}.") from error
         return []
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FolderError(f"{path} is not JSON: {error}.") from error
+    if not (out / "splits.npz").exists():
+        _write_splits(out / "splits.npz", splits)
     for name in (*settings, "data_sha256"):
         if before.get(name) != config[name]:
             raise FolderError(
@@ -130,15 +132,39 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _refuse_foreign(out: Path) -> None:
-    # A run that was killed before its config.json leaves at most its splits.
+def _stored_config(out: Path) -> dict | None:
+    """What the config.json of a run says; None in a folder that is new."""
+    if not out.exists():
+        return None
     names = {path.name for path in out.iterdir()}
-    foreign = sorted(names - {"splits.npz", "splits.npz.tmp", "config.json.tmp"})
-    if foreign:
+    path = out / "config.json"
+    if path.name not in names:
+        # A run that was killed before its config.json leaves at most its splits.
+        foreign = sorted(names - {"splits.npz", "splits.npz.tmp", "config.json.tmp"})
+        if foreign:
+            raise FolderError(
+                f"{out} holds files but no config.json ({', '.join(foreign[:3])}): it "
+                "is not the folder of a run. Name another one with --out."
+            )
+        return None
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FolderError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(before, dict) or not {"methods", "data_sha256"} <= before.keys():
         raise FolderError(
-            f"{out} holds files but no config.json ({', '.join(foreign[:3])}): it is "
-            "not the folder of a run. Name another one with --out."
+            f"{path} is not that of a run. Name another folder with --out."
         )
+    return before
+
+
+def _remove_run(out: Path) -> None:
+    """Removes a run's own files but its config.json, which marks the folder as ours."""
+    for name in WRITTEN:
+        if name != "config.json":
+            (out / name).unlink(missing_ok=True)
+        (out / f"{name}.tmp").unlink(missing_ok=True)
+    shutil.rmtree(checkpoints(out, ""), ignore_errors=True)
 
 
 def _write_splits(path: Path, splits: Sequence[Split]) -> None:

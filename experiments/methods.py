@@ -136,7 +136,7 @@ def make_methods(
         def both(images):
             features = network.features(params, images)
             kernel, bias = network.head(params)
-            return features, features @ kernel + bias
+            return features, features @ kernel + bias[None]
 
         del key
         return over_pool(both, view)

@@ -38,7 +38,7 @@ class Progress:
 
     def say(self, sentence: str) -> None:
         """Prints a sentence above the table."""
-        self._console.print(sentence, highlight=False)
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, method: str, round_: int, stage: str) -> None:
         """Shows what is under way."""

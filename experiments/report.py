@@ -238,7 +238,7 @@ def _finished_runs(
                 *(_array(table, key) for key in ALWAYS),
                 *(_array([row[:rounds] for row in table], key) for key in WHEN_PICKING),
             )
-    expected = config.get("num_seeds", max(finished.values()))
+    expected = config.get("seeds", max(finished.values()))
     short = {m: n for m, n in finished.items() if n < expected}
     if short:
         counts = ", ".join(f"{plots.display_name(m)} {n}" for m, n in short.items())

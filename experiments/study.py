@@ -43,7 +43,7 @@ class Study(NamedTuple):
         minority: [seed, classes] which classes are under-represented.
         first_state: the loop's state before the first round.
         methods: the competitors by name.
-        train: `train(keys, state, view, pool_labels) -> state`.
+        compile_train: compiles, once, `train(keys, state, view, pool_labels) -> state`.
         evaluate: `evaluate(params) -> Metrics` on the test set.
         predict: `predict(params, view, rows) -> classes` of rows of the pool.
     """
@@ -54,7 +54,7 @@ class Study(NamedTuple):
     minority: np.ndarray
     first_state: loop.LoopState
     methods: dict[str, Method]
-    train: Callable
+    compile_train: Callable[[], Callable]
     evaluate: Callable
     predict: Callable
 
@@ -98,8 +98,9 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
             steps=config.steps,
             learning_rate=config.learning_rate,
         ),
-        # Compiled ahead, so that no round's time has the compiler's in it.
-        train=train.lower(keys, state, view, pool_labels).compile(),
+        compile_train=functools.cache(
+            lambda: train.lower(keys, state, view, pool_labels).compile()
+        ),
         evaluate=_make_evaluate(network, dataset),
         predict=_make_predict(network),
     )

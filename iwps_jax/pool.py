@@ -41,13 +41,16 @@ def score_in_chunks(
     chunk_size = min(int(chunk_size), pool_size)
     inputs = jax.tree.map(jnp.asarray, inputs)
 
+    def take_chunk(leaf, start):
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size)
+        # Sliced as keys, all of them would count as used by `jax_debug_key_reuse`.
+        bits = jax.random.key_data(leaf)
+        chunk = jax.lax.dynamic_slice_in_dim(bits, start, chunk_size)
+        return jax.random.wrap_key_data(chunk, impl=jax.random.key_impl(leaf))
+
     def score_chunk(start):
-        return score_fn(
-            jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size),
-                inputs,
-            )
-        )
+        return score_fn(jax.tree.map(lambda leaf: take_chunk(leaf, start), inputs))
 
     def write_chunk(i, scores):
         start = jnp.minimum(i * chunk_size, pool_size - chunk_size)

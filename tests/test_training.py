@@ -58,7 +58,7 @@ def one_number(w, inputs):
     return jnp.stack([jnp.zeros(len(inputs)), jnp.broadcast_to(w, len(inputs))], -1)
 
 
-def follow(w, *, rate, steps, evaluations, share):
+def follow(w, *, rate=0.1, steps=3, evaluations, share=0.7):
     """[w] and [validation loss] at every evaluation, the start included."""
     ws = [w]
     for _ in range(evaluations):
@@ -69,44 +69,43 @@ def follow(w, *, rate, steps, evaluations, share):
     return ws, share * np.log1p(np.exp(-ws)) + (1 - share) * np.log1p(np.exp(ws))
 
 
-def fit_one_number(w, *, rate=0.1, steps=3, patience=4, max_evaluations=50, share=0.7):
-    ones = jnp.ones(10, jnp.int32)
-    validation = jnp.zeros((10, 1)), jnp.arange(10) < round(10 * share)
+@functools.partial(jax.jit, static_argnames="max_evaluations")
+def fit_one_number(w, *, rate=0.1, share=0.7, max_evaluations=50):
+    inputs, ones = jnp.zeros((10, 1)), jnp.ones(10, jnp.int32)
+    validation_labels = (jnp.arange(10) < jnp.round(10 * share)).astype(jnp.int32)
     return fit(
         jax.random.key(0),
         jnp.asarray(w, jnp.float32),
-        jnp.zeros((10, 1)),
+        inputs,
         ones,
         ones > 0,
-        (validation[0], validation[1].astype(jnp.int32)),
+        (inputs, validation_labels),
         one_number,
         optimizer=optax.sgd(rate),
-        steps_per_evaluation=steps,
-        patience=patience,
+        steps_per_evaluation=3,
+        patience=4,
         max_evaluations=max_evaluations,
     )
 
 
-@pytest.mark.parametrize("start", [-1.0, 0.0, 0.8])
-@pytest.mark.parametrize("patience", [1, 4])
-def test_returns_the_best_and_stops_after_patience(start, patience):
-    ws, losses = follow(start, rate=0.1, steps=3, evaluations=50, share=0.7)
+@pytest.mark.parametrize("start", [-2.0, -1.0, 0.0, 0.8])
+def test_returns_the_best_and_stops_after_patience(start):
+    ws, losses = follow(start, evaluations=50)
     best = int(np.argmin(losses))
     assert 0 < best < 40 and losses[best] < losses[0]  # falls, then rises
-    result = fit_one_number(start, patience=patience)
+    result = fit_one_number(start)
     np.testing.assert_allclose(result.params, ws[best], rtol=1e-5)
     np.testing.assert_allclose(result.validation_loss, losses[best], rtol=1e-5)
-    assert result.steps == 3 * (best + patience)
+    assert result.steps == 3 * (best + 4)
 
 
 def test_patience_counts_evaluations_in_a_row():
-    """Each sign of w is a new record two evaluations after the last one."""
+    """The parameter counts evaluations and reads its validation loss in a table."""
     inputs, labels = jnp.zeros((4, 1)), jnp.zeros(4, jnp.int32)
     losses = np.array([5.0, 6, 6, 4, 6, 6, 3, 6, 6, 6, 2], np.float32)
 
     def table(step, inputs):
-        value = jnp.asarray(losses)[step.astype(int)]  # -log p_0 = value
-        logit = jnp.log(jnp.expm1(value))
+        logit = jnp.log(jnp.expm1(jnp.asarray(losses)[step.astype(int)]))
         return jnp.stack([jnp.zeros(len(inputs)), jnp.full(len(inputs), logit)], -1)
 
     count_up = optax.GradientTransformation(
@@ -131,7 +130,7 @@ def test_patience_counts_evaluations_in_a_row():
 
 @pytest.mark.parametrize("max_evaluations", [1, 5])
 def test_stops_after_the_last_evaluation(max_evaluations):
-    ws, losses = follow(-1.0, rate=0.1, steps=3, evaluations=5, share=0.7)
+    ws, losses = follow(-1.0, evaluations=5)
     result = fit_one_number(-1.0, max_evaluations=max_evaluations)
     assert result.steps == 3 * max_evaluations
     np.testing.assert_allclose(result.params, ws[max_evaluations], rtol=1e-5)
@@ -140,32 +139,21 @@ def test_stops_after_the_last_evaluation(max_evaluations):
     )
 
 
-def test_keeps_the_start_where_training_only_hurts():
-    result = fit_one_number(0.3, share=0.0, patience=2)
-    assert result.params == np.float32(0.3) and result.steps == 6
-
-
-def test_a_diverging_run_returns_its_last_good_parameters(key):
-    inputs, labels = blobs(0, 20)
-    result = fit(
-        key,
-        jnp.zeros((2, 2)),
-        inputs,
-        labels,
-        labels >= 0,
-        (inputs, labels),
-        optimizer=optax.sgd(jnp.nan),
-        patience=3,
-    )
-    assert not result.params.any() and result.steps == 15
-    np.testing.assert_allclose(result.validation_loss, np.log(2), rtol=1e-6)
+@pytest.mark.parametrize(
+    "options", [{"share": 0.0}, {"rate": jnp.nan}], ids=["it only hurts", "it diverges"]
+)
+def test_keeps_the_start_where_training_is_no_use(options):
+    result = fit_one_number(0.3, **options)
+    assert result.params == np.float32(0.3) and result.steps == 12
+    assert np.isfinite(result.validation_loss)
 
 
 def test_a_warm_start_continues_where_training_ended():
-    middle = fit_one_number(-1.0, max_evaluations=2)
-    last = fit_one_number(middle.params, max_evaluations=3)
-    whole = fit_one_number(-1.0, max_evaluations=5)
-    assert_equal(last[:2], whole[:2])
+    params = -1.0
+    for _ in range(5):
+        last = fit_one_number(params, max_evaluations=1)
+        params = last.params
+    assert_equal(last[:2], fit_one_number(-1.0, max_evaluations=5)[:2])
 
 
 def test_seeds_side_by_side_stop_each_at_its_own_time():
@@ -181,85 +169,81 @@ def test_seeds_side_by_side_stop_each_at_its_own_time():
 # Learning
 
 
-def test_learns_to_separate_two_blobs(key):
-    inputs, labels = blobs(0, 64)
-    result = fit(
-        key, jnp.zeros((2, 2)), inputs, labels, labels >= 0, blobs(1, 64), patience=3
+LINEAR_TRACES = []
+
+
+@jax.jit
+def linear_fit(key, inputs, labels, where):
+    LINEAR_TRACES.append(1)
+    validation = blobs(1, 16)
+    return fit(
+        key, jnp.zeros((2, 2)), inputs, labels, where, validation, max_evaluations=6
     )
+
+
+def test_learns_to_separate_two_blobs(key):
+    inputs, labels = blobs(0, 40)
+    result = linear_fit(key, inputs, labels, labels >= 0)
     test_inputs, test_labels = blobs(2, 500)
     right = np.asarray(linear(result.params, test_inputs).argmax(-1) == test_labels)
     assert right.mean() > 0.98
 
 
-def small_network():
-    net = models.mlp((2, 1, 1), 2, mean=0.5, std=0.3, hidden_sizes=(16,))
-
-    def to_images(inputs):
-        return (128 + 20 * inputs).clip(0, 255).astype(jnp.uint8)[..., None, None]
-
-    return net, to_images
+NETWORK = models.mlp((2, 1, 1), 2, mean=0.5, std=0.3, hidden_sizes=(16,))
 
 
-@functools.cache
-def compiled_network_fit():
-    net, to_images = small_network()
-    validation_inputs, validation_labels = blobs(1, 32, distance=2.0)
-    validation = to_images(validation_inputs), validation_labels
-
-    def network_fit(key, images, labels, where):
-        return fit(
-            key,
-            net.init(jax.random.key(7)),
-            images,
-            labels,
-            where,
-            validation,
-            net.apply,
-            apply_dropout_fn=net.apply_dropout,
-            optimizer=optax.adam(1e-2),
-            max_evaluations=8,
-        )
-
-    return network_fit, jax.jit(network_fit), validation
+def image_blobs(seed, size):
+    inputs, labels = blobs(seed, size, distance=2.0)
+    images = (128 + 20 * inputs).clip(0, 255).astype(jnp.uint8)
+    return images[..., None, None], labels
 
 
-def test_validation_loss_is_that_of_the_returned_parameters(key):
-    net, to_images = small_network()
-    _, network_fit, (images, labels) = compiled_network_fit()
-    inputs, targets = blobs(0, 40, distance=2.0)
-    result = network_fit(key, to_images(inputs), targets, targets >= 0)
-    logits = np.asarray(net.apply(result.params, images), np.float64)
-    losses = np.log(np.exp(logits).sum(-1)) - logits[np.arange(32), labels]
-    np.testing.assert_allclose(result.validation_loss, losses.mean(), rtol=1e-5)
-    start = np.asarray(net.apply(net.init(jax.random.key(7)), images), np.float64)
-    first = np.log(np.exp(start).sum(-1)) - start[np.arange(32), labels]
-    assert losses.mean() < 0.8 * first.mean()
-
-
-def test_the_same_key_trains_the_same_network():
-    _, to_images = small_network()
-    _, network_fit, _ = compiled_network_fit()
-    inputs, labels = blobs(0, 40, distance=2.0)
-    first, again, other = (
-        network_fit(jax.random.key(seed), to_images(inputs), labels, labels >= 0)
-        for seed in (0, 0, 1)
+def network_fit(key, images, labels, where):
+    return fit(
+        key,
+        NETWORK.init(jax.random.key(7)),
+        images,
+        labels,
+        where,
+        image_blobs(1, 32),
+        NETWORK.apply,
+        apply_dropout_fn=NETWORK.apply_dropout,
+        optimizer=optax.adam(1e-2),
+        max_evaluations=8,
     )
-    assert_equal(first, again)
-    assert first.validation_loss != other.validation_loss
+
+
+compiled_network_fit = jax.jit(network_fit)
+
+
+def loss_in_numpy(params, images, labels):
+    logits = np.asarray(NETWORK.apply(params, images), np.float64)
+    return np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(32), labels])
+
+
+def test_a_network_and_its_validation_loss_belong_together(key):
+    images, labels = image_blobs(0, 40)
+    result, again, other = (
+        compiled_network_fit(key, images, labels, labels >= 0)
+        for key in (key, key, jax.random.key(1))
+    )
+    loss = loss_in_numpy(result.params, *image_blobs(1, 32))
+    np.testing.assert_allclose(result.validation_loss, loss, rtol=1e-5)
+    start = loss_in_numpy(NETWORK.init(jax.random.key(7)), *image_blobs(1, 32))
+    assert loss < 0.8 * start
+    assert_equal(result, again)
+    assert result.validation_loss != other.validation_loss
 
 
 def test_seeds_side_by_side_are_the_seeds_one_by_one_to_rounding():
-    _, to_images = small_network()
-    network_fit, compiled, _ = compiled_network_fit()
-    inputs, labels = blobs(0, 40, distance=2.0)
-    images = to_images(inputs)
+    images, labels = image_blobs(0, 40)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
     where = jnp.arange(40)[None] < jnp.array([5, 20, 40])[:, None]
     together = jax.jit(jax.vmap(network_fit, (0, None, None, 0)))(
         keys, images, labels, where
     )
     for seed in range(3):
-        alone = compiled(keys[seed], images, labels, where[seed])
+        alone = compiled_network_fit(keys[seed], images, labels, where[seed])
         assert together.steps[seed] == alone.steps
         jax.tree.map(
             lambda leaf, other, i=seed: np.testing.assert_allclose(
@@ -278,45 +262,28 @@ def test_entries_without_a_sample_change_nothing(key, num_labeled):
     inputs, labels = blobs(0, 40)
     rows = np.random.default_rng(num_labeled).permutation(40)[:num_labeled]
     where = jnp.zeros(40, bool).at[rows].set(True)  # anywhere, not only at the front
-
-    @jax.jit
-    def program(inputs, labels):
-        return fit(
-            key,
-            jnp.zeros((2, 2)),
-            inputs,
-            labels,
-            where,
-            blobs(1, 16),
-            max_evaluations=6,
-        )
-
-    expected = program(inputs, labels)
+    expected = linear_fit(key, inputs, labels, where)
     assert np.isfinite(expected.params).all() and np.asarray(expected.params).any()
     for garbage, label in ((np.nan, 10**6), (np.inf, -5), (3e38, 1)):
-        found = program(
+        found = linear_fit(
+            key,
             jnp.where(where[:, None], inputs, garbage),
             jnp.where(where, labels, label),
+            where,
         )
         assert_equal(found, expected)
 
 
 def test_any_number_of_labels_is_one_program(key):
     inputs, labels = blobs(0, 40)
-    traces = []
-
-    @jax.jit
-    def program(where):
-        traces.append(1)
-        return fit(key, jnp.zeros((2, 2)), inputs, labels, where, blobs(1, 16))
-
     for num_labeled in (1, 10, 40):
-        program(jnp.arange(40) < num_labeled)
-    assert len(traces) == 1
+        linear_fit(key, inputs, labels, jnp.arange(40) < num_labeled)
+    assert len(LINEAR_TRACES) == 1
 
 
-def visits(key, size, where, *, minibatch_size, steps, evaluations=1):
-    """How many minibatches each sample of a buffer was in.
+@functools.partial(jax.jit, static_argnames=("minibatch_size", "steps", "evaluations"))
+def fit_counting_visits(key, where, *, minibatch_size, steps, evaluations=1):
+    """Parameters that say how many minibatches each sample of the buffer was in.
 
     Sample i reads parameter i alone, and a step moves those with a gradient by one;
     every step lowers the validation loss, so that the last parameters are returned.
@@ -330,10 +297,10 @@ def visits(key, size, where, *, minibatch_size, steps, evaluations=1):
         logit = 0.01 * (inputs @ params)
         return jnp.stack([logit, -logit], -1)
 
-    one_hot, labels = jnp.eye(size), jnp.zeros(size, jnp.int32)
-    result = fit(
+    one_hot, labels = jnp.eye(len(where)), jnp.zeros(len(where), jnp.int32)
+    return fit(
         key,
-        jnp.zeros(size),
+        jnp.zeros(len(where)),
         one_hot,
         labels,
         where,
@@ -344,30 +311,38 @@ def visits(key, size, where, *, minibatch_size, steps, evaluations=1):
         steps_per_evaluation=steps,
         max_evaluations=evaluations,
     )
-    assert result.steps == steps * evaluations
+
+
+def visits(key, where, **sizes):
+    result = fit_counting_visits(key, where, **sizes)
+    assert result.steps == sizes["steps"] * sizes.get("evaluations", 1)
     return np.asarray(result.params)
 
 
 @pytest.mark.parametrize("num_labeled", [1, 3, 4, 5, 12, 17])
 def test_samples_are_visited_equally_often(key, num_labeled):
     where = jnp.arange(20) >= 20 - num_labeled
-    counts = visits(key, 20, where, minibatch_size=1, steps=12)
+    counts = visits(key, where, minibatch_size=1, steps=12)
     assert not counts[: 20 - num_labeled].any()
     assert counts.sum() == 12
     labeled = counts[20 - num_labeled :]
     assert labeled.max() - labeled.min() <= 1
 
 
-def test_samples_fewer_than_a_minibatch_are_all_in_it(key):
-    counts = visits(key, 20, jnp.arange(20) < 3, minibatch_size=8, steps=2)
-    assert counts.tolist() == [2] * 3 + [0] * 17
+@pytest.mark.parametrize("num_labeled", [1, 2, 3])
+def test_samples_fewer_than_a_period_are_all_in_it(key, num_labeled):
+    """One sample fills a minibatch of two alone; three take turns."""
+    where = jnp.arange(20) < num_labeled
+    counts = visits(key, where, minibatch_size=2, steps=3)
+    expected = {1: [3], 2: [3, 3], 3: [2, 2, 2]}[num_labeled]
+    assert counts.tolist() == expected + [0] * (20 - num_labeled)
 
 
 def test_samples_more_than_a_period_covers_all_have_their_turn(key):
     everywhere = jnp.ones(20, bool)
-    one = visits(key, 20, everywhere, minibatch_size=2, steps=3)
+    one = visits(key, everywhere, minibatch_size=2, steps=3)
     assert sorted(one) == [0] * 14 + [1] * 6
-    many = visits(key, 20, everywhere, minibatch_size=2, steps=3, evaluations=60)
+    many = visits(key, everywhere, minibatch_size=2, steps=3, evaluations=60)
     assert many.sum() == 360 and many.min() >= 6 and many.max() <= 36
 
 
@@ -414,12 +389,18 @@ def test_sizes_below_one_are_named(key, name):
         )
 
 
+def test_a_buffer_shorter_than_its_labels_is_named(key):
+    inputs, labels = blobs(0, 8)
+    with pytest.raises(ValueError, match="labels must have length 5"):
+        fit(key, jnp.zeros((2, 2)), inputs[:5], labels, labels >= 0, (inputs, labels))
+
+
 # Evaluation
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 50, 1000])
-@pytest.mark.parametrize("num_classes", [4, 9], ids=["all occur", "some never occur"])
+@pytest.mark.parametrize("chunk_size, num_classes", [(7, 4), (7, 9), (1000, 9)])
 def test_evaluate_is_numpy(chunk_size, num_classes):
+    """Four classes occur; the others must not count."""
     rng = np.random.default_rng(num_classes)
     logits = rng.normal(size=(50, num_classes)).astype(np.float32)
     labels = rng.choice([0, 0, 0, 1, 2, 3], 50)
@@ -439,18 +420,3 @@ def test_evaluate_is_numpy(chunk_size, num_classes):
     np.testing.assert_allclose(metrics.accuracy, right.mean(), rtol=1e-6)
     np.testing.assert_allclose(metrics.balanced_accuracy, np.mean(recalls), rtol=1e-6)
     assert abs(right.mean() - np.mean(recalls)) > 1e-3
-
-
-@pytest.mark.parametrize("right", [0.0, 1.0])
-def test_evaluate_at_its_ends(right):
-    labels = jnp.array([0, 1, 1, 1])
-    logits = jax.nn.one_hot(labels, 2) * (2 * right - 1)
-    metrics = training.evaluate(
-        None,
-        logits,
-        labels,
-        apply_fn=lambda params, logits: logits,
-        num_classes=2,
-        chunk_size=3,
-    )
-    assert metrics.accuracy == metrics.balanced_accuracy == right

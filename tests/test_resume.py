@@ -1,0 +1,226 @@
+"""Runs that are killed: the same command again ends with the same bits.
+
+The same folder is killed at four places, one after another, each time by SIGKILL in
+a process of its own. What every kill left is finished twice: a copy of it in this
+process, and the folder itself by the processes that come after.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from test_run import run_main, without_seconds
+
+from experiments import mnist_imbalanced, run
+
+METHODS = ("random", "badge")
+ROUNDS = 2
+FITS = len(METHODS) * (ROUNDS + 1)
+
+# Runs the real command with a bomb in it: python -c SABOTEUR place number arguments.
+SABOTEUR = """
+import os, signal, sys, threading, time
+from experiments import folder, mnist_imbalanced, run
+
+place, number, *arguments = sys.argv[1:]
+stage, calls = None, 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def is_it():
+    global calls
+    calls += 1
+    return calls == int(number)
+
+def staged(name, function):
+    def wrapped(*arguments):
+        global stage
+        stage = name
+        return function(*arguments)
+    return wrapped
+
+run._fit_and_test = staged("fit", run._fit_and_test)
+run._pick = staged("score", run._pick)
+timed, append_lines = run._timed, folder.append_lines
+
+def timed_bomb(program, *arguments):
+    if stage == place and is_it():
+        threading.Timer(0.002, die).start()
+        timed(program, *arguments)
+        time.sleep(600)  # it was faster than the bomb
+    return timed(program, *arguments)
+
+def torn_append(path, lines):
+    if place == "append" and is_it():
+        with path.open("ab") as file:
+            file.write(folder._encode(lines)[:-40])
+        die()
+    append_lines(path, lines)
+
+def before_rename(event, details):
+    if place == "save" and event == "os.rename":
+        if os.path.basename(os.fspath(details[1])) == number:
+            die()
+
+run._timed = timed_bomb
+folder.append_lines = torn_append
+sys.addaudithook(before_rename)
+mnist_imbalanced.main(arguments)
+"""
+
+
+class Kill(NamedTuple):
+    place: str
+    number: int  # of the training, of the scoring, of the checkpoint, of the append
+    checkpoints: dict  # what must be there afterwards
+    fits_left: int
+
+
+KILLS = (
+    # In the training of Random's round 1.
+    Kill("fit", 2, {"random": {"1"}}, FITS - 1),
+    # In its scoring, after it was trained again.
+    Kill("score", 1, {"random": {"1"}}, FITS - 1),
+    # When the checkpoint after Random's last round was whole, but not yet renamed.
+    Kill("save", 3, {"random": {"1", "2"}}, FITS - 2),
+    # After the checkpoint of BADGE's round 0 and its metrics, in the midst of its
+    # picks: Random's last round appends twice before.
+    Kill("append", 4, {"random": {"2", "3"}, "badge": {"1"}}, FITS - 4),
+)
+
+
+def command(out):
+    return ["--smoke", "--methods", *METHODS, "--out", str(out)]
+
+
+def start(*arguments):
+    """Runs the command in a process, as a user does."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=Path(mnist_imbalanced.__file__).parents[1],
+    )
+
+
+def results(out):
+    """Picks as bytes, metrics without the time they took."""
+    metrics = (out / "metrics.jsonl").read_text().splitlines()
+    return (
+        (out / "picks.jsonl").read_bytes(),
+        without_seconds([json.loads(line) for line in metrics]),
+    )
+
+
+def checkpoints(out):
+    """Whole checkpoints by method."""
+    return {
+        folder.name: {path.name for path in folder.iterdir() if path.name.isdigit()}
+        for folder in (out / "checkpoints").iterdir()
+    }
+
+
+def kill_four_times(folder):
+    """After each kill, a copy of the folder and how the process ended."""
+    left = []
+    for kill in KILLS:
+        ended = start("-c", SABOTEUR, kill.place, kill.number, *command(folder / "out"))
+        copy = folder / f"after_{kill.place}"
+        shutil.copytree(folder / "out", copy)
+        left.append((copy, ended))
+    return left
+
+
+@pytest.fixture(scope="module")
+def kills(tmp_path_factory):
+    """The kills, and the process that finishes, under way in the background."""
+    folder = tmp_path_factory.mktemp("killed")
+    finish = ("-m", "experiments.mnist_imbalanced", *command(folder / "out"))
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(kill_four_times, folder), pool.submit(start, *finish)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(kills, tmp_path_factory):
+    """Picks and metrics of a run that nobody killed."""
+    del kills
+    out = tmp_path_factory.mktemp("uninterrupted") / "out"
+    run_main(*command(out))
+    picks, metrics = results(out)
+    assert len(picks.splitlines()) == len(METHODS) * ROUNDS * 2
+    assert len(metrics) == FITS * 2
+    return picks, metrics
+
+
+@pytest.fixture(scope="module")
+def killed(kills, uninterrupted):
+    del uninterrupted  # first, so that both are under way at once
+    return kills[0].result()
+
+
+@pytest.mark.parametrize("index", range(len(KILLS)), ids=[k.place for k in KILLS])
+def test_the_process_died_there_with_work_left(killed, index):
+    kill, (out, ended) = KILLS[index], killed[index]
+    assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+    assert not (out / "summary.json").exists()
+    assert {m: steps for m, steps in checkpoints(out).items() if steps} == (
+        kill.checkpoints
+    )
+
+
+def test_the_kill_while_saving_left_a_half_made_checkpoint(killed):
+    out, _ = killed[[kill.place for kill in KILLS].index("save")]
+    assert [p.name for p in (out / "checkpoints" / "random").glob("3.*")]
+
+
+def test_the_kill_while_appending_left_a_torn_line(killed):
+    out, _ = killed[[kill.place for kill in KILLS].index("append")]
+    last = (out / "picks.jsonl").read_text().splitlines()[-1]
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(last)
+
+
+@pytest.mark.parametrize("index", range(len(KILLS)), ids=[k.place for k in KILLS])
+def test_the_same_command_ends_with_the_same_bits(
+    killed, uninterrupted, tmp_path, monkeypatch, index
+):
+    out = tmp_path / "out"
+    shutil.copytree(killed[index][0], out)
+    fits, fit_and_test = [], run._fit_and_test
+
+    def counted(name, *arguments):
+        fits.append(name)
+        return fit_and_test(name, *arguments)
+
+    monkeypatch.setattr(run, "_fit_and_test", counted)
+    run_main(*command(out))
+    assert results(out) == uninterrupted
+    assert len(fits) == KILLS[index].fits_left
+    assert checkpoints(out) == {method: {"2", "3"} for method in METHODS}
+    assert not list(out.rglob("*tmp*"))
+
+
+def test_a_killed_run_is_not_continued_with_other_settings(killed, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(killed[0][0], out)
+    before = results(out)
+    with pytest.raises(SystemExit) as exit_:
+        run_main(*command(out), "--steps", "2")
+    assert exit_.value.code == 2
+    assert results(out) == before
+
+
+def test_a_run_killed_four_times_ends_with_the_same_bits(kills, uninterrupted):
+    """Five processes, each compiling anew, and one that was never killed."""
+    ended = kills[1].result()
+    out = Path(ended.args[-1])
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert results(out) == uninterrupted
+    assert (out / "summary.json").exists()
