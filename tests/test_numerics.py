@@ -64,7 +64,7 @@ def some_margin_change(rng, classes, samples, scale):
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1000.0])  # uniform … one-hot
 def test_change_is_exact_over_eighteen_decades(classes, scale):
     rng = np.random.default_rng(classes)
-    for size in np.logspace(-12, 6, 19):
+    for size in np.logspace(-12, 6, 10):
         assert_exact(
             some_log_probs(rng, classes, 100, scale),
             some_margin_change(rng, classes, 100, size),
