@@ -54,5 +54,8 @@ def main(study: str, about: str, defaults: Config, arguments: Sequence[str]) -> 
     except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues this run.", file=sys.stderr)
+        sys.exit(130)
     print_table(summary)
     print(f"report: {config.out}/summary.json, curves.png, selected.png")

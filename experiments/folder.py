@@ -10,10 +10,12 @@ The checkpoints are the truth. Each holds all lines of its method so far, so aft
 kill the two .jsonl files are rebuilt from them and nothing is missing or twice.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -39,6 +41,30 @@ class FolderError(RuntimeError):
     """A run folder that belongs to another run, or that cannot be read."""
 
 
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Makes the folder and keeps other processes out of it; kill -9 frees it too.
+
+    Raises:
+        FolderError: if it is not a run's, cannot be written to, or is in use.
+    """
+    try:
+        _stored_config(out)
+        out.mkdir(parents=True, exist_ok=True)
+        if not os.access(out, os.W_OK):
+            raise FolderError(f"{out} cannot be written to.")
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise FolderError(f"{out} cannot be used: {error}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise FolderError(f"another process is running in {out}.") from None
+    finally:
+        os.close(handle)
+
+
 def prepare(
     out: Path,
     settings: dict,
@@ -46,6 +72,7 @@ def prepare(
     splits: Sequence[Split],
     *,
     resume: bool,
+    data_dir: Path | None = None,
 ) -> list[str]:
     """Makes the folder for these settings, or makes sure that it is theirs.
 
@@ -56,6 +83,7 @@ def prepare(
         splits: who is who, one a seed.
         resume: whether to continue what is there; otherwise the run's own files are
             removed first.
+        data_dir: the folder the user named for the data, for the report to find it.
 
     Returns:
         Warnings: sentences about what may keep a resumed run from being bit-identical.
@@ -74,6 +102,7 @@ def prepare(
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     config = {
         **settings,
+        "data_dir": None if data_dir is None else str(data_dir),
         "data_source": dataset.source,
         "data_sha256": dataset.sha256,
         "device": device,
@@ -84,7 +113,7 @@ def prepare(
             out.mkdir(parents=True, exist_ok=True)
             _write_splits(out / "splits.npz", splits)
             content = json.dumps(config, indent=2).encode()
-            _write_atomically(out / "config.json", content)
+            write_atomically(out / "config.json", content)
         except OSError as error:
             raise FolderError(f"{out} cannot be used: {error}.") from error
         return []
@@ -112,7 +141,7 @@ def checkpoints(out: Path, method: str) -> Path:
 
 def write_lines(path: Path, lines: Iterable[dict]) -> None:
     """Replaces a .jsonl file by these lines, at once or not at all."""
-    _write_atomically(path, _encode(lines))
+    write_atomically(path, _encode(lines))
 
 
 def append_lines(path: Path, lines: Iterable[dict]) -> None:
@@ -180,7 +209,8 @@ def _write_splits(path: Path, splits: Sequence[Split]) -> None:
     os.replace(partial, path)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replaces a file at once: a reader sees the old content or the new one."""
     partial = path.with_name(path.name + ".tmp")
     with partial.open("wb") as file:
         file.write(content)

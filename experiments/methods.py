@@ -146,7 +146,7 @@ def make_methods(
         ids = jax.random.choice(key, view.pool_ids, (size,), replace=False)
         reference = network.features(params, view.images[ids])
         return over_pool(
-            lambda images: iwps_jax.error_reduction(
+            lambda images: iwps_jax.expected_entropy_reduction(
                 network.features(params, images),
                 *network.head(params),
                 reference,

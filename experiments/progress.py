@@ -54,7 +54,9 @@ class Progress:
         wrong = [line["wrong_rate"] for line in now if line["wrong_rate"] is not None]
         is_done = last == self._config.rounds
         labels = str(now[0]["num_labeled"])
-        shown_accuracy = f"{accuracy.mean():.1f} ± {accuracy.std():.1f}"
+        shown_accuracy = f"{accuracy.mean():.1f}"
+        if len(accuracy) > 1:
+            shown_accuracy += f" ± {accuracy.std(ddof=1):.1f}"
         # The last round picks nothing; the table keeps the one before it in view.
         shown_wrong = f"{100 * np.mean(wrong):.0f}" if wrong else self._rows[method][3]
         stage = "done" if is_done else f"round {last}: done"

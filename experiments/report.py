@@ -14,7 +14,6 @@ and per cent in the table and the pictures.
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments import plots, statistics
+from experiments import folder, plots, statistics
 
 BASELINE = "random"
 NUM_PICKS_SHOWN = 10
@@ -85,16 +84,18 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
             wrong_rate[method] = plots.Curve(np.arange(rounds), mean, None)
     setting = plots.setting_name(config["dataset"], config.get("imbalance"))
     title = f"{setting}, {_plural(len(summary['seeds']), 'seed')}"
-    _write(out / "curves.png", plots.curves_png(accuracy, wrong_rate, title))
+    folder.write_atomically(
+        out / "curves.png", plots.curves_png(accuracy, wrong_rate, title)
+    )
     rows, seeds = _first_picks(config, picks, dataset)
     if rows:
         title = f"First picks of round 0: {setting}, seed {seeds}"
         png = plots.selected_png(rows, dataset.class_names, title)
-        _write(out / "selected.png", png)
+        folder.write_atomically(out / "selected.png", png)
     else:
         summary["notes"].append("No picks are recorded, selected.png is not drawn.")
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _write(out / "summary.json", text.encode())
+    folder.write_atomically(out / "summary.json", text.encode())
     return summary
 
 
@@ -168,6 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         config = json.loads((out / "config.json").read_text(encoding="utf-8"))
         dataset = load(config["dataset"], config.get("data_dir"))
+        if config.get("data_sha256", dataset.sha256) != dataset.sha256:
+            raise ValueError(
+                f"{out} was run on other data ({config.get('data_source')}) than "
+                f"{dataset.source}"
+            )
         summary = write_report(out, dataset)
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f"{error}\n")
@@ -331,16 +337,6 @@ def _first_picks(
         rows[method] = plots.Picks(images, predicted, true)
     seeds = sorted({first[m]["seed"] for m in rows})
     return rows, " or ".join(map(str, seeds))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file at once: a reader sees the old content or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _number(value: np.ndarray | None) -> float | None:

@@ -44,11 +44,21 @@ def run(config: Config, progress: Progress | None = None) -> dict:
         checkpoint.CheckpointError: if a checkpoint does not fit the settings.
     """
     progress = progress or Progress(config)
+    with folder.locked(config.out):
+        return _run_in_folder(config, progress)
+
+
+def _run_in_folder(config: Config, progress: Progress) -> dict:
     dataset = datasets.load(config.dataset, config.data_dir)
     progress.say(f"data: {dataset.source}")
     splits = _make_splits(config, dataset)
     for warning in folder.prepare(
-        config.out, config.settings(), dataset, splits, resume=config.resume
+        config.out,
+        config.settings(),
+        dataset,
+        splits,
+        resume=config.resume,
+        data_dir=config.data_dir,
     ):
         progress.say(f"warning: {warning}")
     study = make_study(config, dataset, splits)

@@ -67,6 +67,11 @@ def make_split(
     majority_size = smallest_class - holdout_per_class
     initial_minority = max(base_size // imbalance, 1)
     minority_size = max(majority_size // imbalance, initial_minority)
+    if majority_size < 1:
+        raise ValueError(
+            f"holdout_per_class must be below {smallest_class}, the size of the "
+            f"smallest class; got {holdout_per_class}."
+        )
     if majority_size < max(base_size, minority_size):
         raise ValueError(
             f"base_size must be at most {max(majority_size, 0)}: the smallest class "

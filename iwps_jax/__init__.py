@@ -7,7 +7,10 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 from iwps_jax import loop
 from iwps_jax.loop import LoopState, RoundInfo
 from iwps_jax.pool import sample_keys, score_in_chunks
-from iwps_jax.scores.error_reduction import error_reduction
+from iwps_jax.scores.error_reduction import (
+    error_reduction,
+    expected_entropy_reduction,
+)
 from iwps_jax.scores.kernel import (
     gradient_kernel,
     holdout_gradient,
@@ -33,6 +36,7 @@ __all__ = [
     "bald",
     "entropy",
     "error_reduction",
+    "expected_entropy_reduction",
     "gradient_kernel",
     "holdout_gradient",
     "iwps",

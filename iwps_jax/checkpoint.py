@@ -5,6 +5,7 @@ written under a temporary name and renamed when whole, and whatever a killed run
 half-written is ignored and removed. Store a key as `jax.random.key_data(key)`.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,40 @@ def open_folder(folder: str | Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
-    return ocp.CheckpointManager(Path(folder).absolute(), options=options)
+    handlers = {
+        "state": ocp.StandardCheckpointHandler(),
+        "record": ocp.JsonCheckpointHandler(),
+    }
+    return ocp.CheckpointManager(
+        Path(folder).absolute(), options=options, item_handlers=handlers
+    )
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: Any, record: Any) -> None:
     """Writes checkpoint `step`: a pytree of arrays and a JSON-serializable record.
 
     Raises:
-        CheckpointError: if that step exists already; nothing is overwritten.
+        CheckpointError: if that step is not newer than the last, or if the disk does
+            not take it.
+        TypeError: if the record is not JSON; nothing is written.
     """
-    saved = manager.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            # Orbax's JSON must be an object at the top.
-            record=ocp.args.JsonSave({"record": record}),
-        ),
+    json.dumps(record)
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        # Orbax's JSON must be an object at the top.
+        record=ocp.args.JsonSave({"record": record}),
     )
+    try:
+        saved = manager.save(step, args=arguments)
+    except (OSError, ValueError, RuntimeError) as error:  # a full disk, among others
+        raise CheckpointError(
+            f"checkpoint {step} could not be written to {manager.directory}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     if not saved:
         raise CheckpointError(
-            f"checkpoint {step} exists already in {manager.directory}; it was kept."
+            f"checkpoint {step} is not newer than {manager.latest_step()}, the last "
+            f"in {manager.directory}; nothing was written."
         )
 
 
@@ -64,19 +79,35 @@ def restore_latest(
     step = manager.latest_step()
     if step is None:
         return None
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    try:
-        restored = manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract),
-                record=ocp.args.JsonRestore(),
+    stored, expected = (
+        _shapes_and_types(manager.item_metadata(step).state),
+        _shapes_and_types(like),
+    )
+    for name in sorted(stored.keys() | expected.keys()):
+        found, wanted = stored.get(name, "nothing"), expected.get(name, "nothing")
+        if found != wanted:
+            raise CheckpointError(
+                f"checkpoint {step} in {manager.directory} does not fit this run: it "
+                f"holds {found} as {name or 'the state'} instead of {wanted}."
+            )
+    restored = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(
+                jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
             ),
-        )
-        # Orbax itself restores another shape or type without a word.
-        chex.assert_trees_all_equal_shapes_and_dtypes(restored.state, like)
-    except (ValueError, AssertionError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"checkpoint {step} in {manager.directory} does not fit this run: {error}"
-        ) from error
+            record=ocp.args.JsonRestore(),
+        ),
+    )
+    chex.assert_trees_all_equal_shapes_and_dtypes(restored.state, like)
     return step, restored.state, restored.record["record"]
+
+
+def _shapes_and_types(tree: Any) -> dict[str, str]:
+    """Path of every leaf -> what it is, in words."""
+    return {
+        jax.tree_util.keystr(
+            path, simple=True, separator="."
+        ): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

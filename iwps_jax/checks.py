@@ -33,7 +33,20 @@ def _any_nan(array):
 
 
 @jax.jit
+def _any_undefined_softmax(logits):
+    # The largest logit is NaN, or an infinity, where the softmax is not defined.
+    return ~jnp.isfinite(logits.max(-1)).all()
+
+
+@jax.jit
+def _any_positive(array):
+    return (array > 1e-3).any()
+
+
+@jax.jit
 def _any_outside(labels, num_classes):
+    if labels.dtype.itemsize < 4:  # int8 cannot hold a num_classes of 300
+        labels = labels.astype(jnp.int32)
     return (labels < 0).any() | (labels >= num_classes).any()
 
 
@@ -70,15 +83,62 @@ def require_no_nan(name: str, array: AnyArray, axes: str) -> None:
         raise ValueError(f"{name} must not contain NaN.")
 
 
+def require_logits(name: str, logits: AnyArray, axes: str) -> None:
+    """Refuses logits whose softmax is not defined; -inf rules single classes out."""
+    _require_floating(name, logits, axes)
+    if _is_known_true(_any_undefined_softmax(logits)):
+        raise ValueError(
+            f"{name} must have a finite largest entry in every row: NaN, +inf and rows "
+            "of only -inf have no softmax."
+        )
+
+
+def require_log_probs(name: str, log_probs: AnyArray, axes: str) -> None:
+    """Refuses what cannot be log-probabilities; -inf is one."""
+    require_no_nan(name, log_probs, axes)
+    if _is_known_true(_any_positive(log_probs)):
+        raise ValueError(
+            f"{name} must be logarithms of probabilities, at most 0; got positive "
+            "entries. Take jax.nn.log_softmax of logits, or the logarithm of "
+            "probabilities."
+        )
+
+
 def require_finite_tree(name: str, tree: PyTree) -> None:
     """Refuses a pytree with no arrays or with a NaN or infinity in a leaf."""
     leaves = jax.tree.leaves(tree)
     if not leaves:
         raise ValueError(f"{name} must hold at least one array, got none.")
     for leaf in leaves:
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float):
+            raise TypeError(
+                f"{name} must hold arrays only, got a {type(leaf).__name__}."
+            )
         is_floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
         if is_floating and _is_known_true(_any_nonfinite(leaf)):
             raise ValueError(f"{name} must be finite, got NaN or infinity.")
+
+
+def require_params(name: str, params: PyTree) -> None:
+    """Refuses parameters that cannot take a gradient step."""
+    require_finite_tree(name, params)
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise TypeError(
+                f"{name} must be floating point throughout, got {leaf.dtype}. Pass "
+                "only what a gradient step may move and let apply_fn close over the "
+                "rest: nnx.split(model, nnx.Param, ...), equinox.partition, "
+                'variables["params"].'
+            )
+
+
+def require_key(name: str, key: AnyArray) -> None:
+    """Refuses what is not one random key, of the typed or of the older kind."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    is_raw = dtype == jnp.uint32 and len(shape) == 1
+    if not (is_raw or (is_typed and shape == ())):
+        raise TypeError(f"{name} must be one key, as made by jax.random.key(seed).")
 
 
 def require_same_tree(name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
@@ -141,7 +201,15 @@ def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
     """Refuses a look-ahead of no steps, or along no or a backward step length."""
     if require_integer("steps", steps) < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
-    rate = jnp.asarray(learning_rate)
+    try:
+        rate = jnp.asarray(learning_rate)
+    except (TypeError, ValueError):
+        rate = None
+    if rate is None or not (
+        jnp.issubdtype(rate.dtype, jnp.floating)
+        or jnp.issubdtype(rate.dtype, jnp.integer)
+    ):
+        raise TypeError(f"learning_rate must be a number, got {learning_rate!r}.")
     if rate.ndim != 0:
         raise ValueError(f"learning_rate must be a scalar, got shape {rate.shape}.")
     if _is_known_true(~(jnp.isfinite(rate) & (rate > 0))):
@@ -168,22 +236,14 @@ def require_mask(name: str, mask: AnyArray, size: int) -> None:
     require_size(name, mask, 0, size, "the pool")
 
 
-def require_k(k: int, available: AnyArray | int) -> None:
-    """Refuses to choose fewer than one sample or more than are left."""
-    if require_integer("k", k) < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-    if _is_known_true(jnp.asarray(k) > available):
+def require_at_most(
+    name: str, value: int, available: AnyArray | int, what: str = "samples left"
+) -> None:
+    """Refuses a number of samples below one or above those available."""
+    if require_integer(name, value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    if _is_known_true(jnp.asarray(value) > available):
         raise ValueError(
-            f"k must be at most the number of samples left, {int(available)}, got {k}."
-        )
-
-
-def require_budget(budget: int, available: AnyArray | int) -> None:
-    """Refuses to plan more acquisitions than there are unlabeled rows."""
-    if require_integer("budget", budget) < 1:
-        raise ValueError(f"budget must be at least 1, got {budget}.")
-    if _is_known_true(jnp.asarray(budget) > available):
-        raise ValueError(
-            f"budget must be at most the number of unlabeled rows, {int(available)}, "
-            f"got {budget}."
+            f"{name} must be at most the number of {what}, {int(available)}, "
+            f"got {value}."
         )

@@ -70,7 +70,9 @@ def init(labeled: Bool[AnyArray, " pool"], train_state: Any, *, budget: int):
         TypeError: if `labeled` is not boolean.
     """
     checks.require_mask("labeled", labeled, len(labeled))
-    checks.require_budget(budget, (~jnp.asarray(labeled)).sum())
+    checks.require_at_most(
+        "budget", budget, (~jnp.asarray(labeled)).sum(), "unlabeled rows"
+    )
     return LoopState(
         round=jnp.zeros((), jnp.int32),
         labeled=jnp.asarray(labeled),
@@ -108,9 +110,9 @@ def acquire(
     state = state._replace(
         round=state.round + 1,
         labeled=state.labeled.at[picks].set(True),
-        acquired=jax.lax.dynamic_update_slice(
-            state.acquired, picks, (state.round * len(picks),)
-        ),
+        acquired=state.acquired.at[
+            state.round * len(picks) + jnp.arange(len(picks))
+        ].set(picks, mode="drop"),
     )
     return state, info
 

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PyTree
 
+# Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
+PRECISION = jax.lax.Precision.HIGHEST
+
 
 def upcast(tree: PyTree) -> PyTree:
     """Widens floating leaves narrower than float32; leaves the others alone."""
@@ -22,6 +25,18 @@ def upcast(tree: PyTree) -> PyTree:
         return leaf
 
     return jax.tree.map(widen, tree)
+
+
+@jax.custom_batching.custom_vmap
+def all_of_batch(predicate: jax.Array) -> jax.Array:
+    """The predicate itself; under `jax.vmap`, whether it holds for the whole batch."""
+    return predicate
+
+
+@all_of_batch.def_vmap
+def _all_of_batch_under_vmap(axis_size, in_batched, predicate):
+    del axis_size, in_batched
+    return all_of_batch(predicate.all(0)), False
 
 
 def label_residual(
@@ -137,4 +152,5 @@ def entropy_of(
 ) -> Float[jax.Array, "*batch"]:
     """-Σ_c p_c log p_c over the last axis, in nats, with 0 · log 0 = 0."""
     probs = jnp.exp(log_probs)
-    return -jnp.where(probs > 0, probs * log_probs, 0).sum(-1)
+    # The absolute value only turns the -0.0 of a certain prediction into 0.0.
+    return jnp.abs(jnp.where(probs > 0, probs * log_probs, 0).sum(-1))

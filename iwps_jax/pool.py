@@ -13,10 +13,10 @@ from iwps_jax.types import AnyArray
 def score_in_chunks(
     score_fn: Callable[[PyTree], PyTree], inputs: PyTree, *, chunk_size: int
 ) -> PyTree:
-    """Applies a score to the pool a chunk at a time; the result is the same.
+    """Applies a score to the pool a chunk at a time; equal up to rounding.
 
     The last chunk starts early enough to be a full one and overlaps the one before,
-    so `score_fn` is traced once, nothing is padded and no row meets a dummy. Rows
+    so `score_fn` is compiled once, nothing is padded and no row meets a dummy. Rows
     must be scored independently of each other. Call it inside `jax.jit`.
 
     Args:
@@ -63,6 +63,12 @@ def score_in_chunks(
         )
 
     shapes = jax.eval_shape(score_chunk, jnp.zeros((), jnp.int32))
+    for part in jax.tree.leaves(shapes):
+        if part.shape[:1] != (chunk_size,):
+            raise ValueError(
+                f"score_fn must return one row for each of its {chunk_size} samples, "
+                f"got shape {part.shape}."
+            )
     scores = jax.tree.map(
         lambda part: jnp.zeros((pool_size, *part.shape[1:]), part.dtype), shapes
     )
@@ -77,10 +83,26 @@ def sample_keys(
 
     Chunk size, sharding and order therefore change no random draw.
 
+    Args:
+        key: the key of the whole pool.
+        rows: global rows, or ids, of the samples.
+
+    Returns:
+        The samples' keys.
+
+    Raises:
+        TypeError: if `key` is not one key or rows are not integers.
+
     Example:
         >>> keys = sample_keys(jax.random.key(0), jnp.arange(8))
         >>> again = sample_keys(jax.random.key(0), jnp.arange(4, 8))
         >>> bool((keys[4:] == again).all())
         True
     """
+    checks.require_key("key", key)
+    rows = jnp.asarray(rows)
+    if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
+        raise TypeError(
+            f"rows must be a vector of integers, got {rows.dtype}{list(rows.shape)}."
+        )
     return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)

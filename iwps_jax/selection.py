@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Int, Key
 from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray
 
-PRECISION = jax.lax.Precision.HIGHEST
 CENTERS_PER_BLOCK = 128
 
 
@@ -55,8 +54,8 @@ def _check_where(rows, k, where):
     if where is None:
         where = jnp.ones(len(rows), bool)
     checks.require_mask("where", where, len(rows))
-    checks.require_k(k, len(rows))
-    checks.require_k(k, jnp.asarray(where).sum())
+    checks.require_at_most("k", k, len(rows))
+    checks.require_at_most("k", k, jnp.asarray(where).sum())
     return where
 
 
@@ -104,8 +103,8 @@ def k_center_greedy(
     """
     checks.require_finite("features", features, "pool d")
     checks.require_mask("labeled", labeled, len(features))
-    checks.require_k(k, len(features))
-    checks.require_k(k, (~jnp.asarray(labeled)).sum())
+    checks.require_at_most("k", k, len(features))
+    checks.require_at_most("k", k, (~jnp.asarray(labeled)).sum())
     return _k_center_greedy(features, labeled, k=int(k))
 
 
@@ -113,6 +112,7 @@ def k_center_greedy(
 def _k_center_greedy(features, labeled, *, k):
     features = numerics.upcast(features)
     labeled = jnp.asarray(labeled)
+    features = features * _to_unit_range(features, jnp.ones_like(labeled))
     distance = _distance_to_labeled(features, labeled)
 
     def pick(i, carry):
@@ -147,7 +147,7 @@ def _distance_to_labeled(
         start = i * block
         rows = jax.lax.dynamic_slice(labeled_first, (start,), (block,))
         is_center = start + jnp.arange(block) < num_labeled
-        product = jnp.matmul(centered, centered[rows].T, precision=PRECISION)
+        product = jnp.matmul(centered, centered[rows].T, precision=numerics.PRECISION)
         closeness = jnp.where(
             is_center[None], square[rows][None] - 2 * product, jnp.inf
         )
@@ -200,8 +200,9 @@ def badge(
         >>> print(badge(jax.random.key(0), features, jnp.zeros((3, 2)), 1))
         [1]
     """
+    checks.require_key("key", key)
     checks.require_finite("features", features, "pool d")
-    checks.require_no_nan("logits", logits, "pool classes")
+    checks.require_logits("logits", logits, "pool classes")
     checks.require_size("logits", logits, 0, len(features), "features")
     where = _check_where(features, k, where)
     return _badge(key, features, logits, where, k=int(k))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Bool, Int, Key
 
+from iwps_jax import checks
 from iwps_jax.pool import score_in_chunks
 from iwps_jax.types import ApplyFn, Inputs, Params
 
@@ -81,6 +82,22 @@ def fit(
     Returns:
         The parameters at the lowest validation loss.
     """
+    for name, value in (
+        ("minibatch_size", minibatch_size),
+        ("steps_per_evaluation", steps_per_evaluation),
+        ("patience", patience),
+        ("max_evaluations", max_evaluations),
+    ):
+        if checks.require_integer(name, value) < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    size = checks.batch_size("inputs", inputs)
+    checks.require_size("labels", labels, 0, size, "inputs")
+    checks.require_mask("where", where, size)
+    size = checks.batch_size("validation_inputs", validation_inputs)
+    checks.require_size(
+        "validation_labels", validation_labels, 0, size, "validation_inputs"
+    )
+    inputs = jax.tree.map(jnp.asarray, inputs)
 
     def minibatch_loss(params, key, batch):
         batch_inputs, batch_labels = batch

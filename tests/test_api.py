@@ -39,6 +39,9 @@ SIGNATURES = {
     "variation_ratio": "log_probs",
     "bald": "log_probs",
     "error_reduction": f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001",
+    "expected_entropy_reduction": (
+        f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001"
+    ),
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
@@ -223,7 +226,7 @@ def test_each_heavy_package_has_one_door():
     assert importers_of("iwps_jax.models") == set()
 
 
-def test_only_the_experiments_need_their_extras():
+def test_dependencies_are_what_the_library_imports():
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     declared = {Requirement(line).name for line in project["dependencies"]}

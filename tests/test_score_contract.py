@@ -93,6 +93,12 @@ TABLE = [
     Row("variation_ratio", iwps_jax.variation_ratio, draws_arguments, "log_probs", 1),
     Row("bald", iwps_jax.bald, draws_arguments, "log_probs", 1),
     Row("error_reduction", iwps_jax.error_reduction, reduction_arguments, "features"),
+    Row(
+        "expected_entropy_reduction",
+        partial(iwps_jax.expected_entropy_reduction, learning_rate=0.1),
+        reduction_arguments,
+        "features",
+    ),
 ]
 ROWS = {row.name: row for row in TABLE}
 

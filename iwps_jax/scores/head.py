@@ -11,13 +11,10 @@ then sees its logits move by (1 + h·g) δ: no weights are ever copied.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray
-
-# Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
-PRECISION = jax.lax.Precision.HIGHEST
 
 
 def check_head(features: AnyArray, kernel: AnyArray, bias: AnyArray) -> None:
@@ -50,14 +47,26 @@ def head_logits(
     bias: Float[jax.Array, " classes"],
 ) -> Float[jax.Array, "n classes"]:
     """The outputs z = h kernel + bias of every row."""
-    return jnp.matmul(features, kernel, precision=PRECISION) + bias[None]
+    return jnp.matmul(features, kernel, precision=numerics.PRECISION) + bias[None]
 
 
-def coupling(
-    features: Float[jax.Array, " d"], others: Float[jax.Array, "m d"]
-) -> Float[jax.Array, " m"]:
-    """k_m = 1 + h·g_m: how far a displacement of one sample moves the others."""
-    return 1 + jnp.matmul(others, features, precision=PRECISION)
+def couplings(
+    features: Float[jax.Array, "n d"], others: Float[jax.Array, "m d"]
+) -> Float[jax.Array, "n m"]:
+    """How far a displacement of one sample moves the others: k_nm = 1 + h_n·g_m."""
+    return 1 + jnp.matmul(features, others.T, precision=numerics.PRECISION)
+
+
+def is_small_step(
+    deltas: Float[jax.Array, "n *labels classes"],
+    couplings: Float[jax.Array, "n m"],
+) -> Bool[jax.Array, ""]:
+    """Whether every |k δ| is at most one, over the whole batch that runs together.
+
+    The usual case, in which cheaper and more exact forms hold. One answer for all,
+    under `jax.vmap` too, so that a `lax.cond` on it runs one branch and not both.
+    """
+    return numerics.all_of_batch(jnp.abs(deltas).max() * jnp.abs(couplings).max() <= 1)
 
 
 def displacement(

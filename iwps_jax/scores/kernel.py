@@ -75,7 +75,7 @@ def holdout_gradient(
 @partial(jax.jit, static_argnames="apply_fn")
 def _holdout_gradient(apply_fn, params, inputs, labels):
     params, inputs = numerics.upcast((params, inputs))
-    return network.mean_gradient(apply_fn, params, inputs, labels)
+    return network.mean_gradient(apply_fn, params, inputs, labels.astype(jnp.int32))
 
 
 def iwps_app(
@@ -185,13 +185,14 @@ def _iwps_app_last_layer(features, kernel, bias, holdout_features, holdout_label
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
+    holdout_labels = holdout_labels.astype(jnp.int32)
     logits = head.head_logits(features, kernel, bias)
     residual = numerics.label_residual(logits, logits.argmax(-1))
     holdout_residual = numerics.label_residual(
         head.head_logits(holdout_features, kernel, bias), holdout_labels
     ) / len(holdout_labels)
     kernel_gradient = -jnp.matmul(
-        holdout_features.T, holdout_residual, precision=head.PRECISION
+        holdout_features.T, holdout_residual, precision=numerics.PRECISION
     )
     bias_gradient = -holdout_residual.sum(0)
     tangent = head.head_logits(features, kernel_gradient, bias_gradient)
@@ -252,6 +253,7 @@ def gradient_kernel(
 @partial(jax.jit, static_argnames="apply_fn")
 def _gradient_kernel(apply_fn, params, inputs_a, labels_a, inputs_b, labels_b):
     params, inputs_a, inputs_b = numerics.upcast((params, inputs_a, inputs_b))
+    labels_a, labels_b = labels_a.astype(jnp.int32), labels_b.astype(jnp.int32)
 
     def column(sample):
         one_input, one_label = jax.tree.map(lambda leaf: leaf[None], sample)

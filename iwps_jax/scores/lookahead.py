@@ -27,7 +27,6 @@ from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
 # Cut after the ninth power, the exponential series is off by less than 1/10! for
 # arguments up to one: float32 rounding.
-SERIES_RADIUS = 1.0
 SERIES_ORDER = 9
 
 
@@ -109,14 +108,14 @@ def _iwps_last_layer(
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
+    holdout_labels = holdout_labels.astype(jnp.int32)
     deltas = jax.vmap(
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )(features, head.head_logits(features, kernel, bias))
-    couplings = 1 + jnp.matmul(features, holdout_features.T, precision=head.PRECISION)
+    couplings = head.couplings(features, holdout_features)
     holdout_logits = head.head_logits(holdout_features, kernel, bias)
-    is_small = jnp.abs(deltas).max() * jnp.abs(couplings).max() <= SERIES_RADIUS
     scores = jax.lax.cond(
-        is_small,
+        head.is_small_step(deltas, couplings),
         _mean_change_by_series,
         _mean_change_by_classes,
         deltas,
@@ -141,7 +140,7 @@ def _mean_change_by_classes(deltas, couplings, logits, labels):
 
 
 def _mean_change_by_series(deltas, couplings, logits, labels):
-    """The same for |k δ| <= SERIES_RADIUS, where a matrix product sums the classes.
+    """The same for |k δ| <= 1, where a matrix product sums the classes.
 
     With y the holdout label, q_c = p_c for c != y, and u = k δ_y,
 
@@ -160,7 +159,7 @@ def _mean_change_by_series(deltas, couplings, logits, labels):
         powers.append(powers[-1] * deltas / order)
     total = jnp.zeros_like(couplings)
     for power in reversed(powers):
-        moment = jnp.matmul(power, others.T, precision=head.PRECISION)
+        moment = jnp.matmul(power, others.T, precision=numerics.PRECISION)
         total = (total + moment) * couplings
     shrink = jnp.expm1(-couplings * deltas[:, labels])
     return jnp.log1p(total + (total + not_label[None]) * shrink).mean(-1)
@@ -247,6 +246,7 @@ def _iwps(
     apply_fn, params, inputs, holdout_inputs, holdout_labels, learning_rate, *, steps
 ):
     params, inputs, holdout_inputs = numerics.upcast((params, inputs, holdout_inputs))
+    holdout_labels = holdout_labels.astype(jnp.int32)
     holdout_logits = numerics.upcast(apply_fn(params, holdout_inputs))
     holdout_log_probs = jax.nn.log_softmax(holdout_logits).T
 

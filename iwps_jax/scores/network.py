@@ -1,6 +1,7 @@
 """A whole network as a pure function: what the scores that use it have in common."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Int, PyTree
 
 from iwps_jax import checks, numerics
@@ -11,16 +12,20 @@ def check_classifier(
     apply_fn: ApplyFn, params: Params, inputs: Inputs, name: str
 ) -> int:
     """Refuses inputs that `apply_fn` does not turn into logits; returns classes."""
-    checks.require_finite_tree("params", params)
+    if not callable(apply_fn):
+        raise TypeError(f"apply_fn must be a function, got {type(apply_fn).__name__}.")
+    checks.require_params("params", params)
     checks.require_finite_tree(name, inputs)
     size = checks.batch_size(name, inputs)
-    shape = jax.eval_shape(apply_fn, params, inputs).shape
-    if len(shape) != 2 or shape[0] != size:
-        raise ValueError(
-            f"apply_fn must turn {size} {name} into logits [{size}, classes], "
-            f"got shape {shape}."
-        )
-    return shape[1]
+    logits = jax.eval_shape(apply_fn, params, inputs)
+    rule = f"apply_fn must turn {size} {name} into logits [{size}, classes]"
+    if not isinstance(logits, jax.ShapeDtypeStruct):
+        raise TypeError(f"{rule}, got a {type(logits).__name__}, not one array.")
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"{rule} in floating point, got {logits.dtype}.")
+    if len(logits.shape) != 2 or logits.shape[0] != size:
+        raise ValueError(f"{rule}, got shape {logits.shape}.")
+    return logits.shape[1]
 
 
 def check_labeled(

@@ -27,7 +27,7 @@ def entropy(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"
         One float32 score per candidate, in nats.
 
     Raises:
-        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN.
+        ValueError: if the axes are wrong, or outside `jax.jit` if a row has no softmax.
         TypeError: if logits are not floating point.
 
     References:
@@ -37,7 +37,7 @@ def entropy(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"
         >>> print(f"{entropy(jnp.zeros((1, 2)))[0]:.4f}")
         0.6931
     """
-    checks.require_no_nan("logits", logits, "pool classes")
+    checks.require_logits("logits", logits, "pool classes")
     return _entropy(logits)
 
 
@@ -63,7 +63,7 @@ def margin(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"]
 
     Raises:
         ValueError: if the axes are wrong or there are fewer than two classes, or
-            outside `jax.jit` if there is a NaN.
+            outside `jax.jit` if a row has no softmax.
         TypeError: if logits are not floating point.
 
     References:
@@ -74,7 +74,7 @@ def margin(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"]
         >>> print(f"{margin(jnp.log(jnp.array([[0.7, 0.2, 0.1]])))[0]:.4f}")
         0.5000
     """
-    checks.require_no_nan("logits", logits, "pool classes")
+    checks.require_logits("logits", logits, "pool classes")
     if logits.shape[1] < 2:
         raise ValueError(f"logits must have at least 2 classes, got {logits.shape[1]}.")
     return _margin(logits)
@@ -104,7 +104,7 @@ def least_confidence(
         One float32 score per candidate, a probability in [0, 1).
 
     Raises:
-        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN.
+        ValueError: if the axes are wrong, or outside `jax.jit` if a row has no softmax.
         TypeError: if logits are not floating point.
 
     References:
@@ -114,7 +114,7 @@ def least_confidence(
         >>> print(f"{least_confidence(jnp.log(jnp.array([[0.7, 0.2, 0.1]])))[0]:.4f}")
         0.3000
     """
-    checks.require_no_nan("logits", logits, "pool classes")
+    checks.require_logits("logits", logits, "pool classes")
     return _least_confidence(logits)
 
 
@@ -140,7 +140,8 @@ def mc_dropout(
         One float32 score per candidate, in nats.
 
     Raises:
-        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN.
+        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN or a
+            positive entry.
         TypeError: if log_probs are not floating point.
 
     References:
@@ -153,7 +154,7 @@ def mc_dropout(
         >>> print(f"{mc_dropout(jnp.log(two_draws))[0]:.4f}")
         0.6931
     """
-    checks.require_no_nan("log_probs", log_probs, "draws pool classes")
+    checks.require_log_probs("log_probs", log_probs, "draws pool classes")
     return _mc_dropout(log_probs)
 
 
@@ -180,7 +181,8 @@ def variation_ratio(
         One float32 score per candidate, a share in [0, 1).
 
     Raises:
-        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN.
+        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN or a
+            positive entry.
         TypeError: if log_probs are not floating point.
 
     References:
@@ -192,7 +194,7 @@ def variation_ratio(
         >>> print(f"{variation_ratio(draws)[0]:.4f}")
         0.3333
     """
-    checks.require_no_nan("log_probs", log_probs, "draws pool classes")
+    checks.require_log_probs("log_probs", log_probs, "draws pool classes")
     return _variation_ratio(log_probs)
 
 
@@ -220,7 +222,8 @@ def bald(
         One float32 score per candidate, in nats.
 
     Raises:
-        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN.
+        ValueError: if the axes are wrong, or outside `jax.jit` if there is a NaN or a
+            positive entry.
         TypeError: if log_probs are not floating point.
 
     References:
@@ -232,7 +235,7 @@ def bald(
         >>> print(f"{bald(jnp.log(two_draws))[0]:.4f}")
         0.6931
     """
-    checks.require_no_nan("log_probs", log_probs, "draws pool classes")
+    checks.require_log_probs("log_probs", log_probs, "draws pool classes")
     return _bald(log_probs)
 
 
