@@ -28,7 +28,7 @@ import iwps_jax
 from iwps_jax import models
 
 STEPS, LEARNING_RATE = 3, 1e-3
-CHUNK_SIZE = 512
+CHUNK_SIZE = 1024
 
 
 def last_layer_by_autodiff(features, kernel, bias, holdout_features, holdout_labels):

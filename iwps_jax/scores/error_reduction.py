@@ -10,6 +10,9 @@ from iwps_jax import checks, numerics
 from iwps_jax.scores import head
 from iwps_jax.types import AnyArray
 
+# Sums of exp(2 |k δ|) are far from overflowing, and round relative to the change.
+PLAIN_RADIUS = 8.0
+
 
 def error_reduction(
     features: Float[AnyArray, "pool d"],
@@ -161,7 +164,7 @@ def _entropy_reduction(
         return lambda: jax.vmap(of_candidate)(jax.nn.softmax(logits), deltas, couplings)
 
     change = jax.lax.cond(
-        head.is_small_step(deltas, couplings),
+        head.is_small_step(deltas, couplings, PLAIN_RADIUS),
         expected_change(_small_entropy_change),
         expected_change(_any_entropy_change),
     )
@@ -174,7 +177,7 @@ def _any_entropy_change(log_probs, coupling, delta):
     change = _entropy_after(log_probs.T, coupling, delta) - numerics.entropy_of(
         log_probs
     )
-    is_small = jnp.abs(coupling) * jnp.abs(delta).max() <= 1
+    is_small = jnp.abs(coupling) * jnp.abs(delta).max() <= PLAIN_RADIUS
     small_coupling = jnp.where(is_small, coupling, 0)
     small_change = _small_entropy_change(log_probs, small_coupling, delta)
     return jnp.where(is_small, small_change, change)

@@ -60,13 +60,15 @@ def couplings(
 def is_small_step(
     deltas: Float[jax.Array, "n *labels classes"],
     couplings: Float[jax.Array, "n m"],
+    radius: float,
 ) -> Bool[jax.Array, ""]:
-    """Whether every |k δ| is at most one, over the whole batch that runs together.
+    """Whether every |k δ| is within `radius`, over the whole batch that runs together.
 
     The usual case, in which cheaper and more exact forms hold. One answer for all,
     under `jax.vmap` too, so that a `lax.cond` on it runs one branch and not both.
     """
-    return numerics.all_of_batch(jnp.abs(deltas).max() * jnp.abs(couplings).max() <= 1)
+    largest = jnp.abs(deltas).max() * jnp.abs(couplings).max()
+    return numerics.all_of_batch(largest <= radius)
 
 
 def displacement(

@@ -27,6 +27,7 @@ from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
 # Cut after the ninth power, the exponential series is off by less than 1/10! for
 # arguments up to one: float32 rounding.
+SERIES_RADIUS = 1.0
 SERIES_ORDER = 9
 
 
@@ -115,7 +116,7 @@ def _iwps_last_layer(
     couplings = head.couplings(features, holdout_features)
     holdout_logits = head.head_logits(holdout_features, kernel, bias)
     scores = jax.lax.cond(
-        head.is_small_step(deltas, couplings),
+        head.is_small_step(deltas, couplings, SERIES_RADIUS),
         _mean_change_by_series,
         _mean_change_by_classes,
         deltas,
@@ -140,7 +141,7 @@ def _mean_change_by_classes(deltas, couplings, logits, labels):
 
 
 def _mean_change_by_series(deltas, couplings, logits, labels):
-    """The same for |k δ| <= 1, where a matrix product sums the classes.
+    """The same for |k δ| <= SERIES_RADIUS, where a matrix product sums the classes.
 
     With y the holdout label, q_c = p_c for c != y, and u = k δ_y,
 
