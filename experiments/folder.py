@@ -48,6 +48,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         FolderError: if it is not a run's, cannot be written to, or is in use.
     """
+    is_new = not out.exists()
     try:
         _stored_config(out)
         out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +64,8 @@ def locked(out: Path) -> Iterator[None]:
         raise FolderError(f"another process is running in {out}.") from None
     finally:
         os.close(handle)
+        if is_new and not any(out.iterdir()):  # refused before anything was written
+            out.rmdir()
 
 
 def prepare(

@@ -169,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         config = json.loads((out / "config.json").read_text(encoding="utf-8"))
         dataset = load(config["dataset"], config.get("data_dir"))
-        if config.get("data_sha256", dataset.sha256) != dataset.sha256:
+        expected = config.get("data_sha256")
+        if expected is not None and expected != dataset.sha256:
             raise ValueError(
                 f"{out} was run on other data ({config.get('data_source')}) than "
                 f"{dataset.source}"

@@ -69,8 +69,8 @@ def make_split(
     minority_size = max(majority_size // imbalance, initial_minority)
     if majority_size < 1:
         raise ValueError(
-            f"holdout_per_class must be below {smallest_class}, the size of the "
-            f"smallest class; got {holdout_per_class}."
+            f"holdout_per_class must be below {smallest_class}: the smallest class "
+            f"has {smallest_class} samples; got {holdout_per_class}."
         )
     if majority_size < max(base_size, minority_size):
         raise ValueError(

@@ -236,7 +236,8 @@ def test_a_base_size_above_the_smallest_class_is_refused(refused):
 
 
 def test_a_holdout_that_takes_everything_is_refused(refused):
-    assert "held out" in refused("--smoke", "--holdout-per-class", 140)
+    text = refused("--smoke", "--holdout-per-class", 140)
+    assert "holdout_per_class must be below 140" in text
 
 
 def test_a_data_folder_that_is_not_there_is_refused(refused, tmp_path):
@@ -301,15 +302,15 @@ def test_in_a_log_every_round_is_one_plain_line():
     lines = printed.splitlines()
     assert lines[0] == "data: [made] up."
     assert lines[1:] == [
-        "[0:00] IWPS round 0/6: 110 labels, accuracy 81.5 ± 0.5 %, "
+        "[0:00] IWPS round 0/6: 110 labels, accuracy 81.5 ± 0.7 %, "
         "wrong among picks 40 %",
-        "[0:00] IWPS round 6/6: 110 labels, accuracy 90.5 ± 0.5 %",
+        "[0:00] IWPS round 6/6: 110 labels, accuracy 90.5 ± 0.7 %",
     ]
 
 
 def test_on_a_terminal_a_table_shows_method_stage_and_accuracy():
     file = io.StringIO()
     printed = show(Console(file=file, force_terminal=True, width=100, height=30))
-    for shown in ("IWPS", "MC-Dropout", "round 3: score", "done", "110", "90.5 ± 0.5"):
+    for shown in ("IWPS", "MC-Dropout", "round 3: score", "done", "110", "90.5 ± 0.7"):
         assert shown in printed, shown
     assert "round 0/6" not in printed

@@ -289,3 +289,14 @@ def test_lines_are_replaced_at_once_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         folder.write_lines(path, [{"a": 2}])
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    out = tmp_path / "out"
+    with folder.locked(out):
+        with pytest.raises(folder.FolderError, match="another process"):
+            with folder.locked(out):
+                pass
+        (out / "splits.npz").touch()
+    with folder.locked(out):  # free again
+        pass
