@@ -327,3 +327,22 @@ def test_wrong_holdout_gradient_is_named(without_jaxtyping, change):
         slope = jax.tree.map(lambda leaf: leaf[:-1], slope)
     with pytest.raises((ValueError, TypeError), match="holdout_gradient"):
         iwps_jax.iwps_app(apply_network, layers, inputs, slope)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16])
+@pytest.mark.parametrize("classes", [128, 256, 300])
+def test_narrow_labels_are_what_they_say(dtype, classes):
+    """A type that cannot hold the number of classes changes no number."""
+    problem = reference.head_problem(0, 8, 4, classes, 6)
+    problem = {name: jnp.asarray(array) for name, array in problem.items()}
+    labels = problem["holdout_labels"] % 128
+    for score in (iwps_jax.iwps_app_last_layer, iwps_jax.iwps_last_layer):
+        expected = score(**{**problem, "holdout_labels": labels})
+        narrow = score(**{**problem, "holdout_labels": labels.astype(dtype)})
+        np.testing.assert_array_equal(narrow, expected)
+    head = {"kernel": problem["kernel"], "bias": problem["bias"]}
+    gradient = partial(
+        iwps_jax.holdout_gradient, apply_head, head, problem["holdout_features"]
+    )
+    expected, narrow = gradient(labels), gradient(labels.astype(dtype))
+    jax.tree.map(np.testing.assert_array_equal, narrow, expected)
