@@ -54,7 +54,9 @@ class RoundInfo(NamedTuple):
     num_nonfinite: jax.Array
 
 
-def init(labeled: Bool[AnyArray, " pool"], train_state: Any, *, budget: int):
+def init(
+    labeled: Bool[AnyArray, " pool"], train_state: Any, *, budget: int
+) -> LoopState:
     """The state before the first round.
 
     Args:
