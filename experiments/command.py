@@ -1,8 +1,9 @@
 """The command line that all studies share."""
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tyro
 
@@ -24,38 +25,69 @@ class Options(Config):
     """Try everything in under a minute: digits, 2 seeds, 2 rounds, all methods."""
 
 
-def parse(study: str, about: str, defaults: Config, arguments: Sequence[str]) -> Config:
-    """Reads the options; a wrong one ends the program with the nearest valid one."""
-    if "--smoke" in arguments:
-        defaults = dataclasses.replace(defaults, **SMOKE)
-    values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(Config)}
-    options = tyro.cli(
-        Options,
-        prog=f"python -m experiments.{study}",
-        description=about,
-        default=Options(**values),
-        args=list(arguments),
-    )
-    return Config(**{name: getattr(options, name) for name in values})
+def parse(
+    study: str, about: str, settings: Sequence[Config], arguments: Sequence[str]
+) -> Config:
+    """Reads the options; a wrong one ends the program with the nearest valid one.
+
+    Args:
+        study: name of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        settings: its defaults; where there are several, the ratio of the classes that
+            the user names chooses among them, and the first is for all others.
+        arguments: the command line after the program's name.
+
+    Returns:
+        The settings to run.
+    """
+
+    def read(defaults):
+        if "--smoke" in arguments:
+            defaults = dataclasses.replace(defaults, **SMOKE)
+        values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(Config)}
+        options = tyro.cli(
+            Options,
+            prog=f"python -m experiments.{study}",
+            description=about,
+            default=Options(**values),
+            args=list(arguments),
+        )
+        return Config(**{name: getattr(options, name) for name in values})
+
+    config = read(settings[0])
+    for defaults in settings[1:]:
+        if defaults.imbalance == config.imbalance:
+            return read(defaults)
+    return config
 
 
-def main(study: str, about: str, defaults: Config, arguments: Sequence[str]) -> None:
+def main(
+    study: str, about: str, settings: Sequence[Config], arguments: Sequence[str] | None
+) -> None:
     """Parses, runs, prints the table; a refusal is one sentence and exit code 2.
 
     Args:
         study: name of the module under `experiments`.
         about: its docstring, shown by `--help`.
-        defaults: its settings.
-        arguments: the command line after the program's name.
+        settings: its defaults, as in `parse`.
+        arguments: the command line after the program's name; None for the real one.
     """
-    config = parse(study, about, defaults, arguments)
-    try:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config = parse(study, about, settings, arguments)
+    with refusals_in_one_sentence():
         summary = run(config)
+    print_table(summary)
+    print(f"report: {config.out}/report.html, summary.json, curves.png, selected.png")
+
+
+@contextlib.contextmanager
+def refusals_in_one_sentence() -> Iterator[None]:
+    """Ends the program with exit code 2 on a refusal, with 130 on Ctrl-C."""
+    try:
+        yield
     except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command continues this run.", file=sys.stderr)
         sys.exit(130)
-    print_table(summary)
-    print(f"report: {config.out}/summary.json, curves.png, selected.png")

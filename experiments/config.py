@@ -6,6 +6,8 @@ from pathlib import Path
 
 from experiments.datasets import DATASETS
 from experiments.methods import METHODS
+from experiments.networks import RECIPES
+from experiments.variants import VARIANTS, judges_per_class
 
 
 def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
@@ -19,9 +21,9 @@ class Config:
     """Settings of one study; the defaults are imbalanced MNIST."""
 
     methods: tuple[str, ...] = METHODS
-    """Methods to compare, in this order."""
+    """Methods to compare, in this order; those of the ablations count too."""
     seeds: int = 5
-    """Number of repetitions (seeds 0, 1, ...), run side by side."""
+    """Number of repetitions (seeds 0, 1, ...)."""
     rounds: int = 6
     """Acquisitions; the model is fitted and tested once more after the last."""
     base_size: int = 20
@@ -34,14 +36,18 @@ class Config:
     """Held-out samples of each class: validation set and IWPS holdout."""
     steps: int = 3
     """Look-ahead SGD steps T on each pseudo-label."""
-    learning_rate: float = 1e-3
-    """Look-ahead step length."""
+    learning_rate: float | None = None
+    """Look-ahead step length; by default the network's: 1e-3, ResNet-18 1e-4."""
     warm_start: bool = False
     """Continue training from the last round instead of from scratch."""
+    max_steps: int = 2000
+    """Training steps of a round at most; early stopping mostly comes first."""
+    network: str = "mlp"
+    """mlp, resnet18 or efficientnet_lite0 (frozen, with an MLP on its features)."""
     dataset: str = "mnist"
-    """mnist, fashion_mnist or digits."""
+    """mnist, kmnist, fashion_mnist, svhn, cifar10 or digits."""
     data_dir: Path | None = None
-    """Folder of prepared TFDS data or of the official IDX files."""
+    """Folder of prepared TFDS data or of the official files."""
     out: Path = Path("runs/mnist_imbalanced")
     """Folder for results and checkpoints."""
     resume: bool = True
@@ -51,13 +57,16 @@ class Config:
         """Refuses settings that make no sense, with a sentence each."""
         if not self.methods:
             raise ValueError("methods must name at least one method, got none.")
-        for method in self.methods:
-            if method not in METHODS:
-                raise ValueError(nearest(method, "method", METHODS))
+        for what, names, valid in (
+            ("method", self.methods, (*METHODS, *VARIANTS)),
+            ("dataset", (self.dataset,), DATASETS),
+            ("network", (self.network,), tuple(RECIPES)),
+        ):
+            for name in names:
+                if name not in valid:
+                    raise ValueError(nearest(name, what, valid))
         if len(set(self.methods)) != len(self.methods):
             raise ValueError(f"methods must not repeat, got {self.methods}.")
-        if self.dataset not in DATASETS:
-            raise ValueError(nearest(self.dataset, "dataset", DATASETS))
         for name in (
             "seeds",
             "rounds",
@@ -66,15 +75,29 @@ class Config:
             "acquire_size",
             "holdout_per_class",
             "steps",
+            "max_steps",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
-        if not 0 < self.learning_rate < float("inf"):
+        for method in self.methods:
+            if judges_per_class(method) > self.holdout_per_class:
+                raise ValueError(
+                    f"holdout_per_class must be at least {judges_per_class(method)} "
+                    f"for {method}, got {self.holdout_per_class}."
+                )
+        if not 0 < self.look_ahead_rate < float("inf"):
             raise ValueError(
                 f"learning_rate must be positive and finite, got {self.learning_rate}."
             )
+
+    @property
+    def look_ahead_rate(self) -> float:
+        """The look-ahead's step length η, the network's own unless set."""
+        if self.learning_rate is None:
+            return RECIPES[self.network].learning_rate
+        return self.learning_rate
 
     def settings(self) -> dict:
         """What determines the results, as JSON: no folders, no switches."""
@@ -82,6 +105,7 @@ class Config:
         for where_or_how in ("data_dir", "out", "resume"):
             del settings[where_or_how]
         settings["methods"] = list(self.methods)
+        settings["learning_rate"] = self.look_ahead_rate
         return settings
 
 
@@ -89,6 +113,8 @@ SMOKE = {
     "dataset": "digits",
     "seeds": 2,
     "rounds": 2,
+    "base_size": 20,
+    "acquire_size": 50,
     "out": Path("runs/smoke"),
 }
 """Settings of `--smoke`: every method in under a minute, to see that all works."""

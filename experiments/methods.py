@@ -27,30 +27,53 @@ METHODS = (
 )
 NUM_DRAWS = 10
 REFERENCE_SIZE = 500
-CHUNK_SIZE = 2048
 
 
 class PoolView(NamedTuple):
-    """What a method may look at; there are no labels of the pool in it.
+    """What a method may look at; no labels of the pool but those already bought.
 
     Attributes:
-        images: all training images, shared by every seed.
+        inputs: what the network sees of all training samples, shared by every seed.
         pool_ids: [pool] which of them are this seed's pool.
-        holdout_ids: [m] which are its holdout set.
+        known_labels: [pool] classes of the labeled rows, -1 for all others.
+        holdout_ids: [m] which are its holdout set, class by class.
         holdout_labels: [m] their classes.
     """
 
-    images: jax.Array
+    inputs: jax.Array
     pool_ids: jax.Array
+    known_labels: jax.Array
     holdout_ids: jax.Array
     holdout_labels: jax.Array
+
+
+class Setting(NamedTuple):
+    """What the methods of a study share.
+
+    Attributes:
+        network: the classifier.
+        num_classes: its classes.
+        num_initial: rows labeled before the first round.
+        acquire_size: samples to choose each round.
+        steps: T of the look-ahead, for IWPS and error reduction.
+        learning_rate: η of the look-ahead.
+        chunk_size: candidates scored at once.
+    """
+
+    network: Network
+    num_classes: int
+    num_initial: int
+    acquire_size: int
+    steps: int
+    learning_rate: float
+    chunk_size: int
 
 
 class Method(NamedTuple):
     """A score and a selector.
 
     Attributes:
-        score: `score(key, params, view) -> [pool, ...]`.
+        score: `score(key, variables, view) -> [pool, ...]`.
         select: `select(key, scores, where) -> [k]`.
     """
 
@@ -58,128 +81,184 @@ class Method(NamedTuple):
     select: Callable
 
 
-def make_methods(
-    network: Network, *, acquire_size: int, steps: int, learning_rate: float
-) -> dict[str, Method]:
-    """All methods by name, for one network.
+def make_methods(setting: Setting) -> dict[str, Method]:
+    """All methods by name, for one network."""
+    look_ahead = partial(
+        iwps_jax.iwps_last_layer,
+        steps=setting.steps,
+        learning_rate=setting.learning_rate,
+    )
+    highest = highest_of(setting)
+    return {
+        "random": Method(_uniform, highest),
+        "entropy": Method(_of_logits(setting, iwps_jax.entropy), highest),
+        "margin": Method(_of_logits(setting, iwps_jax.margin), highest),
+        "mc_dropout": Method(_of_draws(setting, iwps_jax.mc_dropout), highest),
+        "bald": Method(_of_draws(setting, iwps_jax.bald), highest),
+        "coreset": Method(_features(setting), _farthest(setting)),
+        "badge": Method(_features_and_logits(setting), _k_means_plus_plus(setting)),
+        "error_reduction": Method(_expected_error(setting), highest),
+        "iwps_app": Method(
+            of_last_layer(setting, iwps_jax.iwps_app_last_layer), highest
+        ),
+        "iwps": Method(of_last_layer(setting, look_ahead), highest),
+    }
+
+
+# What the ablations build on as well
+
+
+def over_pool(setting: Setting, score_fn: Callable, view: PoolView, *per_row):
+    """Applies `score_fn(inputs, *per_row)` to the pool, chunk by chunk."""
+    return iwps_jax.score_in_chunks(
+        lambda chunk: score_fn(view.inputs[chunk[0]], *chunk[1:]),
+        (view.pool_ids, *per_row),
+        chunk_size=setting.chunk_size,
+    )
+
+
+def holdout(key: jax.Array, view: PoolView) -> tuple[jax.Array, jax.Array]:
+    """Ids and classes of the whole holdout set."""
+    del key
+    return view.holdout_ids, view.holdout_labels
+
+
+def of_last_layer(
+    setting: Setting, score_fn: Callable, judges: Callable = holdout
+) -> Callable:
+    """For scores of the last layer that ask labeled samples for their loss.
 
     Args:
-        network: the classifier.
-        acquire_size: samples to choose each round.
-        steps: T of the look-ahead, for IWPS and error reduction.
-        learning_rate: η of the look-ahead.
+        setting: network and sizes.
+        score_fn: `score_fn(features, kernel, bias, judges' features, their classes)`.
+        judges: `judges(key, view) -> (ids, classes)` of the samples that are asked.
+
+    Returns:
+        `score(key, variables, view) -> [pool]`.
     """
+    network = setting.network
 
-    def over_pool(score_fn, view, *per_row):
-        """Applies `score_fn(images, *per_row)` to the pool, chunk by chunk."""
-        return iwps_jax.score_in_chunks(
-            lambda chunk: score_fn(view.images[chunk[0]], *chunk[1:]),
-            (view.pool_ids, *per_row),
-            chunk_size=CHUNK_SIZE,
-        )
-
-    def of_logits(score_fn):
-        def score(key, params, view):
-            del key
-            return over_pool(
-                lambda images: score_fn(network.apply(params, images)), view
-            )
-
-        return score
-
-    def of_features(score_fn):
-        """For scores of the last layer that see the holdout set."""
-
-        def score(key, params, view):
-            del key
-            holdout = network.features(params, view.images[view.holdout_ids])
-            return over_pool(
-                lambda images: score_fn(
-                    network.features(params, images),
-                    *network.head(params),
-                    holdout,
-                    view.holdout_labels,
-                ),
-                view,
-            )
-
-        return score
-
-    def of_draws(score_fn):
-        """For scores of several dropout masks, drawn anew for every sample."""
-
-        def score(key, params, view):
-            def draws_of_one(image, sample_key):
-                return jax.vmap(
-                    lambda key: network.apply_dropout(key, params, image[None])[0]
-                )(jax.random.split(sample_key, NUM_DRAWS))
-
-            def score_chunk(images, keys):
-                logits = jax.vmap(draws_of_one, out_axes=1)(images, keys)
-                return score_fn(jax.nn.log_softmax(logits))
-
-            keys = iwps_jax.sample_keys(key, view.pool_ids)
-            return over_pool(score_chunk, view, keys)
-
-        return score
-
-    def uniform(key, params, view):
-        del params
-        keys = iwps_jax.sample_keys(key, view.pool_ids)
-        return jax.vmap(jax.random.uniform)(keys)
-
-    def embedding(key, params, view):
-        del key
-        return over_pool(lambda images: network.features(params, images), view)
-
-    def embedding_and_logits(key, params, view):
-        def both(images):
-            features = network.features(params, images)
-            kernel, bias = network.head(params)
-            return features, features @ kernel + bias[None]
-
-        del key
-        return over_pool(both, view)
-
-    def expected_error(key, params, view):
-        size = min(REFERENCE_SIZE, len(view.pool_ids))
-        ids = jax.random.choice(key, view.pool_ids, (size,), replace=False)
-        reference = network.features(params, view.images[ids])
+    def score(key, variables, view):
+        ids, labels = judges(key, view)
+        judging = network.features(variables, view.inputs[ids])
+        head = network.head(variables)
         return over_pool(
-            lambda images: iwps_jax.expected_entropy_reduction(
-                network.features(params, images),
-                *network.head(params),
-                reference,
-                steps=steps,
-                learning_rate=learning_rate,
+            setting,
+            lambda inputs: score_fn(
+                network.features(variables, inputs), *head, judging, labels
             ),
             view,
         )
 
-    def highest(key, scores, where):
+    return score
+
+
+def highest_of(setting: Setting) -> Callable:
+    """The selector that takes the highest scores."""
+
+    def select(key, scores, where):
         del key
-        return iwps_jax.top_k(scores, acquire_size, where)
+        return iwps_jax.top_k(scores, setting.acquire_size, where)
 
-    def farthest(key, features, where):
+    return select
+
+
+# The other families
+
+
+def _uniform(key, variables, view):
+    del variables
+    keys = iwps_jax.sample_keys(key, view.pool_ids)
+    return jax.vmap(jax.random.uniform)(keys)
+
+
+def _of_logits(setting, score_fn):
+    def score(key, variables, view):
         del key
-        return iwps_jax.k_center_greedy(features, acquire_size, ~where)
+        return over_pool(
+            setting,
+            lambda inputs: score_fn(setting.network.apply(variables, inputs)),
+            view,
+        )
 
-    def k_means_plus_plus(key, embedding, where):
-        features, logits = embedding
-        return iwps_jax.badge(key, features, logits, acquire_size, where)
+    return score
 
-    look_ahead = partial(
-        iwps_jax.iwps_last_layer, steps=steps, learning_rate=learning_rate
-    )
-    return {
-        "random": Method(uniform, highest),
-        "entropy": Method(of_logits(iwps_jax.entropy), highest),
-        "margin": Method(of_logits(iwps_jax.margin), highest),
-        "mc_dropout": Method(of_draws(iwps_jax.mc_dropout), highest),
-        "bald": Method(of_draws(iwps_jax.bald), highest),
-        "coreset": Method(embedding, farthest),
-        "badge": Method(embedding_and_logits, k_means_plus_plus),
-        "error_reduction": Method(expected_error, highest),
-        "iwps_app": Method(of_features(iwps_jax.iwps_app_last_layer), highest),
-        "iwps": Method(of_features(look_ahead), highest),
-    }
+
+def _of_draws(setting, score_fn):
+    """For scores of several dropout masks, drawn anew for every sample."""
+
+    def score(key, variables, view):
+        def draws_of_one(one_input, sample_key):
+            def draw(key):
+                return setting.network.apply_dropout(key, variables, one_input[None])[0]
+
+            return jax.vmap(draw)(jax.random.split(sample_key, NUM_DRAWS))
+
+        def score_chunk(inputs, keys):
+            logits = jax.vmap(draws_of_one, out_axes=1)(inputs, keys)
+            return score_fn(jax.nn.log_softmax(logits))
+
+        keys = iwps_jax.sample_keys(key, view.pool_ids)
+        return over_pool(setting, score_chunk, view, keys)
+
+    return score
+
+
+def _features(setting):
+    def score(key, variables, view):
+        del key
+        return over_pool(
+            setting, lambda inputs: setting.network.features(variables, inputs), view
+        )
+
+    return score
+
+
+def _features_and_logits(setting):
+    def score(key, variables, view):
+        def both(inputs):
+            features = setting.network.features(variables, inputs)
+            kernel, bias = setting.network.head(variables)
+            return features, features @ kernel + bias[None]
+
+        del key
+        return over_pool(setting, both, view)
+
+    return score
+
+
+def _expected_error(setting):
+    network = setting.network
+
+    def score(key, variables, view):
+        size = min(REFERENCE_SIZE, len(view.pool_ids))
+        ids = jax.random.choice(key, view.pool_ids, (size,), replace=False)
+        reference = network.features(variables, view.inputs[ids])
+        return over_pool(
+            setting,
+            lambda inputs: iwps_jax.expected_entropy_reduction(
+                network.features(variables, inputs),
+                *network.head(variables),
+                reference,
+                steps=setting.steps,
+                learning_rate=setting.learning_rate,
+            ),
+            view,
+        )
+
+    return score
+
+
+def _farthest(setting):
+    def select(key, features, where):
+        del key
+        return iwps_jax.k_center_greedy(features, setting.acquire_size, ~where)
+
+    return select
+
+
+def _k_means_plus_plus(setting):
+    def select(key, embedding, where):
+        return iwps_jax.badge(key, *embedding, setting.acquire_size, where)
+
+    return select

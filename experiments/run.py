@@ -111,15 +111,20 @@ def _run_method(
             progress.show(name, lines["metrics"])
         for kind in KINDS:
             folder.write_lines(files[kind], earlier[kind] + lines[kind])
-        # Compiled ahead, so that no round's time has the compiler's in it.
+        # Compiled ahead, so that no stage's time has the compiler's in it.
+        compiling = time.perf_counter()
         if next_round <= config.rounds:
             progress.begin(name, next_round, "compile")
-            train = study.compile_train()
+            train, evaluate = study.compile_train(), study.compile_evaluate()
         if next_round < config.rounds:
             acquire = compile_acquire(study, study.methods[name])
+        compiling = time.perf_counter() - compiling
         for round_ in range(next_round, config.rounds + 1):
             progress.begin(name, round_, "fit")
-            state, metrics = _fit_and_test(name, study, state, train)
+            state, metrics = _fit_and_test(name, study, state, train, evaluate)
+            for line in metrics:
+                is_first = round_ == next_round
+                line["compile_seconds"] = _share_of_seed(is_first * compiling, study)
             picks = []
             if round_ < config.rounds:
                 progress.begin(name, round_, "score")
@@ -134,12 +139,12 @@ def _run_method(
 
 
 def _fit_and_test(
-    name: str, study: Study, state: loop.LoopState, train: Callable
+    name: str, study: Study, state: loop.LoopState, train: Callable, evaluate: Callable
 ) -> tuple[loop.LoopState, list[dict]]:
     """First half of a round: the trained state and a metrics line for each seed."""
     arguments = (study.keys, state, study.view, study.pool_labels)
-    state, seconds = _timed(train, *arguments)
-    metrics = study.evaluate(state.train_state.params)
+    state, fit_seconds = _timed(train, *arguments)
+    metrics, test_seconds = _timed(evaluate, state.train_state.variables)
     return state, [
         {
             "method": name,
@@ -150,8 +155,9 @@ def _fit_and_test(
             "balanced_accuracy": _share(metrics.balanced_accuracy[seed]),
             "wrong_rate": None,
             "minority_rate": None,
-            "fit_seconds": _seconds_of_one(seconds, study),
+            "fit_seconds": _share_of_seed(fit_seconds, study),
             "score_seconds": None,
+            "test_seconds": _share_of_seed(test_seconds, study),
         }
         for seed in range(len(study.keys))
     ]
@@ -165,7 +171,9 @@ def _pick(
     metrics: list[dict],
 ) -> tuple[loop.LoopState, list[dict], list[dict]]:
     """Second half: the state after labeling, completed metrics, and pick lines."""
-    (next_state, info), seconds = _timed(acquire, study.keys, state, study.view)
+    (next_state, info), seconds = _timed(
+        acquire, study.keys, state, study.view, study.pool_labels
+    )
     num_nonfinite = int(info.num_nonfinite.sum())
     if num_nonfinite:
         raise RunError(
@@ -176,7 +184,7 @@ def _pick(
     ids = np.take_along_axis(np.asarray(study.view.pool_ids), rows, axis=1)
     true = np.take_along_axis(np.asarray(study.pool_labels), rows, axis=1)
     predicted = np.asarray(
-        study.predict(state.train_state.params, study.view, info.picks)
+        study.predict(state.train_state.variables, study.view, info.picks)
     )
     is_minority = np.take_along_axis(study.minority, true, axis=1)
     metrics = [
@@ -184,7 +192,7 @@ def _pick(
             **line,
             "wrong_rate": _share((predicted[seed] != true[seed]).mean()),
             "minority_rate": _share(is_minority[seed].mean()),
-            "score_seconds": _seconds_of_one(seconds, study),
+            "score_seconds": _share_of_seed(seconds, study),
         }
         for seed, line in enumerate(metrics)
     ]
@@ -206,8 +214,8 @@ def _share(value: Any) -> float:
     return round(float(value), 6)
 
 
-def _seconds_of_one(seconds: float, study: Study) -> float:
-    """Seeds run side by side, so each is charged an equal share of the time."""
+def _share_of_seed(seconds: float, study: Study) -> float:
+    """A program does all seeds, so each is charged an equal share of its time."""
     return round(seconds / len(study.keys), 4)
 
 

@@ -5,7 +5,7 @@ or on 1,000 labels is one program, and several seeds can train under `jax.vmap`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,19 @@ from jaxtyping import Bool, Int, Key
 
 from iwps_jax import checks
 from iwps_jax.pool import score_in_chunks
-from iwps_jax.types import ApplyFn, Inputs, Params
+from iwps_jax.types import Inputs, Variables
 
 
 class TrainState(NamedTuple):
     """A trained network.
 
     Attributes:
-        params: the parameters with the lowest validation loss.
+        variables: the parameters, and statistics, with the lowest validation loss.
         validation_loss: that loss, in nats.
         steps: minibatches taken before training stopped.
     """
 
-    params: Params
+    variables: Variables
     validation_loss: jax.Array
     steps: jax.Array
 
@@ -40,15 +40,15 @@ class Metrics(NamedTuple):
 
 def fit(
     key: Key[jax.Array, ""],
-    params: Params,
+    variables: Variables,
     inputs: Inputs,
     labels: Int[jax.Array, " n"],
     where: Bool[jax.Array, " n"],
     validation_inputs: Inputs,
     validation_labels: Int[jax.Array, " m"],
     *,
-    apply_fn: ApplyFn,
-    apply_dropout_fn: Callable[[jax.Array, Params, Inputs], jax.Array],
+    apply_fn: Callable[[Variables, Inputs], jax.Array],
+    apply_train_fn: Callable[[jax.Array, Variables, Inputs], tuple[jax.Array, Any]],
     optimizer: optax.GradientTransformation,
     minibatch_size: int,
     steps_per_evaluation: int,
@@ -64,15 +64,17 @@ def fit(
 
     Args:
         key: randomness of minibatches and dropout.
-        params: where to start from: fresh for training from scratch, the last
+        variables: where to start from: fresh for training from scratch, the last
             round's for a warm start. The optimizer always starts afresh.
         inputs: buffer of labeled samples, with a leading axis.
         labels: their classes.
         where: which entries of the buffer hold a sample; at least one.
         validation_inputs: samples that decide when to stop.
         validation_labels: their classes.
-        apply_fn: `apply_fn(params, inputs) -> logits`, in inference mode.
-        apply_dropout_fn: `apply_dropout_fn(key, params, inputs) -> logits`.
+        apply_fn: `apply_fn(variables, inputs) -> logits`, in inference mode.
+        apply_train_fn: `apply_train_fn(key, variables, inputs) -> (logits,
+            statistics)`, in training mode: with dropout, on the minibatch's own
+            statistics, and with the moved running averages.
         optimizer: an optax transformation.
         minibatch_size: samples a step.
         steps_per_evaluation: steps between two looks at the validation loss.
@@ -80,7 +82,7 @@ def fit(
         max_evaluations: evaluations after which training stops in any case.
 
     Returns:
-        The parameters at the lowest validation loss.
+        The variables at the lowest validation loss.
     """
     for name, value in (
         ("minibatch_size", minibatch_size),
@@ -99,23 +101,26 @@ def fit(
     )
     inputs = jax.tree.map(jnp.asarray, inputs)
 
-    def minibatch_loss(params, key, batch):
+    def minibatch_loss(params, statistics, key, batch):
         batch_inputs, batch_labels = batch
-        logits = apply_dropout_fn(key, params, batch_inputs)
-        return optax.softmax_cross_entropy_with_integer_labels(
-            logits, batch_labels
-        ).mean()
+        variables = Variables(params, statistics)
+        logits, statistics = apply_train_fn(key, variables, batch_inputs)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch_labels)
+        return loss.mean(), statistics
 
     def train_step(carry, step):
-        params, optimizer_state = carry
+        (params, statistics), optimizer_state = carry
         step_key, rows = step
         batch = jax.tree.map(lambda leaf: leaf[rows], (inputs, labels))
-        gradient = jax.grad(minibatch_loss)(params, step_key, batch)
+        gradient, statistics = jax.grad(minibatch_loss, has_aux=True)(
+            params, statistics, step_key, batch
+        )
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
-        return (optax.apply_updates(params, updates), optimizer_state), None
+        params = optax.apply_updates(params, updates)
+        return (Variables(params, statistics), optimizer_state), None
 
-    def validation_loss(params):
-        logits = apply_fn(params, validation_inputs)
+    def validation_loss(variables):
+        logits = apply_fn(variables, validation_inputs)
         return optax.softmax_cross_entropy_with_integer_labels(
             logits, validation_labels
         ).mean()
@@ -154,8 +159,8 @@ def fit(
 
     zero = jnp.zeros((), jnp.int32)
     start = (
-        (params, optimizer.init(params)),
-        TrainState(params, validation_loss(params), zero),
+        (variables, optimizer.init(variables.params)),
+        TrainState(variables, validation_loss(variables), zero),
         zero,
         zero,
     )
@@ -163,17 +168,19 @@ def fit(
 
 
 def evaluate(
-    params: Params,
+    variables: Variables,
     inputs: Inputs,
     labels: Int[jax.Array, " n"],
     *,
-    apply_fn: ApplyFn,
+    apply_fn: Callable[[Variables, Inputs], jax.Array],
     num_classes: int,
     chunk_size: int,
 ) -> Metrics:
     """Accuracy and balanced accuracy (mean recall over the classes that occur)."""
     predicted = score_in_chunks(
-        lambda chunk: apply_fn(params, chunk).argmax(-1), inputs, chunk_size=chunk_size
+        lambda chunk: apply_fn(variables, chunk).argmax(-1),
+        inputs,
+        chunk_size=chunk_size,
     )
     is_right = (predicted == labels).astype(jnp.float32)
     per_class = jax.ops.segment_sum(jnp.ones_like(is_right), labels, num_classes)

@@ -13,7 +13,7 @@ A *row* is a position along ``pool``; every index in the package is a row.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,6 +24,19 @@ Params: TypeAlias = PyTree
 Inputs: TypeAlias = PyTree
 ApplyFn: TypeAlias = Callable[[Params, Inputs], jax.Array]
 """``apply_fn(params, inputs) -> logits [batch, classes]``, pure, in inference mode."""
+
+
+class Variables(NamedTuple):
+    """What a network needs to run.
+
+    Attributes:
+        params: what gradients move.
+        statistics: what training moves without gradients, the running averages of
+            batch normalization; an empty dict for networks that have none.
+    """
+
+    params: Params
+    statistics: PyTree
 
 
 @runtime_checkable
