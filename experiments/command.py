@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 
+import jax
 import tyro
 
 from experiments.config import SMOKE, Config
-from experiments.datasets import DatasetError
+from experiments.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
 from experiments.report import print_table
 from experiments.run import RunError, run
@@ -72,12 +74,26 @@ def main(
         settings: its defaults, as in `parse`.
         arguments: the command line after the program's name; None for the real one.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        keep_programs()
     config = parse(study, about, settings, arguments)
     with refusals_in_one_sentence():
         summary = run(config)
     print_table(summary)
     print(f"report: {config.out}/report.html, summary.json, curves.png, selected.png")
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs between runs, in the cache folder.
+
+    A program is for one kind of processor, and a cache folder may be on a disk that
+    several machines share, so each has its own. JAX_COMPILATION_CACHE_DIR wins.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = cache_dir().parent / "programs" / platform.node()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @contextlib.contextmanager
