@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Bool, Int, Key
+from jaxtyping import Bool, Int, Key, PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool import score_in_chunks
@@ -60,7 +60,9 @@ def fit(
     Between two evaluations the labeled samples are shuffled and then walked through
     `steps_per_evaluation` minibatches, over and over if they are fewer. The length
     of that period does not depend on how many samples are labeled, so neither does
-    the compiled program.
+    the compiled program. Where to start from is no candidate for the best, however
+    low its loss: with rare classes, an untrained network can have a lower loss on a
+    balanced validation set than any trained one.
 
     Args:
         key: randomness of minibatches and dropout.
@@ -82,7 +84,8 @@ def fit(
         max_evaluations: evaluations after which training stops in any case.
 
     Returns:
-        The variables at the lowest validation loss.
+        The variables at the lowest validation loss; where to start from if no loss is
+        finite.
     """
     for name, value in (
         ("minibatch_size", minibatch_size),
@@ -160,7 +163,7 @@ def fit(
     zero = jnp.zeros((), jnp.int32)
     start = (
         (variables, optimizer.init(variables.params)),
-        TrainState(variables, validation_loss(variables), zero),
+        TrainState(variables, jnp.full((), jnp.inf), zero),
         zero,
         zero,
     )
@@ -168,11 +171,11 @@ def fit(
 
 
 def evaluate(
-    variables: Variables,
+    variables: PyTree,
     inputs: Inputs,
     labels: Int[jax.Array, " n"],
     *,
-    apply_fn: Callable[[Variables, Inputs], jax.Array],
+    apply_fn: Callable[[PyTree, Inputs], jax.Array],
     num_classes: int,
     chunk_size: int,
 ) -> Metrics:

@@ -272,19 +272,19 @@ def network_verbs():
     noise = rng.integers(0, 100, (40, 4, 4, 1))
     images = jnp.asarray(noise + 120 * np.asarray(labels)[:, None, None, None])
     images = images.astype(jnp.uint8)
-    net = models.mlp((4, 4, 1), 2, mean=0.4, std=0.3, hidden_sizes=(8,))
+    net = models.mlp((4, 4, 1), 2, mean=102.0, std=76.5, hidden_sizes=(8,))
 
     def fit(key, train_state, labeled):
         return training.fit(
             key,
-            train_state.params,
+            train_state.variables,
             images[:30],
             labels[:30],
             labeled,
             images[30:],
             labels[30:],
             apply_fn=net.apply,
-            apply_dropout_fn=net.apply_dropout,
+            apply_train_fn=net.apply_train,
             optimizer=optax.sgd(0.1, momentum=0.9),
             minibatch_size=4,
             steps_per_evaluation=3,
@@ -293,7 +293,8 @@ def network_verbs():
         )
 
     def score(key, train_state):
-        return iwps_jax.entropy(net.apply_dropout(key, train_state.params, images[:30]))
+        logits = net.apply_dropout(key, train_state.variables, images[:30])
+        return iwps_jax.entropy(logits)
 
     def select(key, scores, where):
         return iwps_jax.top_k(scores, 3, where)

@@ -15,7 +15,7 @@ SEE_HOLDOUT = ("iwps_app", "iwps")
 BY_DISTANCE = ("coreset", "badge")
 NUM_IMAGES = 120
 FAST_COMPILE = {"xla_backend_optimization_level": "0"}
-NETWORK = models.mlp((3, 3, 1), 4, mean=0.5, std=0.3, hidden_sizes=(8, 6))
+NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8, 6))
 
 
 def params_like():

@@ -1,0 +1,238 @@
+"""ResNet-18: its sizes, its arithmetic in NumPy, and what its statistics do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import iwps_jax
+from iwps_jax import models, training
+from iwps_jax.types import Variables
+
+WIDTH, CLASSES, EPSILON = 4, 3, 1e-5
+FAST_COMPILE = {"xla_backend_optimization_level": "0"}
+
+
+def some_images(size, seed=0, side=12):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.integers(0, 256, (size, side, side, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def network():
+    made = models.resnet18(
+        (12, 12, 3), CLASSES, mean=np.float32([120, 110, 100]), std=60.0, width=WIDTH
+    )
+    *functions, dense_layers = made
+    return models.Network(*map(jax.jit, functions), dense_layers)
+
+
+@pytest.fixture(scope="module")
+def variables(network):
+    """Weights and running statistics unlike the initial ones, which hide mistakes."""
+    start = network.init(jax.random.key(0))
+    rng = np.random.default_rng(1)
+
+    def disturbed(leaf):
+        noise = rng.normal(size=leaf.shape).astype(np.float32)
+        return leaf + 0.1 * noise if leaf.ndim > 1 else jnp.exp(0.3 * noise)
+
+    return jax.tree.map(disturbed, start)
+
+
+# In NumPy
+
+
+def convolve(inputs, kernel, stride):
+    """Cross-correlation with (size - 1) / 2 zeros on every side."""
+    size = kernel.shape[0]
+    edge = size // 2
+    padded = np.pad(inputs, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    rows, columns = (
+        (length + 2 * edge - size) // stride + 1 for length in inputs.shape[1:3]
+    )
+    outputs = np.zeros((len(inputs), rows, columns, kernel.shape[-1]))
+    for i in range(rows):
+        for j in range(columns):
+            patch = padded[:, i * stride : i * stride + size, j * stride :][:, :, :size]
+            outputs[:, i, j] = np.tensordot(patch, kernel, 3)
+    return outputs
+
+
+def normalized(inputs, params, statistics):
+    scaled = (inputs - statistics["mean"]) / np.sqrt(statistics["var"] + EPSILON)
+    return scaled * params["scale"] + params["bias"]
+
+
+def reference_features(variables, images):
+    params, statistics = jax.tree.map(np.float64, variables)
+
+    def layer(block, name, inputs, stride):
+        kernel = params[block][f"{name}_convolution"]["kernel"]
+        part = f"{name}_normalization"
+        return normalized(
+            convolve(inputs, kernel, stride),
+            params[block][part],
+            statistics[block][part],
+        )
+
+    hidden = (np.float64(images) - [120, 110, 100]) / 60
+    hidden = normalized(
+        convolve(hidden, params["stem_convolution"]["kernel"], 1),
+        params["stem_normalization"],
+        statistics["stem_normalization"],
+    )
+    hidden = np.maximum(hidden, 0)
+    for number, stride in enumerate((1, 1, 2, 1, 2, 1, 2, 1)):
+        block = f"blocks_{number}"
+        outputs = np.maximum(layer(block, "first", hidden, stride), 0)
+        outputs = layer(block, "second", outputs, 1)
+        if "shortcut_convolution" in params[block]:
+            hidden = layer(block, "shortcut", hidden, stride)
+        hidden = np.maximum(hidden + outputs, 0)
+    return hidden.mean((1, 2))
+
+
+def test_inference_is_numpy_on_the_running_statistics(network, variables):
+    images = some_images(3)
+    expected = reference_features(variables, images)
+    found = network.features(variables, images)
+    assert found.shape == (3, 8 * WIDTH)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    kernel, bias = network.head(variables)
+    np.testing.assert_allclose(
+        network.apply(variables, images), expected @ kernel + bias, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_the_full_network_has_the_size_of_the_literature():
+    """11,173,962 parameters: ResNet-18 with a 3x3 stem and ten classes."""
+    network = models.resnet18((32, 32, 3), 10, mean=0.0, std=1.0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes.params)) == 11_173_962
+    # A mean and a variance for each of the 4,800 normalized channels.
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)) == 9_600
+
+
+# Statistics
+
+
+def test_in_inference_samples_do_not_see_each_other(network, variables):
+    images = some_images(5)
+    alone = network.apply(variables, images[2:3])
+    together = network.apply(variables, images)[2:3]
+    np.testing.assert_allclose(alone, together, rtol=1e-3, atol=1e-4)
+
+
+def test_training_normalizes_by_the_minibatch_and_moves_the_statistics(
+    network, variables
+):
+    key, images = jax.random.key(0), some_images(8)
+    logits, moved = network.apply_train(key, variables, images)
+    assert not np.allclose(logits, network.apply(variables, images), atol=1e-2)
+    pixels = (np.float64(images) - [120, 110, 100]) / 60
+    kernel = np.float64(variables.params["stem_convolution"]["kernel"])
+    outputs = convolve(pixels, kernel, 1)
+    for name, expected in (
+        ("mean", outputs.mean((0, 1, 2))),
+        ("var", outputs.var((0, 1, 2))),
+    ):
+        before = variables.statistics["stem_normalization"][name]
+        np.testing.assert_allclose(
+            moved["stem_normalization"][name],
+            0.9 * before + 0.1 * expected,
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+def test_masks_fall_on_the_features_and_move_nothing_else(network, variables):
+    """MC-Dropout must not normalize by the pool: only the features are masked."""
+    images = some_images(4)
+    features = network.features(variables, images)
+    kernel, bias = network.head(variables)
+    logits = network.apply_dropout(jax.random.key(3), variables, images)
+    # More features than classes: the mask is found by least squares only if there
+    # is one; here every feature of an image is either dropped or divided by 0.8.
+    identity = Variables(
+        {
+            **variables.params,
+            "head": {"kernel": jnp.eye(8 * WIDTH), "bias": jnp.zeros(8 * WIDTH)},
+        },
+        variables.statistics,
+    )
+    wide = models.resnet18(
+        (12, 12, 3), 8 * WIDTH, mean=np.float32([120, 110, 100]), std=60.0, width=WIDTH
+    )
+    masked = wide.apply_dropout(jax.random.key(3), identity, images)
+    kept = np.asarray(masked) != 0
+    assert 0.6 < kept[np.asarray(features) > 0].mean() < 0.95
+    np.testing.assert_allclose(
+        masked, np.where(kept, features / 0.8, 0), rtol=1e-3, atol=1e-5
+    )
+    np.testing.assert_allclose(logits, masked @ kernel + bias[None], atol=1e-3)
+
+
+# Learning and scoring
+
+
+@pytest.fixture(scope="module")
+def trained(network):
+    """Three colors, told apart after a few steps."""
+    rng = np.random.default_rng(0)
+    labels = jnp.asarray(rng.integers(0, CLASSES, 60), jnp.int32)
+    noise = rng.integers(0, 120, (60, 12, 12, 3))
+    noise[np.arange(60), :, :, np.asarray(labels)] += 100
+    images = jnp.asarray(noise, jnp.uint8)
+    state = jax.jit(
+        lambda key: training.fit(
+            key,
+            network.init(key),
+            images[:40],
+            labels[:40],
+            jnp.ones(40, bool),
+            images[40:],
+            labels[40:],
+            apply_fn=network.apply,
+            apply_train_fn=network.apply_train,
+            optimizer=optax.adam(1e-3),
+            minibatch_size=16,
+            steps_per_evaluation=5,
+            patience=6,
+            max_evaluations=12,
+        )
+    )(jax.random.key(0))
+    return state, images, labels
+
+
+def test_training_learns_and_brings_its_statistics_along(network, trained):
+    state, images, labels = trained
+    start = network.init(jax.random.key(0))
+    right = network.apply(state.variables, images[40:]).argmax(-1) == labels[40:]
+    assert right.mean() > 0.9
+    for leaf, other in zip(
+        *map(jax.tree.leaves, (state.variables.statistics, start.statistics)),
+        strict=True,
+    ):
+        assert not np.allclose(leaf, other)
+
+
+def test_the_best_state_has_the_statistics_of_its_own_step(network, trained):
+    """The reported loss is that of the returned variables, statistics included."""
+    state, images, labels = trained
+    logits = network.apply(state.variables, images[40:])
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels[40:]).mean()
+    np.testing.assert_allclose(loss, state.validation_loss, rtol=1e-3, atol=1e-5)
+
+
+def test_look_ahead_holds_the_statistics(network, trained):
+    """IWPS and IWPS-app on all parameters agree to first order, for a tiny step."""
+    state, images, labels = trained
+    params, statistics = state.variables
+    apply = lambda params, images: network.apply(Variables(params, statistics), images)  # noqa: E731
+    pool, holdout = images[:6], (images[40:46], labels[40:46])
+    exact = iwps_jax.iwps(apply, params, pool, *holdout, steps=1, learning_rate=1e-7)
+    gradient = iwps_jax.holdout_gradient(apply, params, *holdout)
+    first_order = iwps_jax.iwps_app(apply, params, pool, gradient)
+    np.testing.assert_allclose(exact / 1e-7, first_order, rtol=0.02)
