@@ -1,17 +1,11 @@
 """Settings of a study, checked before anything runs."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 
 from experiments.datasets import DATASETS
 from experiments.methods import METHODS
-
-
-def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
-    """A sentence that refuses `name` and suggests the nearest valid one."""
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."
+from experiments.names import nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from experiments import datasets, prepare
-from experiments.prepare import IDX_FILES, Arrays, SourceError, idx_bytes
+from experiments.formats.idx import IDX_FILES, idx_bytes
+from experiments.official import Arrays, SourceError
 
 # Taken before `isolate` hides them from every test.
 REAL_DIRS = (datasets.standard_dir(), datasets.cache_dir())
@@ -42,12 +43,16 @@ def some_arrays(seed=0, num_train=40, num_test=20):
     return Arrays(*split(num_train), *split(num_test))
 
 
+def class_counts(labels):
+    return tuple(np.bincount(labels, minlength=10).tolist())
+
+
 def make_official(monkeypatch):
     """Sixty small images that are "the official MNIST" for one test."""
     arrays = some_arrays()
     facts = datasets.FACTS["mnist"]._replace(
-        num_train=40,
-        num_test=20,
+        train_counts=class_counts(arrays.train_labels),
+        test_counts=class_counts(arrays.test_labels),
         sha256=tuple(hashlib.sha256(idx_bytes(array)).hexdigest() for array in arrays),
     )
     monkeypatch.setitem(datasets.FACTS, "mnist", facts)

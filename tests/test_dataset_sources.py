@@ -18,7 +18,7 @@ from dataset_files import assert_same, some_arrays, write_idx, write_stock_tfrec
 
 from experiments import datasets, prepare
 from experiments.datasets import DatasetError, load
-from experiments.prepare import IDX_FILES
+from experiments.formats.idx import IDX_FILES
 
 DOWNLOAD, FETCH_MIRROR = prepare.download, prepare.fetch_mirror
 
@@ -86,7 +86,7 @@ def test_download_with_a_wrong_checksum(tmp_path, official, serve, monkeypatch):
 
 
 def test_silent_network_takes_no_longer_than_the_probe(tmp_path, official, monkeypatch):
-    folder = write_idx(tmp_path / "served", official)
+    folder = write_idx(tmp_path / "served", official, pack=True)
     monkeypatch.setattr(prepare, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base = f"http://127.0.0.1:{silent.getsockname()[1]}"

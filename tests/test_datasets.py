@@ -19,7 +19,7 @@ from dataset_files import (
 
 from experiments import datasets, prepare, tfds_format
 from experiments.datasets import DatasetError, load
-from experiments.prepare import SourceError
+from experiments.official import SourceError
 
 ROOT = Path(__file__).parents[1]
 
@@ -245,7 +245,7 @@ def test_named_folder_must_exist(tmp_path):
     [("mnst", "mnist"), ("Fashion-MNIST", "fashion_mnist"), ("digit", "digits")],
 )
 def test_unknown_name_suggests_the_nearest(name, nearest):
-    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'"):
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
         load(name)
 
 
