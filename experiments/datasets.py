@@ -135,7 +135,7 @@ def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
             source = f"{name} as prepared by TFDS in {folder}"
         else:
             arrays = _read_files(places[0], facts)
-            source = f"{name} from the official files in {places[0]}"
+            source = f"{name} from the files in {places[0]}"
         _refuse_other_dataset(arrays, facts)
     except SourceError as error:
         raise DatasetError(name, [f"{what}: {error}"]) from None

@@ -100,10 +100,10 @@ def _read_binary(contents: dict[str, bytes], place: Path) -> Arrays:
     batches = []
     for name in BINARY.files:
         data = contents[name]
-        if len(data) % (1 + ROW):
+        if not data or len(data) % (1 + ROW):
             raise SourceError(
-                f"{place / name} is cut off: {len(data)} bytes are not a multiple of "
-                f"{1 + ROW}."
+                f"{place / name} is cut off: {len(data)} bytes are no whole number of "
+                f"rows of {1 + ROW}."
             )
         rows = np.frombuffer(data, np.uint8).reshape(-1, 1 + ROW)
         batches.append((rows[:, 1:], rows[:, 0]))
@@ -152,8 +152,8 @@ class _Unpickler(pickle.Unpickler):
             ("numpy", "dtype"): _Type,
         }
         if (module, name) not in stand_ins:
-            raise SourceError(
-                f"it asks for {module}.{name}, which no batch of CIFAR-10 needs."
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which no batch of CIFAR-10 needs"
             )
         return stand_ins[module, name]
 
@@ -168,9 +168,8 @@ def _read_python(contents: dict[str, bytes], place: Path) -> Arrays:
             batches.append(_unpickled(batch))
         except Exception as error:  # a damaged pickle can fail in every way
             fault = f"{type(error).__name__}: {error}"
-            fault = str(error) if isinstance(error, SourceError) else fault
             raise SourceError(
-                f"{place / name} is not a pickled batch: {fault}"
+                f"{place / name} is not a pickled batch ({fault})."
             ) from None
     return _arrays(batches)
 
@@ -178,15 +177,15 @@ def _read_python(contents: dict[str, bytes], place: Path) -> Arrays:
 def _unpickled(batch: dict) -> Batch:
     _, shape, kind, by_column, data = batch[b"data"].state
     if kind.code not in (b"u1", b"|u1", "u1", "|u1"):
-        raise SourceError(f"its data are of type {kind.code!r}, not uint8.")
+        raise ValueError(f"its data are of type {kind.code!r}, not uint8")
     if len(shape) != 2 or shape[1] != ROW:
-        raise SourceError(f"its data are {shape}, not rows of {ROW}.")
+        raise ValueError(f"its data are {shape}, not rows of {ROW}")
     planes = np.frombuffer(data, np.uint8).reshape(
         shape, order="F" if by_column else "C"
     )
     labels = np.array(batch[b"labels"])
     if labels.shape != shape[:1] or labels.dtype.kind != "i":
-        raise SourceError(f"its labels are not {shape[0]} integers.")
+        raise ValueError(f"its labels are not {shape[0]} integers")
     return planes, labels
 
 
@@ -200,17 +199,20 @@ def _read_sheets(contents: dict[str, bytes], place: Path) -> Arrays:
     batches = []
     try:
         train, test = (json.loads(contents[name]) for name in SHEETS.files[-2:])
+        labels = np.array(train + test)
+        if labels.dtype.kind != "i":
+            raise ValueError("not all labels are integers")
         sizes = []
         for name in SHEETS.files[:-2]:
             with Image.open(io.BytesIO(contents[name])) as sheet:
                 pixels = np.asarray(sheet).reshape(-1, 32 * 32, 3)
             batches.append(pixels.transpose(0, 2, 1).reshape(-1, ROW))
             sizes.append(len(pixels))
-        labels = np.split(np.array(train + test), np.cumsum(sizes)[:-1])
+        parts = np.split(labels, np.cumsum(sizes)[:-1])
     except Exception as error:  # Pillow and JSON each have their own errors
         fault = f"{type(error).__name__}: {error}"
         raise SourceError(f"{place} has a damaged sheet or list: {fault}.") from None
-    return _arrays(list(zip(batches, labels, strict=True)))
+    return _arrays(list(zip(batches, parts, strict=True)))
 
 
 BINARY = Layout(
