@@ -1,19 +1,13 @@
 """Settings of a study, checked before anything runs."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 
 from experiments.datasets import DATASETS
 from experiments.methods import METHODS
+from experiments.names import nearest
 from experiments.networks import RECIPES
 from experiments.variants import VARIANTS, judges_per_class
-
-
-def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
-    """A sentence that refuses `name` and suggests the nearest valid one."""
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."
 
 
 @dataclasses.dataclass(frozen=True)
