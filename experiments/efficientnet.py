@@ -102,6 +102,23 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return found
 
 
+def random_state_dict(seed: int) -> dict[str, np.ndarray]:
+    """An untrained network's tensors, as PyTorch would name them.
+
+    Kernels are normal with variance 2 / (inputs of an output); norms are the identity.
+    """
+    generator = np.random.default_rng(seed)
+    state_dict = {}
+    for name, shape in shapes().items():
+        if len(shape) == 4:
+            scale = np.sqrt(2 / np.prod(shape[1:]))
+            state_dict[name] = generator.normal(0, scale, shape).astype(np.float32)
+        else:
+            is_one = name.endswith(("weight", "running_var"))
+            state_dict[name] = np.full(shape, float(is_one), np.float32)
+    return state_dict
+
+
 def fold(state_dict: Mapping[str, np.ndarray]) -> Network:
     """The network from PyTorch's tensors.
 
