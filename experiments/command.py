@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import tyro
 
+from experiments.backbone import BackboneError
 from experiments.config import SMOKE, Config
 from experiments.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
@@ -16,7 +17,7 @@ from experiments.report import print_table
 from experiments.run import RunError, run
 from iwps_jax.checkpoint import CheckpointError
 
-REFUSALS = (RunError, FolderError, DatasetError, CheckpointError)
+REFUSALS = (RunError, FolderError, DatasetError, BackboneError, CheckpointError)
 
 
 @dataclasses.dataclass(frozen=True)
