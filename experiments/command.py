@@ -10,14 +10,21 @@ import jax
 import tyro
 
 from experiments.backbone import BackboneError
-from experiments.config import SMOKE, Config
+from experiments.config import SMOKE, Config, ConfigError
 from experiments.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
 from experiments.report import print_table
 from experiments.run import RunError, run
 from iwps_jax.checkpoint import CheckpointError
 
-REFUSALS = (RunError, FolderError, DatasetError, BackboneError, CheckpointError)
+REFUSALS = (
+    ConfigError,
+    RunError,
+    FolderError,
+    DatasetError,
+    BackboneError,
+    CheckpointError,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.base_sizes,
             options.acquire_sizes,
         )
-    series.run_all(series.configure(runs, options, out), out)
+        series.run_all(series.configure(runs, options, out), out)
 
 
 if __name__ == "__main__":

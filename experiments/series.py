@@ -5,7 +5,6 @@ its own below that of the series, and is resumed like any other.
 """
 
 import dataclasses
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +61,8 @@ def main(
         args=command.program_arguments(arguments),
     )
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
-    run_all(configure(runs, options, out), out)
+    with command.refusals_in_one_sentence():
+        run_all(configure(runs, options, out), out)
 
 
 def configure(
@@ -71,7 +71,7 @@ def configure(
     """The settings of every run with what the user changed.
 
     Raises:
-        SystemExit: with code 2 and a sentence, if they make no sense together.
+        ConfigError: if they make no sense together.
     """
     names = list(runs)
     if options.smoke:
@@ -83,24 +83,17 @@ def configure(
         and (value := getattr(options, field.name)) is not None
     }
     small = SMOKE if options.smoke else {}
-    try:
-        return {
-            name: dataclasses.replace(
-                runs[name], **{**small, **given, "out": out / name}
-            )
-            for name in names
-        }
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    return {
+        name: dataclasses.replace(runs[name], **{**small, **given, "out": out / name})
+        for name in names
+    }
 
 
 def run_all(configs: Mapping[str, Config], out: Path) -> None:
     """Runs or resumes every run, then reports on all of them in `out`."""
-    with command.refusals_in_one_sentence():
-        for number, (name, config) in enumerate(configs.items(), 1):
-            progress = Progress(config)
-            progress.say(f"run {number} of {len(configs)}: {name}")
-            report.print_table(run(config, progress))
-        report.merge([config.out for config in configs.values()], out)
+    for number, (name, config) in enumerate(configs.items(), 1):
+        progress = Progress(config)
+        progress.say(f"run {number} of {len(configs)}: {name}")
+        report.print_table(run(config, progress))
+    report.merge([config.out for config in configs.values()], out)
     print(f"report: {out}/report.html, curves.png, summary.json")
