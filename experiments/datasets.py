@@ -7,8 +7,9 @@ a registry. What came from outside is kept in the cache folder in TFDS's own for
 
 An example's id is its position in the *official* files, whatever the source. TFDS
 stores examples shuffled, but by a fixed function of the split's name and that position,
-so `tfds_format` can undo it; the sha256 of the official files proves that the result is
-right. Equal data therefore have an equal `Dataset.sha256`.
+so `tfds_format` can undo it; the sha256 of the official files, where it is known,
+proves that the result is right, and so do the ids that TFDS stores for some datasets.
+Equal data therefore have an equal `Dataset.sha256`.
 """
 
 import hashlib

@@ -28,6 +28,9 @@ NUM_FEATURES = 1280
 ENLARGEMENT = 4  # of the image's sides; the network expects objects of some 100 pixels
 
 
+EXACT = lax.Precision.HIGHEST  # without it a GPU rounds the factors to 10 bits
+
+
 class Stage(NamedTuple):
     """A row of Table 1: `repeats` bottlenecks; only the first one has the stride."""
 
@@ -189,8 +192,13 @@ def features(network: Network, images: jax.Array) -> jax.Array:
 
     Returns:
         float32 [n, NUM_FEATURES], in [0, 6].
+
+    Raises:
+        ValueError: the images have another number of channels.
     """
     n, h, w, c = images.shape
+    if c not in (1, 3):
+        raise ValueError(f"images must have one or three channels, got {c}.")
     x = (images.astype(jnp.float32) - 127) / 128
     x = jnp.broadcast_to(x, (n, h, w, 3)) if c == 1 else x
     x = jax.image.resize(
@@ -200,10 +208,6 @@ def features(network: Network, images: jax.Array) -> jax.Array:
     for block, stride in zip(network.blocks, STRIDES, strict=True):
         x = _bottleneck(block, x, stride)
     return _relu6(_mix(network.head, x)).mean((1, 2))
-
-
-# Without this a GPU rounds the factors to 10 bits.
-EXACT = lax.Precision.HIGHEST
 
 
 def _bottleneck(block: Bottleneck, x: jax.Array, stride: int) -> jax.Array:

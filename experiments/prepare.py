@@ -70,7 +70,7 @@ def download(facts: Facts, folder: Path) -> None:
     # Not every file: SVHN's third is five times as large as the two that are needed.
     files = {
         url: info
-        for url, info in known.items()
+        for url, info in (known or {}).items()
         if url.rpartition("/")[2] in facts.format.published
     }
     if len(files) != len(facts.format.published):

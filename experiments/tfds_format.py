@@ -98,7 +98,7 @@ def _read_split(info, split: str, facts: Facts) -> tuple[np.ndarray, np.ndarray]
         with Image.open(io.BytesIO(feature["image"].bytes_list.value[0])) as image:
             images[position] = np.asarray(image).reshape(images.shape[1:])
         labels[position] = feature["label"].int64_list.value[0]
-        if facts.tfds_id is not None:
+        if facts.tfds_id is not None and "id" in feature:  # older versions: none
             found = feature["id"].bytes_list.value[0].decode()
             expected = facts.tfds_id.format(split=split, index=position)
             if found != expected:

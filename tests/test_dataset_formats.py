@@ -128,6 +128,7 @@ def test_kept_copy_has_the_official_order_for_us_and_opens_in_tfds(
         ("kmnist", "kmnist", "3.0.1", None, False),
         ("svhn", "svhn_cropped", "3.1.0", "{}_{:06d}", True),
         ("cifar10", "cifar10", "3.0.2", "{}_{:05d}", False),
+        ("cifar10", "cifar10", "3.0.0", None, False),
     ],
 )
 def test_stock_tfrecord(tmp_path, monkeypatch, name, stock, version, ids, extra):
