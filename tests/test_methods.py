@@ -1,53 +1,84 @@
-"""One contract for all ten methods, on a pool of 90 tiny images."""
+"""One contract for all methods and variants, on a pool of 90 tiny images."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import iwps_jax
 from experiments import methods
-from experiments.methods import METHODS, PoolView
+from experiments.methods import METHODS, PoolView, Setting
+from experiments.variants import (
+    FULL_NETWORK,
+    ON_TRAINING,
+    VARIANTS,
+    make_variants,
+    training_subset,
+)
 from iwps_jax import models
+from iwps_jax.types import Variables
 
 ACQUIRE_SIZE = 7
 POOL_SIZE = 90
-SEE_HOLDOUT = ("iwps_app", "iwps")
+NUM_CLASSES, PER_CLASS = 4, 3
+# Two of the five sizes: the pool of this file has three holdout samples a class.
+SOME_SIZES = ("iwps_holdout_1", "iwps_app_holdout_2")
+COMPARED = (*METHODS, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
+SEE_HOLDOUT = ("iwps_app", "iwps", *FULL_NETWORK, *SOME_SIZES)
 BY_DISTANCE = ("coreset", "badge")
 NUM_IMAGES = 120
 FAST_COMPILE = {"xla_backend_optimization_level": "0"}
 NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8, 6))
 
 
-def params_like():
+def variables_like():
     return jax.eval_shape(NETWORK.init, jax.random.key(0))
+
+
+def some_labels():
+    """Classes of all images; only those of labeled rows get into a view."""
+    return np.random.default_rng(1).integers(0, NUM_CLASSES, NUM_IMAGES)
 
 
 def some_view():
     """120 images, shuffled into a pool, a holdout set and a rest."""
     rng = np.random.default_rng(0)
     ids = rng.permutation(NUM_IMAGES)
+    pool_ids = np.sort(ids[:POOL_SIZE])
+    known = np.where(np.arange(POOL_SIZE) % 3 == 0, some_labels()[pool_ids], -1)
     return PoolView(
-        images=jnp.asarray(rng.integers(0, 256, (NUM_IMAGES, 3, 3, 1), np.uint8)),
-        pool_ids=jnp.asarray(np.sort(ids[:POOL_SIZE]), jnp.int32),
+        inputs=jnp.asarray(rng.integers(0, 256, (NUM_IMAGES, 3, 3, 1), np.uint8)),
+        pool_ids=jnp.asarray(pool_ids, jnp.int32),
+        known_labels=jnp.asarray(known, jnp.int32),
         holdout_ids=jnp.asarray(ids[POOL_SIZE : POOL_SIZE + 12], jnp.int32),
-        holdout_labels=jnp.asarray(np.arange(12) % 4, jnp.int32),
+        holdout_labels=jnp.asarray(np.arange(12) // PER_CLASS, jnp.int32),
     )
 
 
-def make_programs():
+def make_programs(chunk_size):
     """One program that scores by all methods, and one that selects: compiled once.
 
-    A method is handed (key, params, view) and (key, scores, where): no labels of the
-    pool.
+    A method is handed (key, variables, view) and (key, scores, where): no labels of
+    the pool but those of labeled rows.
     """
-    competitors = methods.make_methods(
-        NETWORK, acquire_size=ACQUIRE_SIZE, steps=2, learning_rate=0.1
+    setting = Setting(
+        network=NETWORK,
+        num_classes=NUM_CLASSES,
+        num_initial=30,
+        acquire_size=ACQUIRE_SIZE,
+        steps=2,
+        learning_rate=0.1,
+        chunk_size=chunk_size,
     )
-    assert tuple(competitors) == METHODS
+    made = methods.make_methods(setting)
+    assert tuple(made) == METHODS
+    variants = make_variants(setting)
+    assert tuple(variants) == VARIANTS
+    competitors = {name: {**made, **variants}[name] for name in COMPARED}
 
-    def score(params, view):
+    def score(variables, view):
         return {
-            name: method.score(jax.random.key(1), params, view)
+            name: method.score(jax.random.key(1), variables, view)
             for name, method in competitors.items()
         }
 
@@ -67,7 +98,7 @@ def assert_same(got, want, **tolerance):
 
 
 @pytest.fixture(scope="module")
-def params():
+def variables():
     # Far from the initial weights, so that predictions differ between the images.
     return jax.tree.map(lambda leaf: 3 * leaf, NETWORK.init(jax.random.key(0)))
 
@@ -80,28 +111,24 @@ def where():
 
 @pytest.fixture(scope="module")
 def select():
-    return make_programs()[1]
+    return make_programs(64)[1]
 
 
 @pytest.fixture(scope="module")
 def score():
     """Scores by all methods, 64 rows at once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "CHUNK_SIZE", 64)
-        program, _ = make_programs()
-        return program.lower(params_like(), some_view()).compile(FAST_COMPILE)
+    program, _ = make_programs(64)
+    return program.lower(variables_like(), some_view()).compile(FAST_COMPILE)
 
 
 @pytest.fixture(scope="module")
-def scores(score, params):
+def scores(score, variables):
     """Scores of every method by chunk size."""
-    with pytest.MonkeyPatch.context() as patch:
-        made = {64: score(params, some_view())}
-        for chunk_size in (7, 10**6):
-            patch.setattr(methods, "CHUNK_SIZE", chunk_size)
-            program, _ = make_programs()
-            program = program.lower(params_like(), some_view()).compile(FAST_COMPILE)
-            made[chunk_size] = program(params, some_view())
+    made = {64: score(variables, some_view())}
+    for chunk_size in (7, 10**6):
+        program, _ = make_programs(chunk_size)
+        program = program.lower(variables_like(), some_view()).compile(FAST_COMPILE)
+        made[chunk_size] = program(variables, some_view())
     return made
 
 
@@ -110,7 +137,7 @@ def picks(select, scores, where):
     return {size: select(made, where) for size, made in scores.items()}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_picks_are_distinct_unlabeled_rows(picks, where, name):
     for made in picks.values():
         rows = np.asarray(made[name])
@@ -120,7 +147,7 @@ def test_picks_are_distinct_unlabeled_rows(picks, where, name):
         assert np.asarray(where)[rows].all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", COMPARED)
 def test_every_row_has_a_finite_score_of_its_own(scores, name):
     for leaf in jax.tree.leaves(scores[7][name]):
         assert leaf.shape[0] == POOL_SIZE
@@ -128,7 +155,7 @@ def test_every_row_has_a_finite_score_of_its_own(scores, name):
         assert len(np.unique(np.asarray(leaf), axis=0)) > POOL_SIZE / 2
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", COMPARED)
 @pytest.mark.parametrize("chunk_size", [7, 64])
 def test_the_chunk_size_changes_neither_scores_nor_picks(
     scores, picks, name, chunk_size
@@ -145,7 +172,7 @@ def test_every_method_takes_the_last_rows_that_are_left(select, scores):
         assert sorted(rows.tolist()) == left, name
 
 
-@pytest.mark.parametrize("name", [m for m in METHODS if m not in BY_DISTANCE])
+@pytest.mark.parametrize("name", [m for m in COMPARED if m not in BY_DISTANCE])
 def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name):
     unlabeled = np.where(where, scores[64][name], -np.inf)
     rows = picks[64][name]
@@ -154,46 +181,132 @@ def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name)
 
 
 def test_no_method_is_another_one_under_a_second_name(picks):
-    assert len({tuple(rows.tolist()) for rows in picks[64].values()}) == len(METHODS)
+    assert len({tuple(rows.tolist()) for rows in picks[64].values()}) == len(COMPARED)
 
 
-def test_there_are_no_labels_of_the_pool_in_a_view():
+def test_there_is_one_place_for_labels_of_the_pool_in_a_view():
     """A method sees what is in a view; a field more has to be justified here."""
-    fields = ("images", "pool_ids", "holdout_ids", "holdout_labels")
+    fields = ("inputs", "pool_ids", "known_labels", "holdout_ids", "holdout_labels")
     assert PoolView._fields == fields
 
 
-@pytest.mark.parametrize("other", ["labels", "images"])
-def test_only_iwps_looks_at_the_holdout(score, scores, params, other):
+def test_only_variants_on_training_look_at_known_labels(score, scores, variables):
+    view = some_view()
+    known = view.known_labels
+    view = view._replace(known_labels=jnp.where(known >= 0, (known + 1) % 4, -1))
+    changed = score(variables, view)
+    for name in COMPARED:
+        if name in ON_TRAINING:
+            assert not np.allclose(changed[name], scores[64][name], rtol=1e-3), name
+        else:
+            assert_same(changed[name], scores[64][name])
+
+
+@pytest.mark.parametrize("other", ["labels", "inputs"])
+def test_only_iwps_looks_at_the_holdout(score, scores, variables, other):
     view = some_view()
     if other == "labels":
         view = view._replace(holdout_labels=(view.holdout_labels + 1) % 4)
     else:
         view = view._replace(holdout_ids=view.pool_ids[:12])
-    changed = score(params, view)
-    for name in METHODS:
+    changed = score(variables, view)
+    for name in COMPARED:
         if name in SEE_HOLDOUT:
             assert not np.allclose(changed[name], scores[64][name], rtol=1e-3), name
         else:
             assert_same(changed[name], scores[64][name])
 
 
-def test_images_outside_pool_and_holdout_do_not_matter(score, scores, params):
+def test_images_outside_pool_and_holdout_do_not_matter(score, scores, variables):
     """Nothing takes a row of the pool for the number of an image."""
     view = some_view()
     used = np.concatenate([view.pool_ids, view.holdout_ids])
     is_used = np.isin(np.arange(NUM_IMAGES), used)[:, None, None, None]
-    view = view._replace(images=jnp.where(is_used, view.images, 255 - view.images))
-    changed = score(params, view)
-    for name in METHODS:
+    view = view._replace(inputs=jnp.where(is_used, view.inputs, 255 - view.inputs))
+    changed = score(variables, view)
+    for name in COMPARED:
         assert_same(changed[name], scores[64][name])
 
 
-def test_random_draws_depend_on_the_image_not_on_its_row(score, scores, params):
+def test_random_draws_depend_on_the_image_not_on_its_row(score, scores, variables):
     """Without its first ten images, a pool's others keep their draws."""
     view = some_view()
     tail = jnp.concatenate([view.pool_ids[10:], view.pool_ids[:10]])
-    changed = score(params, view._replace(pool_ids=tail))
+    changed = score(variables, view._replace(pool_ids=tail))
     for name in ("random", "mc_dropout", "bald"):
         rolled = np.roll(scores[64][name], -10)
         np.testing.assert_allclose(changed[name], rolled, rtol=1e-4, atol=1e-6)
+
+
+# Who judges, in the variants
+
+
+def last_layer_scores(score_fn, variables, view, ids, labels, **options):
+    """A score of the last layer, asked of these samples, without chunks."""
+    return score_fn(
+        NETWORK.features(variables, view.inputs[view.pool_ids]),
+        *NETWORK.head(variables),
+        NETWORK.features(variables, view.inputs[ids]),
+        labels,
+        **options,
+    )
+
+
+LOOK_AHEAD = {"steps": 2, "learning_rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    "name, score_fn, options, per_class",
+    [
+        ("iwps", iwps_jax.iwps_last_layer, LOOK_AHEAD, 3),
+        ("iwps_app", iwps_jax.iwps_app_last_layer, {}, 3),
+        ("iwps_holdout_1", iwps_jax.iwps_last_layer, LOOK_AHEAD, 1),
+        ("iwps_app_holdout_2", iwps_jax.iwps_app_last_layer, {}, 2),
+    ],
+)
+def test_so_many_of_each_class_judge(
+    scores, variables, name, score_fn, options, per_class
+):
+    view = some_view()
+    chosen = np.flatnonzero(np.arange(12) % PER_CLASS < per_class)
+    labels = view.holdout_labels[chosen]
+    assert np.bincount(labels).tolist() == [per_class] * NUM_CLASSES
+    expected = last_layer_scores(
+        score_fn, variables, view, view.holdout_ids[chosen], labels, **options
+    )
+    np.testing.assert_allclose(scores[64][name], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_full_network_is_asked_as_a_whole(scores, variables):
+    view = some_view()
+
+    def apply(params, inputs):
+        return NETWORK.apply(Variables(params, {}), inputs)
+
+    pool, judging = view.inputs[view.pool_ids], view.inputs[view.holdout_ids]
+    params, labels = variables.params, view.holdout_labels
+    exact = iwps_jax.iwps(apply, params, pool, judging, labels, **LOOK_AHEAD)
+    np.testing.assert_allclose(scores[64]["iwps_full"], exact, rtol=1e-3, atol=1e-5)
+    gradient = iwps_jax.holdout_gradient(apply, params, judging, labels)
+    first_order = iwps_jax.iwps_app(apply, params, pool, gradient)
+    np.testing.assert_allclose(
+        scores[64]["iwps_app_full"], first_order, rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("num_initial", [5, 30])
+def test_labeled_rows_judge_drawn_anew(num_initial):
+    view = some_view()
+    judges = training_subset(num_initial)
+    drawn = []
+    for seed in range(20):
+        ids, labels = judges(jax.random.key(seed), view)
+        ids = np.asarray(ids)
+        assert len(ids) == min(12, num_initial) == len(set(ids.tolist()))
+        np.testing.assert_array_equal(labels, some_labels()[ids])
+        rows = np.searchsorted(view.pool_ids, ids)
+        assert (np.asarray(view.known_labels)[rows] >= 0).all()
+        drawn.append(frozenset(ids.tolist()))
+    assert len(set(drawn)) == 20
+    # 20 draws of 5 or 12 among 30 labeled rows: any row may come.
+    assert len(frozenset.union(*drawn)) >= 25
