@@ -1,7 +1,5 @@
 """IWPS of a whole fully connected network: parity, equalities, invariants, corners."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,9 +25,9 @@ def apply_network(layers, inputs):
     return inputs @ kernel + bias[None]
 
 
-@partial(jax.jit, static_argnames=("steps", "learning_rate"))
-def jitted(problem, steps=3, learning_rate=1e-3):
-    return iwps_jax.iwps_mlp(*problem, steps=steps, learning_rate=learning_rate)
+@jax.jit
+def jitted(problem, learning_rate=1e-3):
+    return iwps_jax.iwps_mlp(*problem, learning_rate=learning_rate)
 
 
 def small_problem(seed):
@@ -90,9 +88,15 @@ def test_matches_reference_on_a_large_pool(sizes, scale, learning_rate):
     assert_matches_reference(problem, scores, learning_rate=learning_rate)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 10])
 @pytest.mark.parametrize(
-    "sizes", [(9, 4), (9, 12, 4), (9, 7, 12, 4), (9, 8, 7, 12, 6, 4)]
+    ("sizes", "steps"),
+    [
+        ((9, 4), 10),
+        ((9, 12, 4), 1),
+        ((9, 7, 12, 4), 2),
+        ((9, 7, 12, 4), 10),
+        ((9, 8, 7, 12, 6, 4), 2),
+    ],
 )
 def test_matches_reference_for_any_depth_and_number_of_steps(sizes, steps):
     problem = reference.network_problem(4, 32, sizes, 10)
@@ -102,7 +106,7 @@ def test_matches_reference_for_any_depth_and_number_of_steps(sizes, steps):
 
 @pytest.mark.parametrize("steps", [3, 6])
 def test_matches_reference_where_units_switch(steps):
-    problem = reference.network_problem(5, 64, (16, 16, 12, 5), 20)
+    problem = reference.network_problem(5, 64, (16, 14, 12, 5), 20)
     options = {"steps": steps, "learning_rate": 0.1}
     own, judged = switched(problem, **options)
     assert own > 0.5 and judged > 0.9
@@ -210,7 +214,7 @@ def test_order_of_the_hidden_units_changes_nothing(seed):
 # Chunks, order, seeds.
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 64])
+@pytest.mark.parametrize("chunk_size", [1, 24])
 def test_chunks_change_nothing(chunk_size):
     problem = reference.network_problem(11, 64, (16, 14, 12, 5), 20)
     layers, inputs, *judges = on_device(problem)
