@@ -34,8 +34,9 @@ HOLDOUT_SIZE = tuple(
     for size in HOLDOUT_SIZES
 )
 VARIANTS = (*FULL_NETWORK, *ON_TRAINING, *HOLDOUT_SIZE)
-FULL_NETWORK_CHUNK_SIZE = 64
-"""Candidates at once where each needs its own copy, or factors, of all weights."""
+# Candidates at once where each has its own factors, or its own copy, of all weights.
+DENSE_CHUNK_SIZE = 64
+COPYING_CHUNK_SIZE = 8
 
 
 def judges_per_class(name: str) -> int:
@@ -123,7 +124,9 @@ def training_subset(num_initial: int) -> Callable:
 def _look_ahead_of_all_layers(setting):
     network = setting.network
     options = {"steps": setting.steps, "learning_rate": setting.learning_rate}
-    small_chunks = setting._replace(chunk_size=FULL_NETWORK_CHUNK_SIZE)
+
+    def small_chunks(size):
+        return setting._replace(chunk_size=min(size, setting.chunk_size))
 
     def score_dense(key, variables, view):
         ids, labels = holdout(key, view)
@@ -135,7 +138,7 @@ def _look_ahead_of_all_layers(setting):
                 layers, normalize(inputs), judging, labels, **options
             )
 
-        return over_pool(small_chunks, score_fn, view)
+        return over_pool(small_chunks(DENSE_CHUNK_SIZE), score_fn, view)
 
     def score_any(key, variables, view):
         ids, labels = holdout(key, view)
@@ -146,7 +149,7 @@ def _look_ahead_of_all_layers(setting):
                 apply, variables.params, inputs, view.inputs[ids], labels, **options
             )
 
-        return over_pool(small_chunks, score_fn, view)
+        return over_pool(small_chunks(COPYING_CHUNK_SIZE), score_fn, view)
 
     return score_any if network.dense_layers is None else score_dense
 

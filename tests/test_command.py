@@ -25,6 +25,8 @@ PROMISED = (
     "--holdout-per-class",
     "--steps",
     "--learning-rate",
+    "--max-steps",
+    "--network",
     "--dataset",
     "--data-dir",
     "--out",
@@ -40,6 +42,7 @@ COUNTS = (
     "acquire_size",
     "holdout_per_class",
     "steps",
+    "max_steps",
 )
 
 
@@ -98,14 +101,33 @@ def test_defaults_are_the_papers_setting(parsed):
         "acquire_size": 50,
         "holdout_per_class": 5,
         "steps": 3,
-        "learning_rate": 1e-3,
+        "learning_rate": None,
         "warm_start": False,
+        "max_steps": 2000,
+        "network": "mlp",
         "dataset": "mnist",
         "data_dir": None,
         "out": Path("runs/mnist_imbalanced"),
         "resume": True,
     }
+    assert parsed().look_ahead_rate == 1e-3
+    assert parsed("--network", "resnet18").look_ahead_rate == 1e-4
     assert len(METHODS) == 10
+
+
+def test_the_ratio_of_the_classes_chooses_its_own_settings(parsed):
+    """At 1/20 the validation set is a tenth of the initial set, unless told."""
+    config = parsed("--imbalance", 20)
+    assert (config.base_size, config.holdout_per_class) == (40, 2)
+    assert config.out == Path("runs/mnist_imbalanced_20")
+    own = parsed("--imbalance", 20, "--base-size", 30, "--holdout-per-class", 3)
+    assert (own.base_size, own.holdout_per_class) == (30, 3)
+    assert parsed("--imbalance", 5) == dataclasses.replace(parsed(), imbalance=5)
+
+
+def test_a_variant_that_asks_for_more_than_is_held_out_is_refused(refused):
+    text = refused("--methods", "random", "iwps_holdout_10")
+    assert "holdout_per_class must be at least 10 for iwps_holdout_10, got 5" in text
 
 
 def test_help_lists_every_option_with_its_default(capsys):
@@ -116,7 +138,7 @@ def test_help_lists_every_option_with_its_default(capsys):
     assert "python -m experiments.mnist_imbalanced --smoke" in text
     for name in PROMISED:
         assert name in text, name
-    for value in ("mnist", "runs/mnist_imbalanced", "0.001", "50", "mc_dropout"):
+    for value in ("mnist", "runs/mnist_imbalanced", "1e-3", "50", "mc_dropout"):
         assert value in text, value
 
 
@@ -126,10 +148,12 @@ def test_every_option_reaches_the_run(parsed, tmp_path):
         *("--base-size", 11, "--imbalance", 5, "--acquire-size", 7),
         *("--holdout-per-class", 2, "--steps", 1, "--learning-rate", 0.5),
         *("--dataset", "digits", "--data-dir", tmp_path / "data"),
+        *("--network", "resnet18", "--max-steps", 77),
         *("--out", tmp_path / "out", "--no-resume", "--warm-start"),
     )
     assert dataclasses.astuple(config) == (
-        *(("iwps", "random"), 3, 4, 11, 5, 7, 2, 1, 0.5, True, "digits"),
+        *(("iwps", "random"), 3, 4, 11, 5, 7, 2, 1, 0.5, True, 77),
+        *("resnet18", "digits"),
         *(tmp_path / "data", tmp_path / "out", False),
     )
 

@@ -25,6 +25,8 @@ OTHER = {
     "steps": 2,
     "learning_rate": 2e-3,
     "warm_start": True,
+    "max_steps": 1000,
+    "network": "resnet18",
     "dataset": "mnist",
 }
 """Another value for every setting."""

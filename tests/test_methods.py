@@ -180,8 +180,12 @@ def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name)
     np.testing.assert_array_equal(unlabeled[rows], highest)
 
 
-def test_no_method_is_another_one_under_a_second_name(picks):
-    assert len({tuple(rows.tolist()) for rows in picks[64].values()}) == len(COMPARED)
+def test_no_method_is_another_one_under_a_second_name(scores):
+    """Compared by scores: so few picks of so few rows may coincide."""
+    made = [jax.tree.leaves(scores[64][name]) for name in COMPARED]
+    assert len({tuple(map(bytes, map(np.asarray, leaves))) for leaves in made}) == len(
+        COMPARED
+    )
 
 
 def test_there_is_one_place_for_labels_of_the_pool_in_a_view():

@@ -1,0 +1,214 @@
+"""Every runnable study, ablation and grid, by its real main on digits."""
+
+import contextlib
+import importlib
+import io
+import json
+
+import pytest
+from test_run import PROGRAMS
+
+from experiments import backbone, command, grid, series
+from experiments.ablations import (
+    exact_vs_first_order,
+    full_network,
+    holdout_size,
+    holdout_source,
+)
+from experiments.config import Config
+
+DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
+LARGE = ("svhn", "cifar10")
+FEW = ("--methods", "random", "iwps")
+
+
+def module_of(dataset, kind):
+    return importlib.import_module(f"experiments.{dataset}_{kind}")
+
+
+def configs_of(dataset, kind):
+    return module_of(dataset, kind).SETTINGS
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """Calls a main with programs that are compiled once for all tests."""
+
+    def call(module, *arguments):
+        PROGRAMS.install(monkeypatch)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            module.main([*map(str, arguments)])
+        return output.getvalue()
+
+    return call
+
+
+def read(out, name):
+    return [json.loads(line) for line in (out / name).read_text().splitlines()]
+
+
+# What is promised of the settings
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_study_has_the_papers_settings(dataset):
+    (balanced,) = configs_of(dataset, "balanced")
+    tenth, twentieth = configs_of(dataset, "imbalanced")
+    for config, imbalance in ((balanced, 1), (tenth, 10), (twentieth, 20)):
+        assert (config.dataset, config.imbalance) == (dataset, imbalance)
+        assert config.methods == Config().methods and config.seeds == 5
+        assert config.network == ("efficientnet_lite0" if dataset in LARGE else "mlp")
+        assert config.acquire_size == (250 if dataset in LARGE else 50)
+    # Supplement §5.5: a balanced validation set, a tenth of the initial set.
+    base = twentieth.base_size
+    initial = 5 * base + 5 * (base // 20)
+    assert 10 * twentieth.holdout_per_class == round(initial / 10, -1)
+    # Supplement §5.3: 200 initial samples.
+    assert balanced.base_size * 10 == (1000 if dataset in LARGE else 200)
+
+
+def test_every_run_has_a_folder_of_its_own():
+    configs = [
+        config
+        for dataset in DATASETS
+        for kind in ("balanced", "imbalanced")
+        for config in configs_of(dataset, kind)
+    ]
+    assert len({config.out for config in configs}) == len(configs) == 15
+
+
+# Real runs
+
+
+@pytest.mark.parametrize("kind", ["balanced", "imbalanced"])
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_smoke(dataset, kind, main, tmp_path):
+    if dataset in LARGE:
+        try:
+            backbone.find_weights()
+        except backbone.BackboneError as error:
+            pytest.skip(f"the weights of the backbone cannot be had: {error}")
+    out = tmp_path / "out"
+    printed = main(module_of(dataset, kind), "--smoke", *FEW, "--out", out)
+    assert "Random" in printed and "IWPS" in printed
+    lines = read(out, "metrics.jsonl")
+    assert len(lines) == 2 * 2 * 3
+    assert max(line["test_accuracy"] for line in lines) > 0.5
+    config = json.loads((out / "config.json").read_text())
+    expected = "efficientnet_lite0" if dataset in LARGE else "mlp"
+    assert config["network"] == expected
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+def test_resnet_runs_from_end_to_end(main, tmp_path):
+    """The full width, but two training steps and one round."""
+    out = tmp_path / "out"
+    options = ("--seeds", 1, "--rounds", 1, "--max-steps", 5, "--acquire-size", 10)
+    methods = ("--methods", "random", "bald", "iwps", "iwps_app_full")
+    main(
+        module_of("cifar10", "balanced"),
+        *("--smoke", "--network", "resnet18", "--base-size", 2),
+        *(*options, *methods, "--out", out),
+    )
+    lines = read(out, "metrics.jsonl")
+    assert [line["round"] for line in lines] == [0, 1] * 4
+    picks = {line["method"]: set(line["ids"]) for line in read(out, "picks.jsonl")}
+    assert all(len(ids) == 10 for ids in picks.values())
+    assert len(set(map(frozenset, picks.values()))) == 4
+    settings = json.loads((out / "config.json").read_text())
+    assert settings["network"] == "resnet18" and settings["learning_rate"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    "module, methods",
+    [
+        (full_network, ("iwps_full", "iwps_app_full")),
+        (holdout_size, ("iwps_holdout_1", "iwps_app_holdout_20")),
+        (holdout_source, ("iwps_on_training", "iwps_app_on_training")),
+    ],
+)
+def test_an_ablation_runs_its_first_and_last_setting(module, methods, main, tmp_path):
+    assert set(methods) < set(next(iter(module.RUNS.values())).methods)
+    main(module, "--smoke", "--methods", "random", *methods, "--out", tmp_path)
+    first, last = list(module.RUNS)[0], list(module.RUNS)[-1]
+    assert {path.parent.name for path in tmp_path.glob("*/config.json")} == {
+        first,
+        last,
+    }
+    for name in (first, last):
+        lines = read(tmp_path / name, "metrics.jsonl")
+        assert {line["method"] for line in lines} == {"random", *methods}
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_grid_has_a_run_for_every_pair(main, tmp_path):
+    sizes = ("--base-sizes", 10, 20, "--acquire-sizes", 20)
+    main(grid, "--smoke", *FEW, *sizes, "--imbalance", 1, "--out", tmp_path)
+    for base in (10, 20):
+        out = tmp_path / f"base{base}_acquire20"
+        lines = read(out, "metrics.jsonl")
+        assert {line["num_labeled"] for line in lines} == {
+            10 * base + 20 * round_ for round_ in range(3)
+        }
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_full_grid_is_the_papers():
+    names = list(grid.cells(Config()))
+    assert len(names) == 6
+    assert {name.partition("_")[0] for name in names} == {"base10", "base20", "base40"}
+
+
+@pytest.mark.parametrize(
+    "module, options",
+    [
+        (grid, ("--base-sizes", "0")),
+        (grid, ("--dataset", "mnits")),
+        (holdout_source, ("--methods", "iwsp")),
+        (exact_vs_first_order, ("--network", "resnet")),
+    ],
+)
+def test_a_series_refuses_with_one_sentence(module, options, main, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(module, *options, "--out", tmp_path / "never")
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert not (tmp_path / "never").exists()
+
+
+def test_what_the_user_sets_holds_for_all_runs(tmp_path):
+    options = series.Options(seeds=3, network="resnet18", resume=False)
+    configs = series.configure(holdout_source.RUNS, options, tmp_path)
+    assert list(configs) == ["balanced", "imbalanced"]
+    for name, config in configs.items():
+        assert (config.seeds, config.network, config.resume) == (3, "resnet18", False)
+        assert config.out == tmp_path / name
+        assert config.methods == holdout_source.METHODS
+
+
+def test_exact_and_first_order_agree_for_tiny_steps(tmp_path):
+    rates = ("--learning-rates", "1e-6", "1.0")
+    arguments = ["--smoke", *rates, "--out", str(tmp_path)]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exact_vs_first_order.main(arguments)
+    found = json.loads((tmp_path / "agreement.json").read_text())
+    tiny, large = zip(
+        *([min(rate) for rate in round_] for round_ in found["correlation"]),
+        strict=True,
+    )
+    assert min(tiny) > 0.999 > max(large)
+    for round_ in found["overlap"]:
+        assert min(round_[0]) >= 0.96  # at most one or two of fifty on the edge
+    assert (tmp_path / "agreement.png").read_bytes().startswith(b"\x89PNG")
+    assert "1e-06" in printed.getvalue()
+
+
+def test_only_a_program_keeps_its_compiled_programs(monkeypatch):
+    """A call must not change the settings of the process that makes it."""
+    kept = []
+    monkeypatch.setattr(command, "keep_programs", lambda: kept.append(True))
+    assert command.program_arguments(["--smoke"]) == ["--smoke"] and not kept
+    monkeypatch.setattr(command.sys, "argv", ["program", "--seeds", "2"])
+    assert command.program_arguments(None) == ["--seeds", "2"] and kept
