@@ -121,7 +121,11 @@ def difference_chart(
         **{"autorange": "reversed", "type": "category", "ticksuffix": "  "},
         **{"showgrid": False, "automargin": True},
     }
+    ends = [r[k] for r in results for k in ("low", "high", "mean_difference")]
+    known = [_percent(v) for v in ends if v is not None]
+    pad = 0.05 * (max([*known, 0]) - min([*known, 0])) or 1
     layout["xaxis"] |= {
+        "range": [min([*known, 0]) - pad, max([*known, 0]) + pad],
         **{"showgrid": True, "zeroline": True, "zerolinecolor": "#55554F"},
         **{"zerolinewidth": 1.5},
     }
@@ -140,9 +144,10 @@ def class_chart(
     methods = [m for m in order if np.sum(summary["methods"][m]["picks_per_class"])]
     columns = min(5, len(methods)) or 1
     rows = -(-len(methods) // columns)
-    layout = _layout("", "", height=64 + rows * (30 * 0 + 46 + 17 * len(class_names)))
+    layout = _layout("", "", height=52 + rows * (56 + 17 * len(class_names)))
     layout |= {"showlegend": False, "hovermode": "closest", "annotations": []}
-    layout["margin"] = {"l": 10, "r": 10, "t": 34, "b": 34}
+    layout["margin"] = {"l": 10, "r": 10, "t": 28, "b": 2}
+    plot_height = layout["height"] - 30
     del layout["xaxis"], layout["yaxis"]
     data: list[dict[str, Any]] = []
     for i, method in enumerate(methods):
@@ -156,7 +161,7 @@ def class_chart(
         row, column = divmod(i, columns)
         left, width = column / columns, 1 / columns
         top, height = 1 - row / rows, 1 / rows
-        gap = 56 / layout["height"]
+        gap = (56 if row < rows - 1 else 40) / plot_height
         data.append(
             {
                 "type": "heatmap",
@@ -174,7 +179,6 @@ def class_chart(
                 ),
             }
         )
-        is_bottom = i + columns >= len(methods)
         layout[f"xaxis{axis}"] = {
             **{"domain": [left + (0.03 if column else 0.02), left + width - 0.005]},
             **{
@@ -184,7 +188,7 @@ def class_chart(
                 "fixedrange": True,
             },
             **{"tickfont": {"size": 10}, "showline": False},
-            **{"title": {"text": "round", "font": {"size": 11}} if is_bottom else {}},
+            **{"title": {"text": "round", "font": {"size": 11}, "standoff": 2}},
         }
         layout[f"yaxis{axis}"] = {
             **{"domain": [max(top - height + gap, 0), top], "anchor": f"x{axis}"},
@@ -200,7 +204,13 @@ def class_chart(
                 **{"xanchor": "left", "yanchor": "bottom", "font": {"size": 12.5}},
             }
         )
-    layout["coloraxis"] = {"colorscale": HEAT, "cmin": 0, "showscale": False}
+    layout["coloraxis"] = {
+        **{"colorscale": HEAT, "cmin": 0},
+        "colorbar": {
+            **{"thickness": 10, "len": 0.5, "outlinewidth": 0, "ticksuffix": " %"},
+            **{"tickfont": {"size": 10}, "nticks": 6},
+        },
+    }
     return {"data": data, "layout": layout}
 
 
@@ -236,7 +246,7 @@ def time_chart(summary: Mapping[str, Any], order: Sequence[str]) -> Figure:
 
 def _line(method: str, curve: Curve, style: Style, is_small: bool) -> dict[str, Any]:
     width = (2.8 if style.strong else 1.7) * (0.75 if is_small else 1)
-    size = (10 if style.marker == "*" else 7.5) * (0.7 if is_small else 1)
+    size = (10 if style.marker == "*" else 8.5) * (0.7 if is_small else 1)
     dash = "solid"
     if isinstance(style.line, tuple):  # Matplotlib counts in line widths
         dash = ",".join(f"{width * length:.1f}px" for length in style.line[1])
@@ -289,6 +299,7 @@ def _layout(x_title: str, y_title: str, height: int) -> dict[str, Any]:
         **{"gridcolor": GRID, "zeroline": False, "linecolor": "#B8B8B2"},
         **{"ticks": "outside", "tickcolor": "#B8B8B2", "ticklen": 4},
     }
+    title = {"font": {"size": 13}, "standoff": 8}
     return {
         "height": height,
         "margin": {"l": 62, "r": 16, "t": 14, "b": 48},
@@ -300,9 +311,13 @@ def _layout(x_title: str, y_title: str, height: int) -> dict[str, Any]:
         "legend": {"itemsizing": "trace", "tracegroupgap": 0},
         "xaxis": {
             **axis,
-            **{"showgrid": False, "showline": True, "title": {"text": x_title}},
+            **{
+                "showgrid": False,
+                "showline": True,
+                "title": {"text": x_title, **title},
+            },
         },
-        "yaxis": {**axis, **{"title": {"text": y_title}, "ticks": ""}},
+        "yaxis": {**axis, **{"title": {"text": y_title, **title}, "ticks": ""}},
     }
 
 

@@ -46,6 +46,7 @@ def run_page(record: Record, summary: Mapping[str, Any]) -> str:
         title=setting,
         summary=summary,
         order=order,
+        styles=styles_of(order),
         sections=_charts(record, summary, order),
         baselines=_baselines(summary),
         headline=_headline(summary, order),
@@ -181,29 +182,30 @@ def _baselines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _headline(summary: Mapping[str, Any], order: Sequence[str]) -> list[str]:
-    """Say in a few sentences what came out, from the verdicts alone."""
+def _headline(
+    summary: Mapping[str, Any], order: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Say in a few lines what came out, from the verdicts alone."""
     methods, first = summary["methods"], order[0]
     area = tables.percent(methods[first]["aubc_mean"], methods[first]["aubc_se"], " ± ")
-    sentences = [f"Highest mean AUBC: {display_name(first)}, {area} %."]
+    lines = [("Highest mean AUBC:", f"{display_name(first)}, {area} %")]
     for key, baseline in _baselines(summary):
-        verdicts: dict[str, list[str]] = {}
-        for method in order:
-            result = methods[method][key]
-            if result is not None and (key == "versus_random" or is_ours(method)):
-                verdicts.setdefault(result["verdict"], []).append(display_name(method))
-        if not verdicts:
-            continue
-        words = {"better": "better", "worse": "worse", "not separable": "not separable"}
-        parts = [
-            f"{words[verdict]}: {', '.join(verdicts[verdict])}"
-            for verdict in words
-            if verdict in verdicts
-        ]
-        best = "the best baseline, " if key == "versus_best_baseline" else ""
-        name = display_name(baseline)
-        sentences.append(f"Against {best}{name} - {'; '.join(parts)}.")
-    return sentences
+        parts = []
+        for verdict in ("better", "not separable", "worse"):
+            names = [
+                display_name(m)
+                for m in order
+                if methods[m][key]
+                and methods[m][key]["verdict"] == verdict
+                and (key == "versus_random" or is_ours(m))
+            ]
+            if names:
+                parts.append(f"{verdict}: {', '.join(names)}")
+        if parts:
+            best = "the best baseline, " if key == "versus_best_baseline" else ""
+            name = f"Against {best}{display_name(baseline)}:"
+            lines.append((name, "; ".join(parts)))
+    return lines
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:

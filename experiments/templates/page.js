@@ -2,9 +2,7 @@
 
 const CONFIG = {
   responsive: true,
-  displaylogo: false,
-  displayModeBar: "hover",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  displayModeBar: false, // one of its buttons would upload the chart
 };
 
 function draw(chart, view) {
