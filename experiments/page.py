@@ -77,7 +77,6 @@ def merged_page(
         HTML; equal inputs give equal text.
     """
     runs = summary["runs"]
-    methods = list(dict.fromkeys(m for run in runs for m in run["methods"]))
     return _render(
         "merged.html",
         title=f"{tables.plural(len(runs), 'run')} side by side",
@@ -93,7 +92,7 @@ def merged_page(
             for name, run in zip(summary["names"], runs, strict=True)
         ],
         grid=grid,
-        styles=styles_of(methods),
+        styles=styles_of(summary["win_counts"]["methods"]),
         pictures=[(caption, _data_url(png)) for caption, png in pictures],
     )
 
@@ -108,9 +107,9 @@ def _render(template: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"chart": _chart_json, "method": display_name}
+    environment.tests["ours"] = is_ours
     environment.globals |= {
         "tables": tables,
-        "is_ours": is_ours,
         "plotlyjs": get_plotlyjs,
         "total_seconds": total_seconds,
     }

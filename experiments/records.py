@@ -95,7 +95,7 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
         if not below:
             raise ValueError(
                 f"{path} must be the folder of a run or contain some: there is no "
-                "config.json with a metrics.jsonl beside it."
+                "config.json with lines in a metrics.jsonl beside it."
             )
         for folder in below:
             found.setdefault(folder.resolve(), folder)
@@ -103,8 +103,10 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
 
 
 def _run_folders_below(path: Path) -> list[Path]:
-    if (path / "config.json").is_file() and (path / "metrics.jsonl").is_file():
-        return [path]
+    metrics = path / "metrics.jsonl"
+    if (path / "config.json").is_file() and metrics.is_file():
+        # A run that has only begun has nothing to report and is passed over.
+        return [path] if metrics.stat().st_size else []
     if not path.is_dir() or path.is_symlink():
         return []
     return [

@@ -106,9 +106,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else merge.write_merged_report(found, options.out, _load)
         )
         runs = summary.get("runs", [summary])
+        names = summary.get("names", [None])
         if options.json:
             folder.write_atomically(options.json, folder.as_json(rounded(summary)))
-        markdown = "\n".join(to_markdown(run) for run in runs)
+        markdown = "\n".join(
+            to_markdown(run, heading=name)
+            for run, name in zip(runs, names, strict=True)
+        )
         if "win_counts" in summary:
             markdown += "\n" + merge.win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":
@@ -118,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.markdown and str(options.markdown) == "-":
         print(markdown)
         return
-    for run in runs:
+    for run, name in zip(runs, names, strict=True):
+        print(f"\n{name}" if name else "", end="\n" if name else "")
         print_table(run)
     if len(found) > 1:
         print(f"report: {options.out}/report.html")

@@ -90,11 +90,12 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console.print(line, style="dim", markup=False, highlight=False)
 
 
-def to_markdown(summary: Mapping[str, Any]) -> str:
+def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> str:
     """Write a run as a heading, a sentence on the setting and a Markdown table.
 
     Args:
         summary: as in `summary.json`, whole or rounded.
+        heading: by default dataset and imbalance.
 
     Returns:
         Markdown that ends with a newline.
@@ -109,8 +110,10 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         baselines["versus_random"] = BASELINE
     if best is not None and best != BASELINE:
         baselines["versus_best_baseline"] = best
-    for baseline in baselines.values():
-        headers += [f"AUBC − {display_name(baseline)} [bootstrap 95 %]", "verdict"]
+    for key, baseline in baselines.items():
+        name = display_name(baseline)
+        name += ", the best baseline" if key == "versus_best_baseline" else ""
+        headers += [f"AUBC − {name} [bootstrap 95 %]", "verdict"]
     rows = []
     for name in by_area(summary):
         values, label = methods[name], display_name(name)
@@ -126,7 +129,8 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         for key in baselines:
             row += difference(values[key], "bootstrap_low", "bootstrap_high")
         rows.append(row)
-    lines = [f"### {setting_name(summary['dataset'], summary['imbalance'])}", ""]
+    heading = heading or setting_name(summary["dataset"], summary["imbalance"])
+    lines = [f"### {heading}", ""]
     lines += [describe(summary), ""]
     lines += [_markdown_row(headers), _markdown_row(["---"] * len(headers))]
     lines += [_markdown_row(row) for row in rows]
