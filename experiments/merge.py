@@ -68,7 +68,7 @@ def write_merged_report(
                 loaded[key] = load(record.config, path)
             except (OSError, ValueError, RuntimeError) as error:
                 loaded[key] = None
-                reason = str(error).splitlines()[0]
+                reason = str(error).splitlines()[0].removesuffix(" Tried:")
                 notes.append(f"No pictures of {key[0]}: {reason}")
         entries.append((record, summarize(record, loaded[key]), loaded[key]))
     entries.sort(key=lambda entry: _place(entry[1]))
