@@ -24,16 +24,20 @@ class Elements(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.cells = [], []
+        self.tags, self.cells, self.in_cell = [], [], False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
         if tag in ("td", "th"):
             self.cells.append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
 
     def handle_data(self, data):
-        if self.cells:
+        if self.in_cell:
             self.cells[-1] += data
 
     def figures(self):
