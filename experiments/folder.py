@@ -5,6 +5,8 @@
     metrics.jsonl     a line per method, seed and round
     picks.jsonl       the ids chosen, a line per method, seed and round
     checkpoints/      state after every round, one folder per method
+    summary.json, curves.png, selected.png, report.html
+                      the report, made of the files above
 
 The checkpoints are the truth. Each holds all lines of its method so far, so after a
 kill the two .jsonl files are rebuilt from them and nothing is missing or twice.
@@ -35,6 +37,7 @@ WRITTEN = (
     "summary.json",
     "curves.png",
     "selected.png",
+    "report.html",
 )
 
 
@@ -226,6 +229,12 @@ def _write_splits(path: Path, splits: Sequence[Split]) -> None:
             },
         )
     os.replace(partial, path)
+
+
+def as_json(content: dict) -> bytes:
+    """Encodes a summary: readable, the same bytes for the same numbers, no NaN."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

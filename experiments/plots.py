@@ -1,9 +1,4 @@
-"""The two pictures of a run, as PNG bytes: arrays in, bytes out, no files.
-
-Every method has one color, marker and line style wherever it is drawn, so that plots of
-several runs can be laid side by side. Colors are from the sets of Okabe & Ito and of
-Paul Tol, chosen to stay apart under the common color vision deficiencies (the tests
-simulate them); marker and line style carry the same information again.
+"""The curves of runs, as PNG bytes: arrays in, bytes out, no files.
 
 Matplotlib is imported inside the functions, because everything that only wants the
 numbers of a report should start fast, and is used through its object-oriented
@@ -11,28 +6,40 @@ interface, which keeps no global state.
 """
 
 import io
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments import statistics
+from experiments.records import Record
+from experiments.styles import (
+    DATASETS,
+    STYLES,
+    Style,
+    display_name,
+    setting_name,
+    style_of,
+    styles_of,
+)
+
+__all__ = [
+    "DATASETS",
+    "STYLES",
+    "Curve",
+    "Style",
+    "curves_of",
+    "curves_png",
+    "display_name",
+    "setting_name",
+    "spread",
+    "style_of",
+    "styles_of",
+]
+
 DPI = 150
 INK, FAINT = "#222222", "#555555"
-WRONG, RIGHT = "#C62828", "#6B7B6E"
-DASHED, DASH_DOTTED, DOTTED = (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.2))
 MAX_TICKS = 11
-MAX_LABEL_CHARACTERS = 11  # of "predicted → true" on one line of the picks
-
-
-class Style(NamedTuple):
-    """How a method is written and drawn."""
-
-    label: str
-    color: str
-    marker: str
-    line: str | tuple = "-"
-    strong: bool = False
 
 
 class Curve(NamedTuple):
@@ -43,73 +50,12 @@ class Curve(NamedTuple):
     standard_error: np.ndarray | None
 
 
-class Picks(NamedTuple):
-    """The first picks of one method, in order of acquisition."""
+class Cell(NamedTuple):
+    """One panel of a grid of curves."""
 
-    images: np.ndarray  # [picks, h, w, c] uint8
-    predicted: np.ndarray  # [picks] class indices
-    true: np.ndarray  # [picks]
-
-
-STYLES = {
-    "random": Style("Random", "#1A1A1A", "o", DASHED),
-    "entropy": Style("Entropy", "#56B4E9", "s", DASHED),
-    "margin": Style("Margin", "#0072B2", "^"),
-    "mc_dropout": Style("MC-Dropout", "#009E73", "v", DOTTED),
-    "bald": Style("BALD", "#CC79A7", "D", DASH_DOTTED),
-    "coreset": Style("Coreset", "#882255", "P"),
-    "badge": Style("BADGE", "#332288", "X", DOTTED),
-    "error_reduction": Style("Err-Reduction", "#BBBB66", "<", DASH_DOTTED),
-    "iwps_app": Style("IWPS-app", "#E69F00", "p", strong=True),
-    "iwps": Style("IWPS", "#D55E00", "*", strong=True),
-}
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "kmnist": "KMNIST",
-    "svhn": "SVHN",
-    "cifar10": "CIFAR-10",
-    "digits": "Digits",
-}
-SPARE_COLORS = ("#117733", "#661100", "#6699CC", "#44AA99", "#AA4466")
-SPARE_MARKERS = ("d", "8", ">", "h", "H", "1", "2")
-
-
-def style_of(method: str) -> Style:
-    """Return the style of a method; unknown names get one that depends on the name."""
-    if method in STYLES:
-        return STYLES[method]
-    number = zlib.crc32(method.encode())  # hash() differs from process to process
-    color = SPARE_COLORS[number % len(SPARE_COLORS)]
-    return Style(method, color, SPARE_MARKERS[number % len(SPARE_MARKERS)], DASHED)
-
-
-def display_name(method: str) -> str:
-    """Return the name a method has in the literature; unknown names stay as they are.
-
-    Example:
-        >>> display_name("bald"), display_name("mine")
-        ('BALD', 'mine')
-    """
-    return style_of(method).label
-
-
-def setting_name(dataset: str, imbalance: float | None = None) -> str:
-    """Name a dataset and the ratio of its smallest class to the others.
-
-    Args:
-        dataset: its short name; unknown ones stay as they are.
-        imbalance: 1/10 and 10 are both "1/10"; None leaves the ratio out.
-
-    Example:
-        >>> setting_name("mnist", 0.1), setting_name("cifar10", 1)
-        ('MNIST, imbalance 1/10', 'CIFAR-10, balanced')
-    """
-    name = DATASETS.get(dataset, dataset)
-    if not imbalance:
-        return name
-    ratio = max(imbalance, 1 / imbalance)
-    return f"{name}, imbalance 1/{ratio:.3g}" if ratio > 1 else f"{name}, balanced"
+    row: int
+    column: int
+    curves: Mapping[str, Curve]
 
 
 def spread(heights: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
@@ -147,6 +93,29 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> np.
     return positions
 
 
+def curves_of(record: Record, key: str) -> dict[str, Curve]:
+    """Average an array of each method over its seeds.
+
+    Args:
+        record: a run.
+        key: field of `records.Runs`. Those with an entry for the final evaluation
+            are drawn against labels, the others against rounds.
+
+    Returns:
+        By method; without those for which nothing is known.
+    """
+    curves = {}
+    for method, run in record.runs.items():
+        values = getattr(run, key)
+        rounds = values.shape[1]
+        is_final = rounds == record.rounds + 1
+        x = run.num_labeled.mean(axis=0) if is_final else np.arange(rounds)
+        if np.isfinite(values).any():
+            error = statistics.standard_error(values)
+            curves[method] = Curve(x, values.mean(axis=0), error)
+    return curves
+
+
 def curves_png(
     accuracy: Mapping[str, Curve], wrong_rate: Mapping[str, Curve], title: str
 ) -> bytes:
@@ -164,10 +133,14 @@ def curves_png(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.4), dpi=DPI, facecolor="white")
-    left = figure.add_axes((0.052, 0.115, 0.36, 0.775))
-    right = figure.add_axes((0.592, 0.115, 0.285, 0.775))
-    _draw_curves(left, accuracy)
-    _draw_curves(right, wrong_rate)
+    styles = styles_of(dict.fromkeys([*accuracy, *wrong_rate]))
+    # Long names beside the lines take their room from both panels.
+    longest = max((len(style.label) for style in styles.values()), default=0)
+    names = max(longest - 13, 0) * 0.0058
+    left = figure.add_axes((0.052, 0.115, 0.36 - names, 0.775))
+    right = figure.add_axes((0.592, 0.115, 0.285 - names, 0.775))
+    _draw_curves(left, accuracy, styles)
+    _draw_curves(right, wrong_rate, styles)
     left.set_xlabel("Number of labels", fontsize=11.5)
     left.set_ylabel("Test accuracy (%)", fontsize=11.5)
     right.set_xlabel("Round", fontsize=11.5)
@@ -176,99 +149,61 @@ def curves_png(
     if any(c.standard_error is not None for c in accuracy.values()):
         note = "Lines: mean over seeds. Bands: ± 1 standard error."
         figure.text(0.985, 0.947, note, fontsize=10, color=FAINT, ha="right")
-    return _png(figure)
+    return to_png(figure)
 
 
-def selected_png(
-    rows: Mapping[str, Picks], class_names: Sequence[str], title: str
+def grid_png(
+    cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str], title: str
 ) -> bytes:
-    """Draw a row of picks per method with "predicted → true" above each image.
+    """Draw test accuracy against labels, a panel a run, with one legend for all.
 
     Args:
-        rows: the picks by method, in the order of the rows; at least one.
-        class_names: names of the class indices.
-        title: what the picks are of.
+        cells: the panels; places without one stay empty.
+        rows: what the rows have in common, such as a dataset.
+        columns: what the columns have in common, such as the labels a round.
+        title: what all panels are of.
 
     Returns:
-        A PNG of 1650 pixels width; its height follows from the number of rows.
+        A PNG of 4 in x 3 in a panel.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+    from matplotlib.lines import Line2D
 
-    names = [n if n.isascii() else str(i) for i, n in enumerate(class_names)]
-    used = {i for p in rows.values() for i in (*p.predicted, *p.true)}
-    longest = max((len(names[i]) for i in used), default=1)
-    one_line = 2 * longest + 3 <= MAX_LABEL_CHARACTERS
-    arrow = " → " if one_line else "\n→ "
-    size = 9.5 if one_line else max(5.5, min(8.0, 90.0 / (longest + 2)))
-    # Units: one cell is 1 wide; the image in it is 0.84, text stands above it.
-    image, text = 0.84, 0.30 if one_line else 0.44
-    titles, head, columns = 1.9, 0.62, max(len(p.images) for p in rows.values())
-    width, height = titles + columns, head + (image + text) * len(rows) + 0.08
-    scale = 11 / max(width, titles + 10)
-    figure = Figure((11, height * scale), dpi=DPI, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, 11 / scale)
-    axes.set_ylim(height, 0)
-    axes.set_axis_off()
-    axes.text(0.12, 0.2, title, fontsize=13, fontweight="bold", color=INK, va="center")
-    legend = "predicted → true;  red: the model was wrong"
-    axes.text(0.12, 0.46, legend, fontsize=9.5, color=FAINT, va="center")
-    for row, (method, picks) in enumerate(rows.items()):
-        top = head + row * (image + text) + text
-        wrong = np.asarray(picks.predicted) != np.asarray(picks.true)
-        style = style_of(method)
-        middle = top + image / 2
-        axes.text(
-            0.12,
-            middle - 0.12,
-            style.label,
-            fontsize=12,
-            fontweight="bold" if style.strong else "normal",
-            color=INK,
-            va="center",
-        )
-        share = f"{wrong.sum()} of {len(wrong)} wrong"
-        axes.text(0.12, middle + 0.14, share, fontsize=10, color=FAINT, va="center")
-        for column, pixels in enumerate(picks.images):
-            x = titles + column
-            color = WRONG if wrong[column] else RIGHT
-            gray = pixels.shape[-1] == 1
-            axes.imshow(
-                255 - pixels[..., 0] if gray else pixels,  # ink on paper
-                extent=(x, x + image, top + image, top),
-                cmap="gray",
-                vmin=0,
-                vmax=255,
-                interpolation="nearest",
-                aspect="auto",
-            )
-            frame = Rectangle((x, top), image, image, fill=False, ec=color)
-            frame.set_linewidth(2.0 if wrong[column] else 0.9)
-            axes.add_patch(frame)
-            axes.text(
-                x + image / 2,
-                top - 0.045,
-                names[picks.predicted[column]] + arrow + names[picks.true[column]],
-                fontsize=size,
-                fontweight="bold" if wrong[column] else "normal",
-                color=color,
-                ha="center",
-                va="bottom",
-                linespacing=0.95,
-            )
-    # imshow moves the limits to its last image.
-    axes.set_xlim(0, 11 / scale)
-    axes.set_ylim(height, 0)
-    return _png(figure)
+    width, height = max(4.0 * len(columns) + 0.5, 9.0), 3.0 * len(rows) + 1.9
+    figure = Figure((width, height), dpi=100, facecolor="white")
+    grid = figure.add_gridspec(
+        *(len(rows), len(columns)),
+        **{"left": 0.75 / width, "right": 1 - 0.15 / width, "wspace": 0.18},
+        **{"bottom": 1.25 / height, "top": 1 - 0.85 / height, "hspace": 0.34},
+    )
+    styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
+    for cell in cells:
+        axes = figure.add_subplot(grid[cell.row, cell.column])
+        _draw_curves(axes, cell.curves, styles, name_ends=False)
+        axes.set_title(f"{rows[cell.row]}\n{columns[cell.column]}", fontsize=9.5)
+    handles = [
+        Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
+        for s in styles.values()
+    ]
+    places = max(int(width // 1.9), 1)
+    figure.legend(handles=handles, loc="lower center", ncols=places, frameon=False)
+    place = {"ha": "left", "va": "top"}
+    y = 1 - 0.14 / height
+    figure.text(0.15 / width, y, title, fontsize=14, fontweight="bold", **place)
+    note = "Test accuracy (%) against number of labels, mean over seeds ± 1 se."
+    y -= 0.26 / height
+    figure.text(0.15 / width, y, note, fontsize=10, color=FAINT, **place)
+    return to_png(figure)
 
 
-def _draw_curves(axes, curves: Mapping[str, Curve]) -> None:
+def _draw_curves(
+    axes, curves: Mapping[str, Curve], styles: Mapping[str, Style], name_ends=True
+) -> None:
     """Draw percent against x with a name at the right end of each line."""
     ends = {}
     # Strong methods last: on top of the others.
-    for method in sorted(curves, key=lambda m: style_of(m).strong):
-        curve, style = curves[method], style_of(method)
+    for method in sorted(curves, key=lambda m: styles[m].strong):
+        curve, style = curves[method], styles[method]
         mean = 100 * curve.mean
         order = 4 if style.strong else 3
         if curve.standard_error is not None:
@@ -308,17 +243,20 @@ def _draw_curves(axes, curves: Mapping[str, Curve]) -> None:
     axes.set_xticks(x[:: -(-len(x) // MAX_TICKS)])
     if len(x) == 1:
         axes.set_xlim(x[0] - 1, x[0] + 1)
-    _label_ends(axes, ends)
+    if name_ends:
+        _label_ends(axes, ends, styles)
 
 
-def _label_ends(axes, ends: Mapping[str, tuple[float, float]]) -> None:
+def _label_ends(
+    axes, ends: Mapping[str, tuple[float, float]], styles: Mapping[str, Style]
+) -> None:
     """Write each method's name beside the end of its line, moved apart if needed."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # freeze: labels must not move the lines
     heights = [(y - low) / (high - low) for _, y in ends.values()]
     positions = spread(heights, gap=0.052, low=0.01, high=0.99)
     for (method, end), height in zip(ends.items(), positions, strict=True):
-        style = style_of(method)
+        style = styles[method]
         axes.annotate(
             "",
             xy=end,
@@ -354,7 +292,7 @@ def _label_ends(axes, ends: Mapping[str, tuple[float, float]]) -> None:
         )
 
 
-def _png(figure) -> bytes:
+def to_png(figure) -> bytes:
     """Render a figure; equal figures give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

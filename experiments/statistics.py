@@ -10,7 +10,8 @@ and the split move the accuracy of all methods together. The interval is the pai
 interval and the p-value is the p-value of the same paired t test, so "the 95 % interval
 leaves out zero" and "p < 0.05" are one statement and cannot contradict each other. A
 table of m comparisons corrects these p-values with Holm's method and takes its verdicts
-from the corrected ones; the interval printed beside them is for that comparison alone.
+from the corrected ones (`experiments.comparisons`); the interval printed beside them is
+for that comparison alone.
 
 A sign-flip permutation p-value is reported next to it as a check that does not assume
 normal differences, but it decides nothing: with n seeds it cannot be less than
@@ -18,7 +19,6 @@ normal differences, but it decides nothing: with n seeds it cannot be less than
 two methods in the usual five-seed experiment, least of all after a correction.
 """
 
-from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -326,37 +326,3 @@ def holm(
     corrected = np.empty_like(p_values)
     corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * p_values[order]))
     return corrected
-
-
-def compare_all(
-    values: Mapping[str, Mapping[int, float]], baseline: str
-) -> dict[str, tuple[PairedComparison, float]]:
-    """Compare every method of a table with one of them, paired and corrected.
-
-    Args:
-        values: by method, then by seed; methods may have different seeds.
-        baseline: the method the others are compared with.
-
-    Returns:
-        By method, the comparison over the seeds shared with the baseline, its verdict
-        after Holm's correction for all of them, and the corrected p-value. Without
-        the baseline and methods that share no seed with it.
-
-    Example:
-        >>> areas = {"random": {0: 0.5, 1: 0.6}, "bald": {0: 0.7, 1: 0.8, 2: 0.9}}
-        >>> comparison, p_value = compare_all(areas, "random")["bald"]
-        >>> round(comparison.mean_difference, 6)
-        0.2
-    """
-    base = values.get(baseline, {})
-    results = {}
-    for method, by_seed in values.items():
-        seeds = sorted(by_seed.keys() & base.keys())
-        if seeds and method != baseline:
-            pairs = np.array([(by_seed[s], base[s]) for s in seeds])
-            results[method] = paired_comparison(pairs[:, 0], pairs[:, 1])
-    corrected = holm(np.array([r.p_value for r in results.values()])).tolist()
-    return {
-        method: (r._replace(verdict=verdict(r.mean_difference, p)), p)
-        for (method, r), p in zip(results.items(), corrected, strict=True)
-    }

@@ -1,7 +1,6 @@
 """Reports of made-up runs: files, numbers done by hand, and runs under way."""
 
 import io
-import itertools
 import json
 import sys
 from types import SimpleNamespace
@@ -10,70 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_run import METHODS, some_dataset, write_lines, write_run
 from PIL import Image
 from rich.console import Console
 
 from experiments import plots, report
-
-METHODS = tuple(plots.STYLES)
-
-
-def some_dataset(size=8, channels=1, class_names=tuple("0123456789")):
-    generator = np.random.default_rng(0)
-    return SimpleNamespace(
-        train_images=generator.integers(0, 256, (200, size, size, channels), np.uint8),
-        train_labels=generator.integers(0, len(class_names), 200),
-        class_names=class_names,
-    )
-
-
-def write_run(out, data, *, methods=METHODS, seeds=3, rounds=4, last=None, **config):
-    """Write a finished run, or one where (method, seed) stopped after `last` rounds."""
-    generator = np.random.default_rng(1)
-    out.mkdir(parents=True, exist_ok=True)
-    config = {
-        "dataset": "mnist",
-        "methods": list(methods),
-        "num_seeds": seeds,
-        "rounds": rounds,
-        "acquire_size": 10,
-        "base_size": 20,
-        "imbalance": 0.1,
-        "data_dir": "somewhere",
-    } | config
-    (out / "config.json").write_text(json.dumps(config))
-    metrics, picks = [], []
-    for method, seed in itertools.product(methods, range(seeds)):
-        stop = rounds if last is None else last.get((method, seed), rounds)
-        for r in range(stop + 1):
-            key = {"method": method, "seed": seed, "round": r}
-            picking = r < rounds
-            accuracy = 0.5 + 0.05 * r + 0.1 * generator.random()
-            metrics.append(
-                key
-                | {
-                    "num_labeled": 30 + 10 * r,
-                    "test_accuracy": accuracy,
-                    "balanced_accuracy": accuracy,
-                    "wrong_rate": generator.random() if picking else None,
-                    "minority_rate": generator.random() if picking else None,
-                    "fit_seconds": 1.0 + r,
-                    "score_seconds": 0.25 if picking else None,
-                }
-            )
-            if picking:
-                ids = generator.choice(200, 12, replace=False)
-                true = data.train_labels[ids]
-                predicted = np.where(generator.random(12) < 0.5, (true + 1) % 10, true)
-                lists = {"ids": ids, "predicted": predicted, "true": true}
-                picks.append(key | {k: v.tolist() for k, v in lists.items()})
-    write_lines(out / "metrics.jsonl", metrics)
-    write_lines(out / "picks.jsonl", picks)
-    return metrics
-
-
-def write_lines(path, records):
-    path.write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
 def table_of(summary, width=100):
@@ -100,8 +40,8 @@ def finished(tmp_path_factory):
 def test_all_files_are_made_and_nothing_is_left_over(finished):
     out, _, _, summary = finished
     assert {p.name for p in out.iterdir()} == {
-        *("config.json", "metrics.jsonl", "picks.jsonl"),
-        *("summary.json", "curves.png", "selected.png"),
+        *("config.json", "splits.npz", "metrics.jsonl", "picks.jsonl"),
+        *("summary.json", "curves.png", "selected.png", "report.html"),
     }
     assert size_of(out / "curves.png") == (1800, 810)
     width, height = size_of(out / "selected.png")
@@ -112,17 +52,27 @@ def test_all_files_are_made_and_nothing_is_left_over(finished):
 
 def test_keys_of_the_summary_are_stable(finished):
     summary = finished[-1]
-    assert list(summary) == ["dataset", "seeds", "rounds", "methods", "notes"]
+    assert list(summary) == [
+        *("dataset", "network", "imbalance", "base_size", "acquire_size", "steps"),
+        *("learning_rate", "holdout_per_class", "warm_start", "device", "versions"),
+        *("seeds", "rounds", "num_labeled", "class_names", "pool_per_class"),
+        *("best_baseline", "win_matrix", "methods", "notes"),
+    ]
     assert (summary["dataset"], summary["seeds"]) == ("mnist", [0, 1, 2])
     assert (summary["rounds"], summary["notes"]) == (4, [])
     assert tuple(summary["methods"]) == METHODS
     for method, values in summary["methods"].items():
         assert list(values) == [
             *("seeds", "final_accuracy_mean", "final_accuracy_sd", "aubc_mean"),
-            *("aubc_se", "labels_to_random_final", "label_saving", "wrong_rate"),
-            *("minority_rate", "fit_seconds", "score_seconds", "versus_random"),
+            *("aubc_se", "balanced_final_mean", "balanced_final_sd"),
+            *("balanced_aubc_mean", "balanced_aubc_se", "wrong_rate"),
+            *("minority_rate", "fit_seconds", "score_seconds", "seconds"),
+            *("labels_to_random_final", "label_saving", "picks_per_class"),
+            *("versus_random", "versus_best_baseline"),
         ]
         assert (values["versus_random"] is None) == (method == "random")
+        is_best = method == summary["best_baseline"]
+        assert (values["versus_best_baseline"] is None) == is_best
 
 
 def test_numbers_match_a_computation_by_hand(finished):
@@ -201,10 +151,10 @@ def test_table_of_wide_numbers_still_fits(finished):
 
 def test_a_second_report_gives_the_same_bytes(finished, tmp_path):
     out, dataset, _, _ = finished
-    for name in ("config.json", "metrics.jsonl", "picks.jsonl"):
+    for name in ("config.json", "splits.npz", "metrics.jsonl", "picks.jsonl"):
         (tmp_path / name).write_bytes((out / name).read_bytes())
     report.write_report(tmp_path, dataset)
-    for name in ("summary.json", "curves.png", "selected.png"):
+    for name in ("summary.json", "curves.png", "selected.png", "report.html"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
 
 
@@ -356,43 +306,3 @@ def test_labels_stay_where_there_is_room_and_share_where_there_is_none():
     np.testing.assert_allclose(apart, [0.9, 0.1, 0.5])
     crowded = plots.spread([0.5] * 5, gap=0.5, low=0.0, high=1.0)
     np.testing.assert_allclose(crowded, [0.0, 0.25, 0.5, 0.75, 1.0])
-
-
-# Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
-VISION = {
-    "normal": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-}
-
-
-def lab_of(color, vision):
-    """Return a color's CIE Lab coordinates as an eye with that vision has them."""
-    srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-    xyz = to_xyz @ np.clip(vision @ linear, 0, 1) / [0.9505, 1.0, 1.089]
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("vision", VISION)
-def test_methods_stay_apart_by_color_and_by_marker(vision):
-    styles = plots.STYLES.values()
-    assert len({s.marker for s in styles}) == len(styles)
-    labs = [lab_of(s.color, np.array(VISION[vision])) for s in styles]
-    # 2.3 is a difference just noticed side by side; lines need several times that.
-    for one, other in itertools.combinations(labs, 2):
-        assert np.linalg.norm(one - other) > 15

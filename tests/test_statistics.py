@@ -216,26 +216,3 @@ def test_holm_bounds_and_order(p_values):
     assert (corrected <= np.minimum(1, len(p_values) * p_values)).all()
     assert (np.diff(corrected[np.argsort(p_values)]) >= 0).all()
     np.testing.assert_array_equal(statistics.holm(p_values[::-1]), corrected[::-1])
-
-
-def test_a_table_pairs_shared_seeds_and_takes_corrected_verdicts():
-    seeds = range(5)
-    noise = [0.01, -0.01, 0.02, -0.02, 0.0]
-    random = {s: 0.6 + 0.01 * s for s in seeds}
-    clear = {s: random[s] + 0.2 + noise[s] for s in seeds}
-    slight = {s: random[s] + 0.021 + noise[s] for s in seeds}
-    flat = {s: random[s] + noise[s] for s in seeds}
-    other_seeds = {7: 0.9}
-    values = {"a": clear, "b": slight, "c": flat, "random": random, "d": other_seeds}
-    results = statistics.compare_all(values | {"e": {1: 0.9, 8: 0.1}}, "random")
-    assert list(results) == ["a", "b", "c", "e"]
-    single = statistics.paired_comparison(
-        np.array(list(slight.values())), np.array(list(random.values()))
-    )
-    assert single.verdict == "better"
-    assert results["b"][0] == single._replace(verdict="not separable")
-    assert results["b"][1] == pytest.approx(3 * single.p_value)
-    assert results["a"][0].verdict == "better"
-    assert results["e"][0].mean_difference == pytest.approx(0.29)
-    assert results["e"][0].low is None
-    assert statistics.compare_all(values, "absent") == {}

@@ -1,0 +1,233 @@
+"""Several runs side by side: a grid of curves, one table each, and who wins how often.
+
+Rows of the grid are datasets with their imbalance, columns what else was set: the sizes
+of the initial set and of a round, and whatever differs between the runs. The run
+folders are only read.
+
+Paper: Aljundi et al. 2020, supplement, Figures 4 and 5 (grids), Figure 2 (picks).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import charts, folder, page, pick_plots, plots, tables
+from experiments.records import Record, read_record
+from experiments.styles import display_name, setting_name
+from experiments.summary import summarize
+
+COLUMN_SETTINGS = {
+    "base_size": "base size {}",
+    "acquire_size": "{} labels a round",
+    "network": "{}",
+    "steps": "T = {}",
+    "learning_rate": "η = {:g}",
+    "holdout_per_class": "{} held out per class",
+    "warm_start": "warm start {}",
+    "rounds": "{} rounds",
+}
+ALWAYS_NAMED = ("base_size", "acquire_size")
+DATASET_ORDER = ("mnist", "kmnist", "svhn", "cifar10")  # that of the paper's figures
+SHOWN = "iwps"  # the method whose picks are shown for every dataset
+
+
+def write_merged_report(
+    folders: Sequence[Path],
+    out: Path,
+    load: Callable[[Mapping[str, Any], Path], Any],
+) -> dict[str, Any]:
+    """Write the report of several runs: `report.html`, `summary.json` and pictures.
+
+    Each file appears at once or not at all; equal inputs give equal bytes.
+
+    Args:
+        folders: run folders, finished or under way.
+        out: where the report goes; made if it is not there.
+        load: `load(config, folder)` gives the dataset of a run. One that cannot be
+            loaded leaves its pictures out.
+
+    Returns:
+        The summaries of all runs in order of the grid, their names, and the counts of
+        wins, as in `summary.json`.
+
+    Raises:
+        ValueError: `out` is the folder of a run, or a run's files are not complete.
+    """
+    out = Path(out)
+    if (out / "config.json").exists():
+        raise ValueError(f"out must not be the folder of a run, got {out}.")
+    loaded: dict[tuple[str, Any], Any] = {}
+    entries, notes = [], []
+    for path in folders:
+        record = read_record(path)
+        key = (record.config["dataset"], record.config.get("data_sha256"))
+        if key not in loaded:
+            try:
+                loaded[key] = load(record.config, path)
+            except (OSError, ValueError, RuntimeError) as error:
+                loaded[key] = None
+                reason = str(error).splitlines()[0].removesuffix(" Tried:")
+                notes.append(f"No pictures of {key[0]}: {reason}")
+        entries.append((record, summarize(record, loaded[key]), loaded[key]))
+    entries.sort(key=lambda entry: _place(entry[1]))
+    records, summaries, datasets = (list(part) for part in zip(*entries, strict=True))
+    rows, columns, places = arrange(summaries)
+    merged = {
+        "names": [f"{rows[r]}, {columns[c]}" for r, c in places],
+        "win_counts": win_counts(summaries),
+        "runs": summaries,
+        "notes": notes,
+    }
+    accuracy = [plots.curves_of(record, "test_accuracy") for record in records]
+    cells = [
+        plots.Cell(*place, curves)
+        for place, curves in zip(places, accuracy, strict=True)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    png = plots.grid_png(cells, rows, columns, tables.plural(len(records), "run"))
+    folder.write_atomically(out / "curves.png", png)
+    pictures = []
+    shown = _first_picks(records, datasets)
+    if shown:
+        title = f"First picks of round 0 by {display_name(SHOWN)}"
+        picked = pick_plots.picks_png(shown, title)
+        folder.write_atomically(out / "selected.png", picked)
+        pictures.append((f"{title}, predicted → true class.", picked))
+    pictures.append(("The curves as a picture, for slides and papers.", png))
+    grid = {"rows": rows, "columns": columns, "cells": [[None] * len(columns)]}
+    grid["cells"] = [[None] * len(columns) for _ in rows]
+    order = merged["win_counts"]["methods"]
+    for run, ((row, column), curves) in enumerate(zip(places, accuracy, strict=True)):
+        chart = charts.curve_chart(curves, order, "", "", is_small=True)
+        grid["cells"][row][column] = {"run": run, "figure": chart}
+    html = page.merged_page(merged, grid, pictures)
+    folder.write_atomically(out / "summary.json", folder.as_json(merged))
+    folder.write_atomically(out / "report.html", html.encode())
+    return merged
+
+
+def arrange(
+    summaries: Sequence[Mapping[str, Any]],
+) -> tuple[list[str], list[str], list[tuple[int, int]]]:
+    """Place runs in a grid without two in one place.
+
+    Args:
+        summaries: of the runs, in the order they should have.
+
+    Returns:
+        Names of the rows, names of the columns, and (row, column) of every run. Runs
+        that agree in everything named are told apart by a number.
+
+    Example:
+        >>> first = {"dataset": "digits", "imbalance": 1, "base_size": 5}
+        >>> second = first | {"imbalance": 10}
+        >>> arrange([first, second])[0]
+        ['Digits, balanced', 'Digits, imbalance 1/10']
+    """
+    named = [
+        key
+        for key in COLUMN_SETTINGS
+        if key in ALWAYS_NAMED or len({str(s.get(key)) for s in summaries}) > 1
+    ]
+    rows, columns, places = {}, {}, []
+    wanted = []
+    for summary in summaries:
+        row = setting_name(summary["dataset"], summary["imbalance"])
+        column = ", ".join(
+            COLUMN_SETTINGS[key].format(summary[key])
+            for key in named
+            if summary.get(key) is not None
+        )
+        repeats = sum(row == r and column == c for r, c, _ in wanted)
+        order = [_sortable(summary.get(key)) for key in named]
+        wanted.append((row, column, order))
+        if repeats:
+            wanted[-1] = (row, column, [*order, (1, repeats, "")])
+            column += f" ({repeats + 1})"
+        rows.setdefault(row, len(rows))
+        columns[column] = wanted[-1][2]
+        places.append((row, column))
+    ordered = sorted(columns, key=columns.__getitem__)
+    numbered = [(rows[r], ordered.index(c)) for r, c in places]
+    return list(rows), ordered, numbered
+
+
+def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Count in how many runs each method is significantly better than each other.
+
+    Args:
+        summaries: of the runs.
+
+    Returns:
+        `methods`, ordered by the mean rank of their AUBC; `wins[i][j]`, in how many
+        runs i is better than j by their win matrix; and `settings[i][j]`, in how many
+        both were compared.
+    """
+    ranks: dict[str, list[float]] = {}
+    for summary in summaries:
+        order = tables.by_area(summary)
+        for rank, method in enumerate(order):
+            ranks.setdefault(method, []).append(rank / max(len(order) - 1, 1))
+    methods = sorted(ranks, key=lambda m: float(np.mean(ranks[m])))
+    wins = np.zeros((len(methods), len(methods)), dtype=int)
+    settings = np.zeros_like(wins)
+    for summary in summaries:
+        matrix = summary["win_matrix"]
+        at = [methods.index(m) for m in matrix["methods"]]
+        for i, row in zip(at, matrix["verdicts"], strict=True):
+            for j, verdict in zip(at, row, strict=True):
+                wins[i, j] += verdict == "better"
+                settings[i, j] += verdict is not None
+    return {"methods": methods, "wins": wins.tolist(), "settings": settings.tolist()}
+
+
+def win_counts_to_markdown(counts: Mapping[str, Any]) -> str:
+    """Write the counts as a Markdown table: row better than column, of how many."""
+    names = [display_name(m) for m in counts["methods"]]
+    lines = ["### In how many settings the row is significantly better", ""]
+    lines.append("| better than | " + " | ".join(names) + " |")
+    lines.append("|---" * (len(names) + 1) + "|")
+    for i, name in enumerate(names):
+        cells = [
+            f"{counts['wins'][i][j]}/{n}" if n else ""
+            for j, n in enumerate(counts["settings"][i])
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += ["", tables.ABOUT_PAIRS]
+    return "\n".join(lines) + "\n"
+
+
+def _first_picks(
+    records: Sequence[Record], datasets: Sequence[Any]
+) -> list[pick_plots.Row]:
+    """The picks of `SHOWN` in the first run of every dataset that has some."""
+    rows: dict[str, pick_plots.Row] = {}
+    for record, dataset in zip(records, datasets, strict=True):
+        name = record.config["dataset"]
+        if dataset is None or name in rows:
+            continue
+        picks, _ = pick_plots.first_picks(record, dataset)
+        if SHOWN in picks:
+            label = setting_name(name, record.config.get("imbalance"))
+            row = pick_plots.Row(label, False, picks[SHOWN], dataset.class_names)
+            rows[name] = row
+    return list(rows.values())
+
+
+def _place(summary: Mapping[str, Any]) -> list[tuple[int, float, str]]:
+    """Sort key: the paper's order of datasets, then imbalance, then the columns."""
+    name, known = summary["dataset"], len(DATASET_ORDER)
+    rank = DATASET_ORDER.index(name) if name in DATASET_ORDER else known
+    settings = [_sortable(summary.get(k)) for k in ("imbalance", *COLUMN_SETTINGS)]
+    return [(0, rank, name), *settings]
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    """Order numbers before words, and unknown last."""
+    if value is None:
+        return (2, 0.0, "")
+    if isinstance(value, int | float):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))

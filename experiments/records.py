@@ -1,0 +1,193 @@
+"""What a run folder holds, as arrays: `config.json`, `metrics.jsonl`, `picks.jsonl`.
+
+In rounds 0..R-1 a model is fitted, evaluated, and picks; round R is the final fit and
+evaluation. Accuracies and rates are shares in [0, 1]. Only trajectories that went
+through all rounds enter, so that a run under way can be read as far as it got.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.styles import display_name
+
+ALWAYS = ("num_labeled", "test_accuracy", "fit_seconds")  # in rounds 0..R
+WHEN_PICKING = ("wrong_rate", "minority_rate", "score_seconds")  # null in round R
+# Runs of earlier versions lack some of these: unknown.
+OPTIONAL = ("balanced_accuracy", "test_seconds", "compile_seconds")  # in rounds 0..R
+METRIC_KEYS = ("method", "seed", "round", *ALWAYS, *WHEN_PICKING)
+PICK_KEYS = ("method", "seed", "round", "ids", "predicted", "true")
+
+
+class Runs(NamedTuple):
+    """All finished seeds of one method; null or absent in the file is NaN in here."""
+
+    seeds: tuple[int, ...]
+    num_labeled: np.ndarray  # [seeds, rounds + 1], as are the next two
+    test_accuracy: np.ndarray
+    fit_seconds: np.ndarray
+    wrong_rate: np.ndarray  # [seeds, rounds], as are the next two
+    minority_rate: np.ndarray
+    score_seconds: np.ndarray
+    balanced_accuracy: np.ndarray  # [seeds, rounds + 1], as are the next two
+    test_seconds: np.ndarray
+    compile_seconds: np.ndarray
+
+
+class Record(NamedTuple):
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        config: what `config.json` says.
+        runs: by method in display order, those with at least one finished seed.
+        rounds: acquiring rounds that all of them went through.
+        picks: the lines of `picks.jsonl`, in the order of acquisition.
+        notes: sentences about what is missing.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    runs: dict[str, Runs]
+    rounds: int
+    picks: list[dict[str, Any]]
+    notes: list[str]
+
+
+def read_record(path: Path) -> Record:
+    """Read a run folder, finished or under way.
+
+    Args:
+        path: folder with `config.json`, `metrics.jsonl` and usually `picks.jsonl`.
+
+    Raises:
+        FileNotFoundError: `config.json` or `metrics.jsonl` is missing.
+        ValueError: a line is not a complete record, or no round has been recorded.
+    """
+    path = Path(path)
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    metrics = _read_lines(path / "metrics.jsonl", METRIC_KEYS)
+    # A run writes its first picks after its first metrics, and none with 0 rounds.
+    file = path / "picks.jsonl"
+    picks = _read_lines(file, PICK_KEYS) if file.exists() else []
+    runs, rounds, notes = _finished_runs(config, metrics)
+    return Record(path, config, runs, rounds, picks, notes)
+
+
+def find_run_folders(paths: Iterable[Path]) -> list[Path]:
+    """List the run folders among these folders and below them, each once.
+
+    Args:
+        paths: run folders, or folders that contain some at any depth.
+
+    Returns:
+        Sorted below each of the paths. Nothing inside a run folder is looked at.
+
+    Raises:
+        ValueError: a path neither is a run folder nor contains one.
+    """
+    found: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        below = _run_folders_below(path)
+        if not below:
+            raise ValueError(
+                f"{path} must be the folder of a run or contain some: there is no "
+                "config.json with lines in a metrics.jsonl beside it."
+            )
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _run_folders_below(path: Path) -> list[Path]:
+    metrics = path / "metrics.jsonl"
+    if (path / "config.json").is_file() and metrics.is_file():
+        # A run that has only begun has nothing to report and is passed over.
+        return [path] if metrics.stat().st_size else []
+    if not path.is_dir() or path.is_symlink():
+        return []
+    return [
+        run for child in sorted(path.iterdir()) for run in _run_folders_below(child)
+    ]
+
+
+def _read_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Read JSON lines; a later record of a method, seed and round replaces earlier."""
+    records = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise ValueError(
+                f"{where}: must be one complete JSON record, got {line[:60]!r} "
+                f"({error}). If the run was cut off while writing, delete the line."
+            ) from error
+        missing = [k for k in keys if not isinstance(record, dict) or k not in record]
+        if missing:
+            raise ValueError(f"{where}: the record must have {', '.join(missing)}.")
+        null = [k for k in ALWAYS if k in keys and record[k] is None]
+        if null:
+            raise ValueError(f"{where}: {', '.join(null)} must not be null.")
+        records[record["method"], record["seed"], record["round"]] = record
+    return list(records.values())
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finished_runs(
+    config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Runs], int, list[str]]:
+    """Arrange records as arrays per method, in display order, and say what is missing.
+
+    Returns:
+        The methods with at least one finished seed, the number of acquiring rounds
+        reported, and notes.
+    """
+    by_run: dict[tuple[str, int], dict[int, Mapping[str, Any]]] = {}
+    for record in metrics:
+        run = by_run.setdefault((record["method"], record["seed"]), {})
+        run[record["round"]] = record
+    # The last round before the first gap; -1 if round 0 is not there.
+    last = {
+        key: next(r for r in range(len(run) + 1) if r not in run) - 1
+        for key, run in by_run.items()
+    }
+    last = {key: r for key, r in last.items() if r >= 0}
+    if not last:
+        raise ValueError("metrics.jsonl must hold round 0 of at least one run.")
+    rounds, notes = config["rounds"], []
+    if max(last.values()) < rounds:
+        # Nothing has finished: cut all runs that started to the rounds they share.
+        rounds = min(last.values())
+        notes.append(f"No run has finished: round {rounds} of {config['rounds']}.")
+    started = list(dict.fromkeys([*config.get("methods", ()), *(m for m, _ in by_run)]))
+    runs, finished = {}, {}
+    for method in started:
+        seeds = sorted(s for m, s in last if m == method and last[m, s] >= rounds)
+        finished[method] = len(seeds)
+        if seeds:
+            table = [[by_run[method, s][r] for r in range(rounds + 1)] for s in seeds]
+            runs[method] = Runs(
+                tuple(seeds),
+                *(_array(table, key) for key in ALWAYS),
+                *(_array([row[:rounds] for row in table], key) for key in WHEN_PICKING),
+                *(_array(table, key) for key in OPTIONAL),
+            )
+    expected = config.get("seeds", max(finished.values()))
+    short = {m: n for m, n in finished.items() if n < expected}
+    if short:
+        counts = ", ".join(f"{display_name(m)} {n}" for m, n in short.items())
+        notes.append(f"Fewer than the planned {expected} seeds: {counts}.")
+    return runs, rounds, notes
+
+
+def _array(table: Sequence[Sequence[Mapping[str, Any]]], key: str) -> np.ndarray:
+    shape = (len(table), len(table[0]))
+    values = [np.nan if r.get(key) is None else r[key] for row in table for r in row]
+    return np.array(values, dtype=float).reshape(shape)

@@ -1,0 +1,155 @@
+"""How methods and datasets are called and drawn, wherever that happens.
+
+Every method has one color, marker and line style, so that plots of several runs can be
+laid side by side. Colors are from the sets of Okabe & Ito and of Paul Tol, chosen to
+stay apart under the common color vision deficiencies (the tests simulate them); marker
+and line style carry the same information again.
+
+Names that are not in the table get a style that depends on which of them are drawn
+together: variants of IWPS and of IWPS-app each a sequence from light to dark in the
+natural order of their names, others a spare color.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+DASHED, DASH_DOTTED, DOTTED = (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.2))
+
+
+class Style(NamedTuple):
+    """How a method is written and drawn."""
+
+    label: str
+    color: str
+    marker: str
+    line: str | tuple = "-"
+    strong: bool = False
+
+
+STYLES = {
+    "random": Style("Random", "#1A1A1A", "o", DASHED),
+    "entropy": Style("Entropy", "#56B4E9", "s", DASHED),
+    "margin": Style("Margin", "#0072B2", "^"),
+    "mc_dropout": Style("MC-Dropout", "#009E73", "v", DOTTED),
+    "bald": Style("BALD", "#CC79A7", "D", DASH_DOTTED),
+    "coreset": Style("Coreset", "#882255", "P"),
+    "badge": Style("BADGE", "#332288", "X", DOTTED),
+    "error_reduction": Style("Err-Reduction", "#BBBB66", "<", DASH_DOTTED),
+    "iwps_app": Style("IWPS-app", "#E69F00", "p", strong=True),
+    "iwps": Style("IWPS", "#D55E00", "*", strong=True),
+}
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "kmnist": "KMNIST",
+    "svhn": "SVHN",
+    "cifar10": "CIFAR-10",
+    "digits": "Digits",
+}
+# Filled ones only: the white edge of a marker would cover one made of strokes.
+SPARE_MARKERS = ("d", "8", ">", "h", "H", "^", "s", "D", "v", "P", "X", "<", "o", "p")
+SPARE_COLORS = ("#117733", "#661100", "#6699CC", "#44AA99", "#AA4466")
+FAMILIES = ("iwps_app", "iwps")  # a name belongs to the first it begins with
+# From light to dark, away from the colors of the family's head.
+SEQUENCES = {
+    "iwps": ("#F5A3B5", "#C2185B", "#4A0D35"),
+    "iwps_app": ("#DCC65A", "#8F8A1F", "#3B4310"),
+}
+LINES = {"iwps": "-", "iwps_app": DASHED}
+VARIANTS = {"full": "full network", "on_training": "training subset"}
+
+
+def styles_of(methods: Iterable[str]) -> dict[str, Style]:
+    """Choose the styles of methods that are drawn together.
+
+    Args:
+        methods: names without repetition; those of the table keep their style.
+
+    Returns:
+        A style by name, in the given order. Up to 14 unknown names have markers of
+        their own.
+
+    Example:
+        >>> [s.label for s in styles_of(["bald", "iwps_holdout_5"]).values()]
+        ['BALD', 'IWPS, holdout 5']
+    """
+    methods = list(methods)
+    unknown = sorted((m for m in methods if m not in STYLES), key=_natural)
+    taken = {STYLES[m].marker for m in methods if m in STYLES}
+    free = [m for m in SPARE_MARKERS if m not in taken] or list(SPARE_MARKERS)
+    markers = {m: free[i % len(free)] for i, m in enumerate(unknown)}
+    chosen = {}
+    for family in (*FAMILIES, None):
+        members = [m for m in unknown if _family(m) == family]
+        for i, method in enumerate(members):
+            color = SPARE_COLORS[i % len(SPARE_COLORS)]
+            if family:
+                position = i / (len(members) - 1) if len(members) > 1 else 0.5
+                color = _between(SEQUENCES[family], position)
+            line = LINES.get(family, DASH_DOTTED)
+            chosen[method] = Style(display_name(method), color, markers[method], line)
+    return {m: STYLES.get(m) or chosen[m] for m in methods}
+
+
+def style_of(method: str) -> Style:
+    """Return the style a method has if no other unknown one is drawn with it."""
+    return styles_of([method])[method]
+
+
+def display_name(method: str) -> str:
+    """Return the name a method has in the literature, or a readable one.
+
+    Variants of IWPS and IWPS-app say what is different about them; other unknown names
+    stay as they are.
+
+    Example:
+        >>> display_name("bald"), display_name("mine")
+        ('BALD', 'mine')
+        >>> display_name("iwps_app_full"), display_name("iwps_holdout_5")
+        ('IWPS-app, full network', 'IWPS, holdout 5')
+    """
+    if method in STYLES:
+        return STYLES[method].label
+    family = _family(method)
+    if family is None:
+        return method
+    variant = method.removeprefix(f"{family}_")
+    return f"{STYLES[family].label}, {VARIANTS.get(variant, variant.replace('_', ' '))}"
+
+
+def setting_name(dataset: str, imbalance: float | None = None) -> str:
+    """Name a dataset and the ratio of its smallest class to the others.
+
+    Args:
+        dataset: its short name; unknown ones stay as they are.
+        imbalance: 1/10 and 10 are both "1/10"; None leaves the ratio out.
+
+    Example:
+        >>> setting_name("mnist", 0.1), setting_name("cifar10", 1)
+        ('MNIST, imbalance 1/10', 'CIFAR-10, balanced')
+    """
+    name = DATASETS.get(dataset, dataset)
+    if not imbalance:
+        return name
+    ratio = max(imbalance, 1 / imbalance)
+    return f"{name}, imbalance 1/{ratio:.3g}" if ratio > 1 else f"{name}, balanced"
+
+
+def _family(method: str) -> str | None:
+    return next((f for f in FAMILIES if method.startswith(f"{f}_")), None)
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key under which "holdout_5" is before "holdout_20"."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def _between(colors: Sequence[str], position: float) -> str:
+    """Interpolate linearly along hexadecimal colors; 0 is the first, 1 the last."""
+    position *= len(colors) - 1
+    i = min(int(position), len(colors) - 2)
+    low, high = ([int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in colors[i : i + 2])
+    mixed = [a + (b - a) * (position - i) for a, b in zip(low, high, strict=True)]
+    return "#" + "".join(f"{round(channel):02X}" for channel in mixed)

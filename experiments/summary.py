@@ -1,0 +1,228 @@
+"""A run's numbers, as in `summary.json`: plain lists and dicts, no NaN.
+
+Accuracies and rates are shares in [0, 1]; what is undefined (the spread of one seed, a
+target not reached) or unknown (a key that earlier versions did not write) is None.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import comparisons, statistics
+from experiments.records import Record, Runs
+
+BASELINE = "random"
+STAGES = ("fit", "score", "test", "compile")
+SETTINGS = (
+    *("imbalance", "base_size", "acquire_size", "steps", "learning_rate"),
+    *("holdout_per_class", "warm_start"),
+)
+
+
+def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
+    """Reduce a run to its numbers.
+
+    Args:
+        record: the run.
+        dataset: its data; `train_labels` and `class_names` are used. Without them the
+            shares of the classes in the pool are unknown.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        ValueError: the picks or the splits do not belong to this dataset.
+    """
+    config, runs, notes = record.config, record.runs, list(record.notes)
+    seeds = sorted({s for run in runs.values() for s in run.seeds})
+    areas = {
+        method: dict(zip(run.seeds, _area(run.test_accuracy).tolist(), strict=True))
+        for method, run in runs.items()
+    }
+    if len(seeds) == 1:
+        notes.append("One seed: no spread, no interval, no verdict.")
+    if BASELINE not in runs:
+        notes.append(
+            "No comparison with Random and no labels needed: it has not finished, or "
+            "is not among the methods."
+        )
+    best = comparisons.best_baseline(areas)
+    num_classes = _num_classes(record, dataset)
+    labels_needed = _labels_needed(runs)
+    methods = {
+        method: _numbers(run)
+        | dict(zip(("labels_to_random_final", "label_saving"), needed, strict=True))
+        | {"picks_per_class": _picks_per_class(record, method, run, num_classes)}
+        | {"versus_random": None, "versus_best_baseline": None}
+        for (method, run), needed in zip(runs.items(), labels_needed, strict=True)
+    }
+    for key, baseline in (("versus_random", BASELINE), ("versus_best_baseline", best)):
+        if baseline is not None:
+            for method, compared in comparisons.compare_all(areas, baseline).items():
+                methods[method][key] = _as_dict(compared)
+    labels = next(iter(runs.values())).num_labeled.mean(axis=0)
+    return {
+        "dataset": config["dataset"],
+        "network": config.get("network", "mlp"),
+        **{key: config.get(key) for key in SETTINGS},
+        "device": config.get("device"),
+        "versions": config.get("versions", {}),
+        "seeds": seeds,
+        "rounds": record.rounds,
+        "num_labeled": labels.tolist(),
+        "class_names": None if dataset is None else list(dataset.class_names),
+        "pool_per_class": _pool_per_class(record, dataset, num_classes),
+        "best_baseline": best,
+        "win_matrix": comparisons.win_matrix(areas)._asdict()
+        | {"methods": list(areas)},  # a list also before it was JSON
+        "methods": methods,
+        "notes": notes,
+    }
+
+
+def total_seconds(summary: Mapping[str, Any]) -> float:
+    """Seconds of all known stages of all methods and seeds."""
+    stages = [s for m in summary["methods"].values() for s in m["seconds"].values()]
+    return sum(s for s in stages if s is not None)
+
+
+def rounded(value: Any, digits: int = 5) -> Any:
+    """Round the numbers of a summary to significant digits, for committing.
+
+    Example:
+        >>> rounded({"aubc": [0.123456789, None, 12], "seconds": 1234567.8})
+        {'aubc': [0.12346, None, 12], 'seconds': 1234600.0}
+    """
+    if isinstance(value, Mapping):
+        return {key: rounded(v, digits) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v, digits) for v in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def _numbers(run: Runs) -> dict[str, Any]:
+    """What needs no other method."""
+    final, area = run.test_accuracy[:, -1], _area(run.test_accuracy)
+    balanced = {"balanced_final_mean": None, "balanced_final_sd": None}
+    balanced |= {"balanced_aubc_mean": None, "balanced_aubc_se": None}
+    if np.isfinite(run.balanced_accuracy).all():
+        values = run.balanced_accuracy
+        spread = statistics.standard_deviation(values[:, -1])
+        balanced = {
+            "balanced_final_mean": float(values[:, -1].mean()),
+            "balanced_final_sd": _number(spread),
+            "balanced_aubc_mean": float(_area(values).mean()),
+            "balanced_aubc_se": _number(statistics.standard_error(_area(values))),
+        }
+    return {
+        "seeds": list(run.seeds),
+        "final_accuracy_mean": float(final.mean()),
+        "final_accuracy_sd": _number(statistics.standard_deviation(final)),
+        "aubc_mean": float(area.mean()),
+        "aubc_se": _number(statistics.standard_error(area)),
+        **balanced,
+        "wrong_rate": _means(run.wrong_rate),
+        "minority_rate": _means(run.minority_rate),
+        "fit_seconds": _median(run.fit_seconds),
+        "score_seconds": _median(run.score_seconds),
+        "seconds": {s: _total(getattr(run, f"{s}_seconds")) for s in STAGES},
+    }
+
+
+def _labels_needed(
+    runs: Mapping[str, Runs],
+) -> list[tuple[float | None, float | None]]:
+    """Labels to Random's final accuracy of each method, and how much that saves."""
+    curves = {
+        method: (run.num_labeled.mean(axis=0), run.test_accuracy.mean(axis=0))
+        for method, run in runs.items()
+    }
+    if BASELINE not in curves:
+        return [(None, None)] * len(runs)
+    target = curves[BASELINE][1][-1]
+    # Random may pass its own final accuracy before its last round.
+    base = statistics.labels_to_reach(*curves[BASELINE], target)
+    needed = [statistics.labels_to_reach(*curve, target) for curve in curves.values()]
+    return [(n, n and base / n) for n in needed]
+
+
+def _picks_per_class(
+    record: Record, method: str, run: Runs, num_classes: int
+) -> list[list[float]]:
+    """Picks of every true class in every round, averaged over the finished seeds."""
+    counts = np.zeros((record.rounds, num_classes))
+    for line in record.picks:
+        if (
+            line["method"] == method
+            and line["seed"] in run.seeds
+            and line["round"] < record.rounds
+        ):
+            counts[line["round"]] += np.bincount(line["true"], minlength=num_classes)
+    return (counts / len(run.seeds)).tolist()
+
+
+def _num_classes(record: Record, dataset: Any) -> int:
+    largest = max((max(p["true"]) for p in record.picks if p["true"]), default=-1)
+    if dataset is None:
+        return largest + 1
+    if largest >= len(dataset.class_names):
+        raise ValueError(
+            f"picks.jsonl must index this dataset of {len(dataset.class_names)} "
+            f"classes, got class {largest}."
+        )
+    return len(dataset.class_names)
+
+
+def _pool_per_class(record: Record, dataset: Any, num_classes: int) -> list | None:
+    """Unlabeled samples of every class before round 0, averaged over the seeds."""
+    path = record.path / "splits.npz"
+    if dataset is None or not path.exists():
+        return None
+    with np.load(path) as splits:
+        pool_ids, labeled = splits["pool_ids"], splits["labeled"]
+    labels = np.asarray(dataset.train_labels)
+    if pool_ids.max() >= len(labels):
+        raise ValueError(
+            f"splits.npz must index this dataset of {len(labels)} samples, got id "
+            f"{pool_ids.max()}."
+        )
+    counts = [
+        np.bincount(labels[ids[~is_labeled]], minlength=num_classes)
+        for ids, is_labeled in zip(pool_ids, labeled, strict=True)
+    ]
+    return np.mean(counts, axis=0).tolist()
+
+
+def _as_dict(compared: comparisons.Compared) -> dict[str, Any]:
+    low, high = compared.bootstrap or (None, None)
+    return compared.paired._asdict() | {
+        "p_value_holm": compared.p_value_holm,
+        "bootstrap_low": low,
+        "bootstrap_high": high,
+    }
+
+
+def _area(values: np.ndarray) -> np.ndarray:
+    return statistics.area_under_budget_curve(values)
+
+
+def _number(value: np.ndarray | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _means(values: np.ndarray) -> list[float | None]:
+    """Mean over seeds in each round; None where any seed has none."""
+    return [float(m) if np.isfinite(m) else None for m in values.mean(axis=0)]
+
+
+def _median(seconds: np.ndarray) -> float | None:
+    """Median over seeds and rounds."""
+    known = seconds[np.isfinite(seconds)]
+    return float(np.median(known)) if known.size else None
+
+
+def _total(seconds: np.ndarray) -> float | None:
+    """Sum over seeds and rounds; None if no line tells."""
+    known = seconds[np.isfinite(seconds)]
+    return float(known.sum()) if known.size else None

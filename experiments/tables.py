@@ -1,0 +1,276 @@
+"""A run's summary as a table: in the terminal and in Markdown.
+
+Accuracies and rates are per cent here, shares in [0, 1] in the summary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments.styles import display_name, setting_name, style_of
+from experiments.summary import BASELINE, total_seconds
+
+TABLE_WIDTH = 100
+MISSING = "-"
+ABOUT_VERDICTS = (
+    "Verdicts: paired t-test over seeds after Holm's correction for all rows of the "
+    "column; the bootstrap intervals beside them are not corrected and decide nothing."
+)
+ABOUT_PAIRS = (
+    "Paired t-test of the AUBC over seeds, in each setting after Holm's correction for "
+    "all of its pairs of methods."
+)
+ABOUT_BEST_BASELINE = (
+    "The best baseline is the one with the highest mean AUBC on these very seeds. That "
+    "is partly luck: the comparison is harder on IWPS than one with a baseline named "
+    "beforehand, and no p-value accounts for the choice."
+)
+
+
+def print_table(summary: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print one row per method, best area under the budget curve first.
+
+    Args:
+        summary: as `write_report` returns it.
+        console: where to print; by default standard output, 100 columns wide.
+    """
+    console = console or Console(width=TABLE_WIDTH)
+    methods = summary["methods"]
+    compared = any(m["versus_random"] for m in methods.values())
+    seeds, rounds = len(summary["seeds"]), summary["rounds"]
+    dataset = setting_name(summary["dataset"])
+    table = Table(
+        title=f"{dataset}, {plural(seeds, 'seed')}, {plural(rounds, 'round')}",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+    headers = ["Final %\n ", "AUBC %\n ", "Labels\nneeded", "Wrong\npicks %"]
+    headers += ["Minor-\nity %", "Fit/\nscore s"]
+    if compared:
+        headers += ["AUBC - Random\n\\[95 % interval]"]
+    # Names of variants are long and take a second line.
+    table.add_column("Method\n ", max_width=16)
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+    if compared:
+        table.add_column("Verdict\n ", min_width=9)
+    for name in by_area(summary):
+        values = methods[name]
+        row = [
+            display_name(name),
+            percent(values["final_accuracy_mean"], values["final_accuracy_sd"]),
+            percent(values["aubc_mean"], values["aubc_se"]),
+            labels_needed(values),
+            first_to_last(values["wrong_rate"]),
+            first_to_last(values["minority_rate"]),
+            f"{seconds(values['fit_seconds'])}/{seconds(values['score_seconds'])}",
+        ]
+        table.add_row(*row, *(_colored(values["versus_random"]) if compared else ()))
+    console.print(table)
+    legend = (
+        "Final: mean ± sd. AUBC: mean accuracy over the rounds ± standard error. "
+        "Wrong, minority: share of the picks, first → last round. "
+        "Fit/score: median seconds per round."
+    )
+    if BASELINE in methods:
+        legend += (
+            " Labels: needed for Random's final accuracy, and × Random's need divided "
+            "by it."
+        )
+    if compared:
+        legend += (
+            " Interval: paired t over seeds, for one comparison. Verdict: its p-value "
+            "after Holm's correction for all rows."
+        )
+    for line in [legend, *summary["notes"]]:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> str:
+    """Write a run as a heading, a sentence on the setting and a Markdown table.
+
+    Args:
+        summary: as in `summary.json`, whole or rounded.
+        heading: by default dataset and imbalance.
+
+    Returns:
+        Markdown that ends with a newline.
+    """
+    methods, best = summary["methods"], summary["best_baseline"]
+    headers = ["method", "final accuracy, % ± sd", "AUBC, % ± se"]
+    if BASELINE in methods:
+        headers += ["labels to Random's final (saving)"]
+    headers += ["wrong among picks, %, first → last round"]
+    baselines = {}
+    if BASELINE in methods:
+        baselines["versus_random"] = BASELINE
+    if best is not None and best != BASELINE:
+        baselines["versus_best_baseline"] = best
+    for key, baseline in baselines.items():
+        name = display_name(baseline)
+        name += ", the best baseline" if key == "versus_best_baseline" else ""
+        headers += [f"AUBC − {name} [bootstrap 95 %]", "verdict"]
+    rows = []
+    for name in by_area(summary):
+        values, label = methods[name], display_name(name)
+        row = [
+            f"**{label}**" if style_of(name).strong else label,
+            percent(values["final_accuracy_mean"], values["final_accuracy_sd"], " ± "),
+            percent(values["aubc_mean"], values["aubc_se"], " ± "),
+        ]
+        if BASELINE in methods:
+            needed = labels_needed(values, "{:.0f} ({:.2f}×)")
+            row += ["not reached" if needed == MISSING else needed]
+        row += [first_to_last(values["wrong_rate"], " → ")]
+        for key in baselines:
+            row += difference(values[key], "bootstrap_low", "bootstrap_high")
+        rows.append(row)
+    heading = heading or setting_name(summary["dataset"], summary["imbalance"])
+    lines = [f"### {heading}", ""]
+    lines += [describe(summary), ""]
+    lines += [_markdown_row(headers), _markdown_row(["---"] * len(headers))]
+    lines += [_markdown_row(row) for row in rows]
+    notes = [ABOUT_VERDICTS] if baselines else []
+    notes += [ABOUT_BEST_BASELINE] if "versus_best_baseline" in baselines else []
+    if notes or summary["notes"]:
+        lines += ["", " ".join([*notes, *summary["notes"]])]
+    return "\n".join(lines) + "\n"
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Say in a sentence what was run, on what, and for how long."""
+    parts = []
+    for key, words in (
+        ("network", "network {}"),
+        ("base_size", "base size {}"),
+        ("acquire_size", "{} labels a round"),
+        ("holdout_per_class", "{} held out per class"),
+        ("steps", "T = {}"),
+        ("learning_rate", "η = {:g}"),
+    ):
+        if summary.get(key) is not None:
+            parts.append(words.format(summary[key]))
+    labels = summary["num_labeled"]
+    parts.append(f"{labels[0]:.0f} → {labels[-1]:.0f} labels")
+    parts.append(plural(summary["rounds"], "round"))
+    parts.append(f"{plural(len(summary['seeds']), 'seed')} {ranges(summary['seeds'])}")
+    if summary.get("device"):
+        parts.append(f"device {summary['device']}")
+    if "jax" in summary["versions"]:
+        parts.append(f"jax {summary['versions']['jax']}")
+    minutes = total_seconds(summary) / 60
+    parts.append(f"{minutes:.1f} minutes over all methods and seeds")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def by_area(summary: Mapping[str, Any]) -> list[str]:
+    """List the methods, best mean AUBC first."""
+    methods = summary["methods"]
+    return sorted(methods, key=lambda m: -methods[m]["aubc_mean"])
+
+
+def percent(mean: float, spread: float | None, sign: str = "±") -> str:
+    """Write a share as per cent, with its spread if that is defined.
+
+    Example:
+        >>> percent(0.1234, 0.01), percent(0.1234, None)
+        ('12.3±1.0', '12.3')
+    """
+    return f"{100 * mean:.1f}" + ("" if spread is None else f"{sign}{100 * spread:.1f}")
+
+
+def labels_needed(values: Mapping[str, Any], form: str = "{:.0f} {:.2f}×") -> str:
+    """Write the labels to Random's final accuracy and the saving, or a dash."""
+    needed, saving = values["labels_to_random_final"], values["label_saving"]
+    return MISSING if needed is None else form.format(needed, saving)
+
+
+def first_to_last(rates: Sequence[float | None], arrow: str = "→") -> str:
+    """Write the first and the last of the rounds' shares in per cent.
+
+    Example:
+        >>> first_to_last([0.5, 0.4, 0.25]), first_to_last([])
+        ('50→25', '-')
+    """
+    if not rates or rates[0] is None or rates[-1] is None:
+        return MISSING
+    return f"{100 * rates[0]:.0f}{arrow}{100 * rates[-1]:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """Write seconds with one decimal where that says something.
+
+    Example:
+        >>> seconds(0.123), seconds(123.4), seconds(None)
+        ('0.1', '123', '-')
+    """
+    if value is None:
+        return MISSING
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def difference(
+    result: Mapping[str, Any] | None, low: str = "low", high: str = "high"
+) -> tuple[str, str]:
+    """Write a difference with an interval in per cent, and its verdict.
+
+    Args:
+        result: one comparison of the summary; None gives two empty texts.
+        low: key of the interval's lower end.
+        high: key of its upper end.
+
+    Example:
+        >>> difference({"mean_difference": 0.1, "low": None, "verdict": "better"})
+        ('+10.0', 'better')
+    """
+    if result is None:
+        return "", ""
+    text = f"{100 * result['mean_difference']:+.1f}"
+    if result[low] is not None:
+        text += f" [{100 * result[low]:+.1f}, {100 * result[high]:+.1f}]"
+    return text, result["verdict"]
+
+
+def plural(number: int, noun: str) -> str:
+    """Count a noun.
+
+    Example:
+        >>> plural(1, "seed"), plural(2, "seed")
+        ('1 seed', '2 seeds')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write ascending numbers, consecutive ones as a range.
+
+    Example:
+        >>> ranges([0, 1, 2, 5])
+        '0-2, 5'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def _colored(result: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Write a comparison for the terminal, without blanks to spare."""
+    text, verdict = difference(result)
+    if not verdict:
+        return "", ""
+    color = {"better": "green", "worse": "red"}.get(verdict, "dim")
+    text = text.replace(", ", ",").replace("[", "\\[")
+    return text, f"[{color}]{verdict}[/{color}]"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
