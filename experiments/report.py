@@ -21,7 +21,7 @@ from experiments.records import find_run_folders, read_record
 from experiments.summary import rounded, summarize
 from experiments.tables import plural, print_table, to_markdown
 
-__all__ = ["main", "print_table", "write_report"]
+__all__ = ["main", "print_table", "write_merged_report", "write_report"]
 
 
 def write_report(out: Path, dataset: Any) -> dict[str, Any]:
@@ -69,6 +69,16 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     return summary
 
 
+def write_merged_report(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the summary, the picture and the page of several runs into `out`.
+
+    Raises:
+        ValueError: as `write_report`, for any of the runs.
+        DatasetError: if the data of a run cannot be had.
+    """
+    return merge.write_merged_report(folders, out, _load)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Re-draw the report of a run folder, or put several runs side by side."""
     parser = argparse.ArgumentParser(
@@ -103,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         summary = (
             _redraw(found[0])
             if len(found) == 1
-            else merge.write_merged_report(found, options.out, _load)
+            else write_merged_report(found, options.out)
         )
         runs = summary.get("runs", [summary])
         names = summary.get("names", [None])

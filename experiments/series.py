@@ -95,5 +95,5 @@ def run_all(configs: Mapping[str, Config], out: Path) -> None:
         progress = Progress(config)
         progress.say(f"run {number} of {len(configs)}: {name}")
         report.print_table(run(config, progress))
-    report.merge([config.out for config in configs.values()], out)
+    report.write_merged_report([config.out for config in configs.values()], out)
     print(f"report: {out}/report.html, curves.png, summary.json")
