@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.datasets import Dataset
@@ -54,24 +53,24 @@ def one_after_another(function: Callable, in_axes: tuple) -> Callable:
     Args:
         function: the program of one seed.
         in_axes: for every argument 0, None or a pytree of them that is a prefix of
-            the argument; 0 for the first.
+            the argument.
     """
 
-    def of_all_seeds(*arguments):
-        def of_one_seed(seed):
-            def take(axis, part):
-                if axis is None:
-                    return part
-                return jax.tree.map(lambda leaf: leaf[seed], part)
+    def choose(of_axis, *trees):
+        return jax.tree.map(
+            of_axis, tuple(in_axes), *trees, is_leaf=lambda axis: axis is None
+        )
 
+    def of_all_seeds(*arguments):
+        shared = choose(lambda axis, part: part if axis is None else None, arguments)
+        mapped = choose(lambda axis, part: None if axis is None else part, arguments)
+
+        def of_one_seed(of_seed):
             return function(
-                *jax.tree.map(
-                    take, tuple(in_axes), arguments, is_leaf=lambda axis: axis is None
-                )
+                *choose(lambda axis, *parts: parts[axis is None], of_seed, shared)
             )
 
-        num_seeds = len(jax.tree.leaves(arguments[0])[0])
-        return jax.lax.map(of_one_seed, jnp.arange(num_seeds))
+        return jax.lax.map(of_one_seed, mapped)
 
     return of_all_seeds
 

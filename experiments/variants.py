@@ -35,7 +35,7 @@ HOLDOUT_SIZE = tuple(
 )
 VARIANTS = (*FULL_NETWORK, *ON_TRAINING, *HOLDOUT_SIZE)
 # Candidates at once where each has its own factors, or its own copy, of all weights.
-DENSE_CHUNK_SIZE = 64
+DENSE_CHUNK_SIZE = 16
 COPYING_CHUNK_SIZE = 8
 
 

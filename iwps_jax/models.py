@@ -88,8 +88,9 @@ def mlp(
     return network._replace(dense_layers=dense_layers)
 
 
-def _normalize(inputs: jax.Array, mean: Shift, std: Shift) -> jax.Array:
-    centered = inputs.astype(jnp.float32) - jnp.broadcast_to(mean, inputs.shape)
+def _normalize(inputs: AnyArray, mean: Shift, std: Shift) -> jax.Array:
+    inputs = jnp.asarray(inputs, jnp.float32)
+    centered = inputs - jnp.broadcast_to(mean, inputs.shape)
     return centered / jnp.broadcast_to(std, inputs.shape)
 
 

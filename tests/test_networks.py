@@ -58,9 +58,8 @@ def test_a_frozen_backbone_gives_standardized_features(monkeypatch):
     assert [kernel.shape for kernel, _ in layers] == [(5, 256), (256, 256), (256, 4)]
 
 
-def test_one_after_another_is_vmap(key):
+def test_one_after_another_is_vmap():
     """On what a study maps: keys, a state, a view that shares its inputs, None."""
-    keys = jax.random.split(key, 3)
     rng = np.random.default_rng(0)
     view = PoolView(
         inputs=jnp.asarray(rng.normal(size=(6, 2))),
@@ -77,8 +76,11 @@ def test_one_after_another_is_vmap(key):
         return {"picked": picked, "n": state["n"] + view.holdout_labels.sum()}
 
     axes = (0, 0, ONE_SEED, None)
-    arguments = (keys, state, view, jnp.float32(0.5))
-    expected = jax.vmap(program, axes)(*arguments)
-    found = jax.jit(one_after_another(program, axes))(*arguments)
+
+    def run(mapped):
+        keys = jax.random.split(jax.random.key(0), 3)
+        return jax.jit(mapped(program, axes))(keys, state, view, jnp.float32(0.5))
+
+    expected, found = run(jax.vmap), run(one_after_another)
     np.testing.assert_allclose(found["picked"], expected["picked"], rtol=1e-5)
     np.testing.assert_array_equal(found["n"], expected["n"])
