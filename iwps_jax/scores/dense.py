@@ -54,9 +54,10 @@ def iwps_mlp(
 
     What is carried through the layers is the change of the holdout activations, not
     two activations to subtract, also where units switch on or off on the way. So the
-    scores of confident candidates, 1e-9 and smaller, keep their digits. Memory is
-    pool · m · (widest layer behind the inputs): score a large pool in chunks of some
-    ten candidates (`iwps_jax.score_in_chunks`).
+    scores of confident candidates, 1e-9 and smaller, keep their digits (until their
+    factors underflow, about 1e-30). Memory is pool · m · (widest layer behind the
+    inputs) floats: score a large pool in chunks (`iwps_jax.score_in_chunks`), on a
+    CPU of 16 or so, which stay in its caches.
 
     Args:
         layers: (kernel [d_in, d_out], bias [d_out]) of each layer, in order; a ReLU
