@@ -26,6 +26,7 @@ from rich.table import Table
 
 import iwps_jax
 from iwps_jax import models
+from iwps_jax.types import Variables
 
 STEPS, LEARNING_RATE = 3, 1e-3
 CHUNK_SIZE = 1024
@@ -95,24 +96,23 @@ def chunked(score_fn: Callable, chunk_size: int = CHUNK_SIZE) -> Callable:
 
 def contestants(pool_size: int, holdout_size: int) -> dict[str, tuple]:
     """Name -> (program, its argument), in the order of the table."""
-    network = models.mlp((28, 28, 1), 10, mean=0.13, std=0.31)
+    network = models.mlp((28, 28, 1), 10, mean=33.0, std=79.0)
     keys = jax.random.split(jax.random.key(0), 4)
-    params = network.init(keys[0])
+    variables = network.init(keys[0])
+    params = variables.params
     images = jax.random.randint(keys[1], (pool_size, 28, 28, 1), 0, 256, jnp.uint8)
     holdout = jax.random.randint(keys[2], (holdout_size, 28, 28, 1), 0, 256, jnp.uint8)
     labels = jax.random.randint(keys[3], (holdout_size,), 0, 10)
-    features = jax.jit(network.features)(params, images)
-    head = network.head(params)
-    judged_by = (*head, network.features(params, holdout), labels)
-    gradient = iwps_jax.holdout_gradient(network.apply, params, holdout, labels)
-    layers = [
-        (params[name]["kernel"], params[name]["bias"])
-        for name in ("hidden_0", "hidden_1", "head")
-    ]
-    pixels, holdout_pixels = (
-        (batch.reshape(len(batch), -1) / 255 - 0.13) / 0.31
-        for batch in (images, holdout)
-    )
+    features = jax.jit(network.features)(variables, images)
+    head = network.head(variables)
+    judged_by = (*head, network.features(variables, holdout), labels)
+    layers, normalize = network.dense_layers(variables)
+    pixels, holdout_pixels = normalize(images), normalize(holdout)
+
+    def apply(params, inputs):
+        return network.apply(Variables(params, {}), inputs)
+
+    gradient = iwps_jax.holdout_gradient(apply, params, holdout, labels)
     some_pixels = pixels[: max(1, pool_size // VMAPPED_SHARE)]
 
     def on_head(score_fn):
@@ -128,14 +128,12 @@ def contestants(pool_size: int, holdout_size: int) -> dict[str, tuple]:
 
     look_ahead = dict(steps=STEPS, learning_rate=LEARNING_RATE)
     return {
-        "forward pass": on_network(partial(network.apply, params)),
+        "forward pass": on_network(partial(apply, params)),
         "iwps_app": on_network(
-            lambda chunk: iwps_jax.iwps_app(network.apply, params, chunk, gradient)
+            lambda chunk: iwps_jax.iwps_app(apply, params, chunk, gradient)
         ),
         "iwps_app by vmapped grad": on_network(
-            lambda chunk: first_order_by_gradients(
-                network.apply, params, chunk, gradient
-            )
+            lambda chunk: first_order_by_gradients(apply, params, chunk, gradient)
         ),
         "iwps_app_last_layer": on_head(iwps_jax.iwps_app_last_layer),
         "iwps_last_layer": on_head(partial(iwps_jax.iwps_last_layer, **look_ahead)),
