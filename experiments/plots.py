@@ -168,14 +168,18 @@ def grid_png(cells: Sequence[Cell], title: str) -> bytes:
     from matplotlib.lines import Line2D
 
     rows, columns = (1 + max(getattr(c, k) for c in cells) for k in ("row", "column"))
-    width, height = max(4.0 * columns + 0.5, 9.0), 3.0 * rows + 1.9
+    styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
+    longest = max(len(style.label) for style in styles.values())
+    width = max(4.0 * columns + 0.5, 9.0)
+    places = max(int(width // (0.75 + 0.085 * longest)), 1)  # in a line of the legend
+    below = 0.65 + 0.22 * -(-len(styles) // places)
+    height = 3.0 * rows + 0.9 + below
     figure = Figure((width, height), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
         *(rows, columns),
         **{"left": 0.75 / width, "right": 1 - 0.15 / width, "wspace": 0.18},
-        **{"bottom": 1.25 / height, "top": 1 - 0.85 / height, "hspace": 0.34},
+        **{"bottom": below / height, "top": 1 - 1.05 / height, "hspace": 0.34},
     )
-    styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
     for cell in cells:
         axes = figure.add_subplot(grid[cell.row, cell.column])
         _draw_curves(axes, cell.curves, styles, name_ends=False)
@@ -184,7 +188,6 @@ def grid_png(cells: Sequence[Cell], title: str) -> bytes:
         Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
         for s in styles.values()
     ]
-    places = max(int(width // 1.9), 1)
     figure.legend(handles=handles, loc="lower center", ncols=places, frameon=False)
     place = {"ha": "left", "va": "top"}
     y = 1 - 0.14 / height

@@ -63,7 +63,8 @@ def test_runs_below_a_folder_make_one_report(tmp_path, loader, capsys):
     assert len(page.figures()) == 3
     assert sum(tag == "img" for tag, _ in page.tags) == 2
     with Image.open(out / "curves.png") as image:
-        assert image.size == (900, 790)
+        assert image.width == 900
+        assert image.height > 2 * 300  # two rows
     text = markdown.read_text()
     assert [line[4:] for line in text.splitlines() if line.startswith("### MN")] == (
         merged["names"][:2]
