@@ -73,20 +73,19 @@ def write_merged_report(
         entries.append((record, summarize(record, loaded[key]), loaded[key]))
     entries.sort(key=lambda entry: _place(entry[1]))
     records, summaries, datasets = (list(part) for part in zip(*entries, strict=True))
-    rows, columns, places = arrange(summaries)
+    titles, places = arrange(summaries)
     merged = {
-        "names": [f"{rows[r]}, {columns[c]}" for r, c in places],
+        "names": [f"{row}, {column}" for row, column in titles],
         "win_counts": win_counts(summaries),
         "runs": summaries,
         "notes": notes,
     }
-    accuracy = [plots.curves_of(record, "test_accuracy") for record in records]
     cells = [
-        plots.Cell(*place, curves)
-        for place, curves in zip(places, accuracy, strict=True)
+        plots.Cell(*place, *title, plots.curves_of(record, "test_accuracy"))
+        for place, title, record in zip(places, titles, records, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    png = plots.grid_png(cells, rows, columns, tables.plural(len(records), "run"))
+    png = plots.grid_png(cells, tables.plural(len(records), "run"))
     folder.write_atomically(out / "curves.png", png)
     pictures = []
     shown = _first_picks(records, datasets)
@@ -96,12 +95,13 @@ def write_merged_report(
         folder.write_atomically(out / "selected.png", picked)
         pictures.append((f"{title}, predicted → true class.", picked))
     pictures.append(("The curves as a picture, for slides and papers.", png))
-    grid = {"rows": rows, "columns": columns, "cells": [[None] * len(columns)]}
-    grid["cells"] = [[None] * len(columns) for _ in rows]
     order = merged["win_counts"]["methods"]
-    for run, ((row, column), curves) in enumerate(zip(places, accuracy, strict=True)):
-        chart = charts.curve_chart(curves, order, "", "", is_small=True)
-        grid["cells"][row][column] = {"run": run, "figure": chart}
+    num_rows, num_columns = (max(axis) + 1 for axis in zip(*places, strict=True))
+    grid = [[None] * num_columns for _ in range(num_rows)]
+    for run, cell in enumerate(cells):
+        chart = charts.curve_chart(cell.curves, order, "", "", is_small=True)
+        panel = {"run": run, "title": cell.title, "subtitle": cell.subtitle}
+        grid[cell.row][cell.column] = panel | {"figure": chart}
     html = page.merged_page(merged, grid, pictures)
     folder.write_atomically(out / "summary.json", folder.as_json(merged))
     folder.write_atomically(out / "report.html", html.encode())
@@ -110,48 +110,52 @@ def write_merged_report(
 
 def arrange(
     summaries: Sequence[Mapping[str, Any]],
-) -> tuple[list[str], list[str], list[tuple[int, int]]]:
-    """Place runs in a grid without two in one place.
+) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:
+    """Name runs and place them in a grid without two in one place.
+
+    Equal settings stand below one another, unless that leaves more than half of the
+    places empty: then the runs of a row move together.
 
     Args:
         summaries: of the runs, in the order they should have.
 
     Returns:
-        Names of the rows, names of the columns, and (row, column) of every run. Runs
-        that agree in everything named are told apart by a number.
+        What a row and what a column have in common, for every run, and its (row,
+        column). Runs that agree in everything named are told apart by a number.
 
     Example:
         >>> first = {"dataset": "digits", "imbalance": 1, "base_size": 5}
-        >>> second = first | {"imbalance": 10}
-        >>> arrange([first, second])[0]
-        ['Digits, balanced', 'Digits, imbalance 1/10']
+        >>> arrange([first, first | {"imbalance": 10}, first | {"base_size": 10}])[1]
+        [(0, 0), (1, 0), (0, 1)]
     """
     named = [
         key
         for key in COLUMN_SETTINGS
         if key in ALWAYS_NAMED or len({str(s.get(key)) for s in summaries}) > 1
     ]
-    rows, columns, places = {}, {}, []
-    wanted = []
+    titles: list[tuple[str, str]] = []
+    columns: dict[str, list[tuple[int, float, str]]] = {}
     for summary in summaries:
         row = setting_name(summary["dataset"], summary["imbalance"])
-        column = ", ".join(
+        parts = [
             COLUMN_SETTINGS[key].format(summary[key])
             for key in named
             if summary.get(key) is not None
-        )
-        repeats = sum(row == r and column == c for r, c, _ in wanted)
+        ]
+        column, number = ", ".join(parts), 1
+        while (row, column) in titles:
+            number += 1
+            column = f"{', '.join(parts)} ({number})"
+        titles.append((row, column))
         order = [_sortable(summary.get(key)) for key in named]
-        wanted.append((row, column, order))
-        if repeats:
-            wanted[-1] = (row, column, [*order, (1, repeats, "")])
-            column += f" ({repeats + 1})"
-        rows.setdefault(row, len(rows))
-        columns[column] = wanted[-1][2]
-        places.append((row, column))
+        columns[column] = [*order, (0, number, "")]
+    rows = list(dict.fromkeys(row for row, _ in titles))
     ordered = sorted(columns, key=columns.__getitem__)
-    numbered = [(rows[r], ordered.index(c)) for r, c in places]
-    return list(rows), ordered, numbered
+    places = [(rows.index(row), ordered.index(column)) for row, column in titles]
+    if 2 * len(places) < len(rows) * len(ordered):
+        kept = [sorted(c for r, c in places if r == row) for row in range(len(rows))]
+        places = [(r, kept[r].index(c)) for r, c in places]
+    return titles, places
 
 
 def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

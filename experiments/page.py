@@ -62,15 +62,15 @@ def run_page(record: Record, summary: Mapping[str, Any]) -> str:
 
 def merged_page(
     summary: Mapping[str, Any],
-    grid: Mapping[str, Any],
+    grid: Sequence[Sequence[Mapping[str, Any] | None]],
     pictures: Sequence[tuple[str, bytes]],
 ) -> str:
     """Make the page of several runs.
 
     Args:
         summary: the merged summary, see `experiments.merge`.
-        grid: `rows` and `columns`, names, and `cells`, a list a row with a curve
-            chart, a run's number in the summary and its name, or None.
+        grid: rows of panels with `title`, `subtitle`, `figure` and the number `run`
+            of a run in the summary; None where there is no run.
         pictures: captions and PNG bytes.
 
     Returns:

@@ -55,6 +55,8 @@ class Cell(NamedTuple):
 
     row: int
     column: int
+    title: str
+    subtitle: str
     curves: Mapping[str, Curve]
 
 
@@ -152,15 +154,11 @@ def curves_png(
     return to_png(figure)
 
 
-def grid_png(
-    cells: Sequence[Cell], rows: Sequence[str], columns: Sequence[str], title: str
-) -> bytes:
+def grid_png(cells: Sequence[Cell], title: str) -> bytes:
     """Draw test accuracy against labels, a panel a run, with one legend for all.
 
     Args:
         cells: the panels; places without one stay empty.
-        rows: what the rows have in common, such as a dataset.
-        columns: what the columns have in common, such as the labels a round.
         title: what all panels are of.
 
     Returns:
@@ -169,23 +167,27 @@ def grid_png(
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    width, height = max(4.0 * len(columns) + 0.5, 9.0), 3.0 * len(rows) + 1.9
+    rows, columns = (1 + max(getattr(c, k) for c in cells) for k in ("row", "column"))
+    styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
+    longest = max(len(style.label) for style in styles.values())
+    width = max(4.0 * columns + 0.5, 9.0)
+    places = max(int(width // (0.75 + 0.085 * longest)), 1)  # in a line of the legend
+    below = 0.65 + 0.22 * -(-len(styles) // places)
+    height = 3.0 * rows + 0.9 + below
     figure = Figure((width, height), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
-        *(len(rows), len(columns)),
+        *(rows, columns),
         **{"left": 0.75 / width, "right": 1 - 0.15 / width, "wspace": 0.18},
-        **{"bottom": 1.25 / height, "top": 1 - 0.85 / height, "hspace": 0.34},
+        **{"bottom": below / height, "top": 1 - 1.05 / height, "hspace": 0.34},
     )
-    styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
     for cell in cells:
         axes = figure.add_subplot(grid[cell.row, cell.column])
         _draw_curves(axes, cell.curves, styles, name_ends=False)
-        axes.set_title(f"{rows[cell.row]}\n{columns[cell.column]}", fontsize=9.5)
+        axes.set_title(f"{cell.title}\n{cell.subtitle}", fontsize=9.5)
     handles = [
         Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
         for s in styles.values()
     ]
-    places = max(int(width // 1.9), 1)
     figure.legend(handles=handles, loc="lower center", ncols=places, frameon=False)
     place = {"ha": "left", "va": "top"}
     y = 1 - 0.14 / height

@@ -65,16 +65,34 @@ def read_record(path: Path) -> Record:
 
     Raises:
         FileNotFoundError: `config.json` or `metrics.jsonl` is missing.
-        ValueError: a line is not a complete record, or no round has been recorded.
+        ValueError: `config.json` is not a run's, a line is not a complete record, or
+            no round has been recorded.
     """
     path = Path(path)
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = read_config(path)
     metrics = _read_lines(path / "metrics.jsonl", METRIC_KEYS)
     # A run writes its first picks after its first metrics, and none with 0 rounds.
     file = path / "picks.jsonl"
     picks = _read_lines(file, PICK_KEYS) if file.exists() else []
     runs, rounds, notes = _finished_runs(config, metrics)
     return Record(path, config, runs, rounds, picks, notes)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a run's `config.json`.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is not a run's.
+    """
+    file = Path(path) / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} must be JSON: {error}.") from error
+    if not isinstance(config, dict) or not {"dataset", "rounds"} <= config.keys():
+        raise ValueError(f"{file} must be a run's, with dataset and rounds.")
+    return config
 
 
 def find_run_folders(paths: Iterable[Path]) -> list[Path]:

@@ -11,13 +11,12 @@ is reported as far as it got, and `notes` in the summary says what is missing.
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import folder, merge, page, pick_plots, plots
-from experiments.records import find_run_folders, read_record
+from experiments.records import find_run_folders, read_config, read_record
 from experiments.summary import rounded, summarize
 from experiments.tables import plural, print_table, to_markdown
 
@@ -140,8 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _redraw(path: Path) -> dict[str, Any]:
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    return write_report(path, _load(config, path))
+    return write_report(path, _load(read_config(path), path))
 
 
 def _load(config: Mapping[str, Any], path: Path) -> Any:

@@ -38,6 +38,7 @@ OWN_FILES = (
     "summary.json",
     "curves.png",
     "selected.png",
+    "report.html",
     "checkpoints/iwps/3/state",
 )
 LEFT_BY_A_KILL = ("metrics.jsonl.tmp", "picks.jsonl.tmp", "config.json.tmp")

@@ -276,6 +276,20 @@ def test_missing_rounds_and_another_dataset_are_refused(tmp_path):
         report.write_report(tmp_path, dataset)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "must be JSON"), ("[]", "must be a run's"), ('{"rounds": 2}', "a run's")],
+)
+def test_a_folder_that_is_not_a_runs_is_refused(tmp_path, capsys, text, message):
+    write_run(tmp_path, some_dataset(), methods=("random",), seeds=1)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(SystemExit):
+        report.main([str(tmp_path)])
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
 def test_the_command_redraws_a_run(tmp_path, monkeypatch, capsys):
     dataset = some_dataset()
     write_run(tmp_path, dataset, methods=("random", "iwps"), seeds=2)

@@ -26,7 +26,7 @@ LINE = (
 )
 FILES = {
     *("config.json", "splits.npz", "metrics.jsonl", "picks.jsonl"),
-    *("summary.json", "curves.png", "selected.png", "checkpoints"),
+    *("summary.json", "curves.png", "selected.png", "report.html", "checkpoints"),
 }
 
 
