@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-VERSION = 1  # raised when the features of the same image change
+VERSION = 2  # raised when the features of the same image change
 EPSILON = 1e-3  # of the batch norms
 NUM_FEATURES = 1280
 ENLARGEMENT = 4  # of the image's sides; the network expects objects of some 100 pixels
@@ -188,7 +188,8 @@ def features(network: Network, images: jax.Array) -> jax.Array:
     Args:
         network: Weights, from `fold`.
         images: uint8 [n, h, w, c] with one or three channels. Gray ones are repeated
-            to three; all are enlarged by `ENLARGEMENT`, bilinearly.
+            to three; all are enlarged by `ENLARGEMENT`, bicubically
+            and kept in the range of pixels.
 
     Returns:
         float32 [n, NUM_FEATURES], in [0, 6].
@@ -199,11 +200,12 @@ def features(network: Network, images: jax.Array) -> jax.Array:
     n, h, w, c = images.shape
     if c not in (1, 3):
         raise ValueError(f"images must have one or three channels, got {c}.")
-    x = (images.astype(jnp.float32) - 127) / 128
+    x = images.astype(jnp.float32)
     x = jnp.broadcast_to(x, (n, h, w, 3)) if c == 1 else x
     x = jax.image.resize(
-        x, (n, ENLARGEMENT * h, ENLARGEMENT * w, 3), "bilinear", precision=EXACT
+        x, (n, ENLARGEMENT * h, ENLARGEMENT * w, 3), "bicubic", precision=EXACT
     )
+    x = (jnp.clip(x, 0, 255) - 127) / 128
     x = _relu6(_convolve(network.stem, x, 2))
     for block, stride in zip(network.blocks, STRIDES, strict=True):
         x = _bottleneck(block, x, stride)
