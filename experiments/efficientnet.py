@@ -188,8 +188,8 @@ def features(network: Network, images: jax.Array) -> jax.Array:
     Args:
         network: Weights, from `fold`.
         images: uint8 [n, h, w, c] with one or three channels. Gray ones are repeated
-            to three; all are enlarged by `ENLARGEMENT`, bicubically
-            and kept in the range of pixels.
+            to three; all are enlarged by `ENLARGEMENT`, bicubically, within the
+            range of pixels.
 
     Returns:
         float32 [n, NUM_FEATURES], in [0, 6].
