@@ -113,8 +113,10 @@ def arrange(
 ) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:
     """Name runs and place them in a grid without two in one place.
 
-    Equal settings stand below one another, unless that leaves more than half of the
-    places empty: then the runs of a row move together.
+    Several datasets with one run for each of their imbalances: a row for a dataset, a
+    column for an imbalance. Otherwise rows are both together and columns the other
+    settings, so that equal settings stand below one another, unless that leaves more
+    than half of the places empty: then the runs of a row move together.
 
     Args:
         summaries: of the runs, in the order they should have.
@@ -149,6 +151,11 @@ def arrange(
         titles.append((row, column))
         order = [_sortable(summary.get(key)) for key in named]
         columns[column] = [*order, (0, number, "")]
+    pairs = [(summary["dataset"], summary["imbalance"]) for summary in summaries]
+    names = list(dict.fromkeys(name for name, _ in pairs))
+    if len(names) > 1 and len(set(pairs)) == len(pairs):
+        ratios = sorted({ratio for _, ratio in pairs}, key=_sortable)
+        return titles, [(names.index(n), ratios.index(r)) for n, r in pairs]
     rows = list(dict.fromkeys(row for row, _ in titles))
     ordered = sorted(columns, key=columns.__getitem__)
     places = [(rows.index(row), ordered.index(column)) for row, column in titles]

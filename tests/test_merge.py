@@ -228,3 +228,12 @@ def test_the_committed_numbers_give_the_same_markdown(tmp_path):
     numbers = report.write_report(tmp_path, dataset)
     small = json.loads(json.dumps(summary.rounded(numbers)))
     assert tables.to_markdown(small) == tables.to_markdown(numbers)
+
+
+def test_several_datasets_are_rows_and_their_imbalances_columns():
+    settings = [("mnist", 1), ("mnist", 10), ("cifar10", 1), ("cifar10", 20)]
+    summaries = [
+        {"dataset": name, "imbalance": ratio, "base_size": ratio}
+        for name, ratio in settings
+    ]
+    assert merge.arrange(summaries)[1] == [(0, 0), (0, 1), (1, 0), (1, 2)]
