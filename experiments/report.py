@@ -18,7 +18,7 @@ from typing import Any
 from experiments import folder, merge, page, pick_plots, plots
 from experiments.records import find_run_folders, read_config, read_record
 from experiments.summary import rounded, summarize
-from experiments.tables import plural, print_table, to_markdown
+from experiments.tables import about_markdown, plural, print_table, to_markdown
 
 __all__ = ["main", "print_table", "write_merged_report", "write_report"]
 
@@ -122,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             to_markdown(run, heading=name)
             for run, name in zip(runs, names, strict=True)
         )
+        markdown += about_markdown(runs)
         if "win_counts" in summary:
             markdown += "\n" + merge.win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":

@@ -134,11 +134,23 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
     lines += [describe(summary), ""]
     lines += [_markdown_row(headers), _markdown_row(["---"] * len(headers))]
     lines += [_markdown_row(row) for row in rows]
-    notes = [ABOUT_VERDICTS] if baselines else []
-    notes += [ABOUT_BEST_BASELINE] if "versus_best_baseline" in baselines else []
-    if notes or summary["notes"]:
-        lines += ["", " ".join([*notes, *summary["notes"]])]
+    if summary["notes"]:
+        lines += ["", " ".join(summary["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def about_markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """How the verdicts of these runs' tables came about, once for all of them."""
+    methods = [values for s in summaries for values in s["methods"].values()]
+    notes = [
+        note
+        for key, note in (
+            ("versus_random", ABOUT_VERDICTS),
+            ("versus_best_baseline", ABOUT_BEST_BASELINE),
+        )
+        if any(values[key] for values in methods)
+    ]
+    return f"\n{' '.join(notes)}\n" if notes else ""
 
 
 def describe(summary: Mapping[str, Any]) -> str:
@@ -160,8 +172,9 @@ def describe(summary: Mapping[str, Any]) -> str:
     parts.append(f"{plural(len(summary['seeds']), 'seed')} {ranges(summary['seeds'])}")
     if summary.get("device"):
         parts.append(f"device {summary['device']}")
-    if "jax" in summary["versions"]:
-        parts.append(f"jax {summary['versions']['jax']}")
+    for package in ("jax", "commit"):
+        if package in summary["versions"]:
+            parts.append(f"{package} {summary['versions'][package]}")
     minutes = total_seconds(summary) / 60
     parts.append(f"{minutes:.1f} minutes over all methods and seeds")
     text = ", ".join(parts)
