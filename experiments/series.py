@@ -82,7 +82,9 @@ def configure(
         if field.name not in ("smoke", "out")
         and (value := getattr(options, field.name)) is not None
     }
-    small = SMOKE if options.smoke else {}
+    # But not its sizes: they are what tells the runs of a series apart.
+    small = {name: SMOKE[name] for name in ("dataset", "seeds", "rounds")}
+    small = small if options.smoke else {}
     return {
         name: dataclasses.replace(runs[name], **{**small, **given, "out": out / name})
         for name in names
