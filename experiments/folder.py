@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.datasets import Dataset
+from experiments.data.datasets import Dataset
 from experiments.splits import Split
 
 PACKAGES = ("iwps-jax", "jax", "jaxlib", "flax", "optax", "numpy")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.datasets import Dataset
+from experiments.data.datasets import Dataset
 from iwps_jax import models
 from iwps_jax.models import Network
 

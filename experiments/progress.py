@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from experiments.config import Config
-from experiments.plots import display_name
+from experiments.reporting.plots import display_name
 
 
 class Progress:

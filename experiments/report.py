@@ -15,10 +15,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import folder, merge, page, pick_plots, plots
-from experiments.records import find_run_folders, read_config, read_record
-from experiments.summary import rounded, summarize
-from experiments.tables import about_markdown, plural, print_table, to_markdown
+from experiments import folder
+from experiments.reporting import merge, page, pick_plots, plots
+from experiments.reporting.records import find_run_folders, read_config, read_record
+from experiments.reporting.summary import rounded, summarize
+from experiments.reporting.tables import (
+    about_markdown,
+    plural,
+    print_table,
+    to_markdown,
+)
 
 __all__ = ["main", "print_table", "write_merged_report", "write_report"]
 
@@ -146,7 +152,7 @@ def _redraw(path: Path) -> dict[str, Any]:
 def _load(config: Mapping[str, Any], path: Path) -> Any:
     """Load the dataset a run was made on, and no other."""
     # Only here: the loaders need packages that a reader of summaries does not.
-    from experiments.datasets import load
+    from experiments.data.datasets import load
 
     dataset = load(config["dataset"], config.get("data_dir"))
     expected = config.get("data_sha256")

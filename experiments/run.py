@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import datasets, folder, report
+from experiments import folder, report
 from experiments.config import Config
-from experiments.datasets import Dataset
+from experiments.data import datasets
+from experiments.data.datasets import Dataset
 from experiments.progress import Progress
 from experiments.splits import Split, make_split
 from experiments.study import Study, compile_acquire, make_study

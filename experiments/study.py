@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from experiments.config import Config
-from experiments.datasets import Dataset
+from experiments.data.datasets import Dataset
 from experiments.methods import Method, PoolView, Setting, make_methods
 from experiments.networks import RECIPES
 from experiments.splits import Split

@@ -31,8 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 import iwps_jax
-from experiments import command, datasets, folder
+from experiments import command, folder
 from experiments.config import Config, ConfigError
+from experiments.data import datasets
 from experiments.run import make_splits
 from experiments.splits import Split
 from experiments.study import ONE_SEED, Study, make_study

@@ -1,6 +1,6 @@
 """Small datasets in every form that the dataset layer reads, and their isolation.
 
-Shared by the tests of `experiments.datasets`. The TFRecord dataset is encoded here
+Shared by the tests of `experiments.data.datasets`. The TFRecord dataset is encoded here
 from the description of its formats, not with the code under test.
 """
 
@@ -16,9 +16,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from experiments import datasets, prepare
-from experiments.formats.idx import IDX_FILES, idx_bytes
-from experiments.official import Arrays, SourceError
+from experiments.data import datasets, prepare
+from experiments.data.formats.idx import IDX_FILES, idx_bytes
+from experiments.data.official import Arrays, SourceError
 
 # Taken before `isolate` hides them from every test.
 REAL_DIRS = (datasets.standard_dir(), datasets.cache_dir())

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from experiments import plots
+from experiments.reporting import plots
 
 METHODS = tuple(plots.STYLES)
 

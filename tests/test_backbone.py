@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from torch_bytes import contiguous_bytes
 
-from experiments import backbone, datasets, efficientnet, prepare
+from experiments import backbone
 from experiments.backbone import BackboneError, embed
-from experiments.datasets import Arrays
+from experiments.data import datasets, prepare
+from experiments.data.datasets import Arrays
+from experiments.frozen import efficientnet
 
 
 def state_dict_file(path, seed):

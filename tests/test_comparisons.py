@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments import comparisons, statistics
+from experiments.reporting import comparisons, statistics
 
 SEEDS = st.integers(0, 2**31 - 1)
 

@@ -20,7 +20,7 @@ from dataset_files import (
     write_mat_file,
 )
 
-from experiments.datasets import load
+from experiments.data.datasets import load
 
 COLOR = (32, 32, 3)
 NO_PIXELS = np.zeros((32, 32, 3, 4), np.uint8)

@@ -22,9 +22,9 @@ from dataset_files import (
     write_stock_tfrecord,
 )
 
-from experiments import datasets, tfds_format
-from experiments.datasets import DatasetError, load
-from experiments.official import Arrays
+from experiments.data import datasets, tfds_format
+from experiments.data.datasets import DatasetError, load
+from experiments.data.official import Arrays
 
 COLOR = (32, 32, 3)
 

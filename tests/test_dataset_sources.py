@@ -24,10 +24,10 @@ from dataset_files import (
     write_stock_tfrecord,
 )
 
-from experiments import datasets, prepare
-from experiments.datasets import DatasetError, load
-from experiments.formats.idx import IDX_FILES
-from experiments.official import SourceError
+from experiments.data import datasets, prepare
+from experiments.data.datasets import DatasetError, load
+from experiments.data.formats.idx import IDX_FILES
+from experiments.data.official import SourceError
 
 DOWNLOAD, FETCH_MIRROR = prepare.download, prepare.fetch_mirror
 

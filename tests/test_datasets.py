@@ -17,9 +17,9 @@ from dataset_files import (
     write_stock_tfrecord,
 )
 
-from experiments import datasets, prepare, tfds_format
-from experiments.datasets import DatasetError, load
-from experiments.official import SourceError
+from experiments.data import datasets, prepare, tfds_format
+from experiments.data.datasets import DatasetError, load
+from experiments.data.official import SourceError
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,7 +134,7 @@ def run_python(script):
     setting = (
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from experiments import datasets, tfds_format\n"
+        "from experiments.data import datasets, tfds_format\n"
         "from dataset_files import some_arrays\n"
         "facts = datasets.FACTS['mnist']\n"
         "def keep():\n"
@@ -282,7 +282,9 @@ def test_digits():
 
 def test_import_is_light():
     heavy = "{'tensorflow', 'tensorflow_datasets', 'sklearn', 'scipy', 'PIL', 'rich'}"
-    script = f"import sys, experiments.datasets; assert not {heavy} & {{*sys.modules}}"
+    script = (
+        f"import sys, experiments.data.datasets; assert not {heavy} & {{*sys.modules}}"
+    )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 

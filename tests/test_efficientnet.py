@@ -7,8 +7,9 @@ import pytest
 from dataset_files import REAL_DIRS
 from jax import lax
 
-from experiments import backbone, efficientnet, torch_file
-from experiments.efficientnet import Convolution
+from experiments import backbone
+from experiments.frozen import efficientnet, torch_file
+from experiments.frozen.efficientnet import Convolution
 
 # The published architecture, block by block.
 KERNELS = (3, 3, 3, 5, 5, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import folder
 from experiments.config import Config
-from experiments.datasets import Dataset
+from experiments.data.datasets import Dataset
 from experiments.folder import FolderError
 from experiments.splits import make_split
 

@@ -9,7 +9,8 @@ from made_up_run import some_dataset, write_run
 from PIL import Image
 from test_page import read, rendered
 
-from experiments import merge, records, report, summary, tables
+from experiments import report
+from experiments.reporting import merge, records, summary, tables
 
 METHODS = ("random", "margin", "iwps")
 
@@ -24,7 +25,7 @@ def loader(monkeypatch):
         return some_dataset()
 
     module = SimpleNamespace(load=load)
-    monkeypatch.setitem(sys.modules, "experiments.datasets", module)
+    monkeypatch.setitem(sys.modules, "experiments.data.datasets", module)
 
 
 def write_grid(path):

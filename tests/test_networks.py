@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import backbone
-from experiments.datasets import Dataset
+from experiments.data.datasets import Dataset
 from experiments.methods import PoolView
 from experiments.networks import RECIPES, channel_statistics, one_after_another
 from experiments.study import ONE_SEED

@@ -13,7 +13,8 @@ import pytest
 from made_up_run import METHODS, some_dataset, write_lines, write_run
 from PIL import Image
 
-from experiments import report, styles
+from experiments import report
+from experiments.reporting import styles
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 VARIANTS = ("iwps_full", "iwps_holdout_1", "iwps_holdout_20", "iwps_app_on_training")

@@ -13,7 +13,8 @@ from made_up_run import METHODS, some_dataset, write_lines, write_run
 from PIL import Image
 from rich.console import Console
 
-from experiments import plots, report
+from experiments import report
+from experiments.reporting import plots
 
 
 def table_of(summary, width=100):
@@ -295,7 +296,7 @@ def test_the_command_redraws_a_run(tmp_path, monkeypatch, capsys):
     write_run(tmp_path, dataset, methods=("random", "iwps"), seeds=2)
     asked = []
     loader = SimpleNamespace(load=lambda *names: asked.append(names) or dataset)
-    monkeypatch.setitem(sys.modules, "experiments.datasets", loader)
+    monkeypatch.setitem(sys.modules, "experiments.data.datasets", loader)
     report.main([str(tmp_path)])
     assert asked == [("mnist", "somewhere")]
     assert (tmp_path / "summary.json").exists()

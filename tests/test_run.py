@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import datasets, mnist_imbalanced, run, study
+from experiments import mnist_imbalanced, run, study
 from experiments.config import Config
+from experiments.data import datasets
 from experiments.methods import METHODS, Method
 from iwps_jax import training
 

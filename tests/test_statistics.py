@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments import statistics
+from experiments.reporting import statistics
 
 SEEDS = st.integers(0, 2**31 - 1)
 

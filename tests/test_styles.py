@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments import pick_plots, plots, styles
+from experiments.reporting import pick_plots, plots, styles
 
 VARIANTS = (
     *("iwps_holdout_1", "iwps_holdout_5", "iwps_holdout_10", "iwps_holdout_20"),

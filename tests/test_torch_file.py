@@ -15,7 +15,7 @@ from torch_bytes import (
     tensor,
 )
 
-from experiments.torch_file import TorchFileError, load_state_dict
+from experiments.frozen.torch_file import TorchFileError, load_state_dict
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ MALICIOUS = [
     ("torch", "load"),
     ("torch.storage", "_load_from_bytes"),
     ("collections", "OrderedDict.fromkeys"),
-    ("experiments.torch_file", "load_state_dict"),
+    ("experiments.frozen.torch_file", "load_state_dict"),
 ]
 
 

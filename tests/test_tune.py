@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import datasets, tune
+from experiments import tune
+from experiments.data import datasets
 from experiments.tune import Options, assign_folds, recommend, wrong_among_picks
 
 SMALL = Options(

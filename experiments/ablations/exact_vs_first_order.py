@@ -29,8 +29,9 @@ from rich.table import Table
 from scipy import stats
 
 import iwps_jax
-from experiments import command, datasets, folder
+from experiments import command, folder
 from experiments.config import Config
+from experiments.data import datasets
 from experiments.methods import of_last_layer
 from experiments.run import make_splits
 from experiments.study import ONE_SEED, Study, compile_acquire, make_study

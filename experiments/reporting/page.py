@@ -14,11 +14,11 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from experiments import charts, plots, tables
-from experiments.comparisons import is_ours
-from experiments.records import Record
-from experiments.styles import display_name, setting_name, styles_of
-from experiments.summary import BASELINE, STAGES, total_seconds
+from experiments.reporting import charts, plots, tables
+from experiments.reporting.comparisons import is_ours
+from experiments.reporting.records import Record
+from experiments.reporting.styles import display_name, setting_name, styles_of
+from experiments.reporting.summary import BASELINE, STAGES, total_seconds
 
 FIRST_PICTURES = ("selected.png", "tsne.png")
 LAST_PICTURES = ("curves.png",)
@@ -68,7 +68,7 @@ def merged_page(
     """Make the page of several runs.
 
     Args:
-        summary: the merged summary, see `experiments.merge`.
+        summary: the merged summary, see `experiments.reporting.merge`.
         grid: rows of panels with `title`, `subtitle`, `figure` and the number `run`
             of a run in the summary; None where there is no run.
         pictures: captions and PNG bytes.

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import statistics
-from experiments.records import Record
-from experiments.styles import (
+from experiments.reporting import statistics
+from experiments.reporting.records import Record
+from experiments.reporting.styles import (
     DATASETS,
     STYLES,
     Style,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.official import Arrays, Format, SourceError
+from experiments.data.official import Arrays, Format, SourceError
 
 IDX_FILES = (  # in the order of `Arrays`
     "train-images-idx3-ubyte",

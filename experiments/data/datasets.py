@@ -20,16 +20,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import prepare, tfds_format
-from experiments.facts import FACTS
-from experiments.names import nearest
-from experiments.official import (
+from experiments.data import prepare, tfds_format
+from experiments.data.facts import FACTS
+from experiments.data.official import (
     Arrays,
     Facts,
     SourceError,
     check_consistent,
     check_official,
 )
+from experiments.names import nearest
 
 DATASETS: tuple[str, ...] = (*FACTS, "digits")
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments import charts, folder, page, pick_plots, plots, tables
-from experiments.records import Record, read_record
-from experiments.styles import display_name, setting_name
-from experiments.summary import summarize
+from experiments import folder
+from experiments.reporting import charts, page, pick_plots, plots, tables
+from experiments.reporting.records import Record, read_record
+from experiments.reporting.styles import display_name, setting_name
+from experiments.reporting.summary import summarize
 
 COLUMN_SETTINGS = {
     "base_size": "base size {}",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.official import Arrays, Format, SourceError
+from experiments.data.official import Arrays, Format, SourceError
 
 ROW = 3 * 32 * 32  # bytes of an image
 BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")

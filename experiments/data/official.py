@@ -34,7 +34,7 @@ class Mirror(NamedTuple):
 
 
 class Format(NamedTuple):
-    """The form in which official files are published; see `experiments.formats`."""
+    """The form in which official files are published; see `formats`."""
 
     files: str  # what a folder of them may hold, as a phrase
     published: tuple[str, ...]  # the files to download

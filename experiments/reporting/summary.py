@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments import comparisons, statistics
-from experiments.records import Record, Runs
+from experiments.reporting import comparisons, statistics
+from experiments.reporting.records import Record, Runs
 
 BASELINE = "random"
 STAGES = ("fit", "score", "test", "compile")

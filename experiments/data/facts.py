@@ -1,9 +1,9 @@
 """The datasets that are read from files: one row each."""
 
-from experiments.formats.cifar import CIFAR
-from experiments.formats.idx import IDX
-from experiments.formats.mat import MAT
-from experiments.official import Facts, Mirror
+from experiments.data.formats.cifar import CIFAR
+from experiments.data.formats.idx import IDX
+from experiments.data.formats.mat import MAT
+from experiments.data.official import Facts, Mirror
 
 DIGITS = tuple("0123456789")
 

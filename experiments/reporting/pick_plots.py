@@ -1,6 +1,6 @@
 """The picks of runs as images, as PNG bytes: arrays in, bytes out, no files.
 
-Matplotlib is imported inside the functions, as in `experiments.plots`.
+Matplotlib is imported inside the functions, as in `experiments.reporting.plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.plots import DPI, FAINT, INK, to_png
-from experiments.records import Record
-from experiments.styles import style_of
+from experiments.reporting.plots import DPI, FAINT, INK, to_png
+from experiments.reporting.records import Record
+from experiments.reporting.styles import style_of
 
 WRONG, RIGHT = "#C62828", "#6B7B6E"
 NUM_PICKS_SHOWN = 10

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.styles import display_name
+from experiments.reporting.styles import display_name
 
 ALWAYS = ("num_labeled", "test_accuracy", "fit_seconds")  # in rounds 0..R
 WHEN_PICKING = ("wrong_rate", "minority_rate", "score_seconds")  # null in round R

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.official import Arrays, Format, SourceError
+from experiments.data.official import Arrays, Format, SourceError
 
 MAT_FILES = ("train_32x32.mat", "test_32x32.mat")  # "extra" is not used
 

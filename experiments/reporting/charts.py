@@ -1,7 +1,7 @@
 """The charts of a page, as figures of plotly.js: dicts in its schema, no HTML.
 
 Rounded to what a reader can see, so that pages stay small. Colors, markers and line
-styles are those of the pictures (`experiments.styles`).
+styles are those of the pictures (`experiments.reporting.styles`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.plots import Curve
-from experiments.styles import Style, display_name, styles_of
-from experiments.summary import STAGES
+from experiments.reporting.plots import Curve
+from experiments.reporting.styles import Style, display_name, styles_of
+from experiments.reporting.summary import STAGES
 
 INK, GRID, FAINT = "#222222", "#E6E6E3", "#6A6A66"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.official import Arrays, Facts, SourceError, check_consistent
-from experiments.prepare import progress
+from experiments.data.official import Arrays, Facts, SourceError, check_consistent
+from experiments.data.prepare import progress
 
 PRIVATE = ".preparing-"  # begins the name of a folder that nobody may read
 STALE_SECONDS = 24 * 3600  # no preparation runs that long, so its process is gone

@@ -10,8 +10,8 @@ and the split move the accuracy of all methods together. The interval is the pai
 interval and the p-value is the p-value of the same paired t test, so "the 95 % interval
 leaves out zero" and "p < 0.05" are one statement and cannot contradict each other. A
 table of m comparisons corrects these p-values with Holm's method and takes its verdicts
-from the corrected ones (`experiments.comparisons`); the interval printed beside them is
-for that comparison alone.
+from the corrected ones (`comparisons`); the interval printed beside them is for that
+comparison alone.
 
 A sign-flip permutation p-value is reported next to it as a check that does not assume
 normal differences, but it decides nothing: with n seeds it cannot be less than

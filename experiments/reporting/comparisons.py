@@ -1,8 +1,7 @@
 """Tables of paired comparisons: with one method, with the best baseline, of all pairs.
 
-Every table takes its verdicts from the paired t-test of `experiments.statistics` after
-Holm's correction for all comparisons of that table. A percentile bootstrap over the
-seeds is shown beside them and decides nothing, for two reasons. With the usual five
+Every table takes its verdicts from the paired t-test of `statistics` after Holm's
+correction for all comparisons of that table. A percentile bootstrap over the seeds is shown beside them and decides nothing, for two reasons. With the usual five
 seeds it is too narrow: a resample's mean varies by sqrt((S-1)/S) of the standard error,
 and normal quantiles take the place of those of Student's t, so that "95 %" covers about
 85 % of normal differences. And it leaves out zero whenever all differences have one
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from experiments.statistics import (
+from experiments.reporting.statistics import (
     LEVEL,
     PairedComparison,
     Verdict,

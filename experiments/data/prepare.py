@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from experiments.official import Facts, SourceError
+from experiments.data.official import Facts, SourceError
 
 PROBE_SECONDS = 4  # until "no network" is believed; resolvers alone may take minutes
 STALL_SECONDS = 10  # silence in the middle of a transfer

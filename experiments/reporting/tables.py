@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.styles import display_name, setting_name, style_of
-from experiments.summary import BASELINE, total_seconds
+from experiments.reporting.styles import display_name, setting_name, style_of
+from experiments.reporting.summary import BASELINE, total_seconds
 
 TABLE_WIDTH = 100
 MISSING = "-"

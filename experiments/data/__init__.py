@@ -1,0 +1,1 @@
+"""Datasets as arrays in memory, wherever they can be had from."""

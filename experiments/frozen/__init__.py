@@ -1,0 +1,1 @@
+"""What the frozen backbone consists of: network, weights file, linear probe."""
