@@ -1,15 +1,15 @@
 """Tables of paired comparisons: with one method, with the best baseline, of all pairs.
 
 Every table takes its verdicts from the paired t-test of `statistics` after Holm's
-correction for all comparisons of that table. A percentile bootstrap over the seeds is shown beside them and decides nothing, for two reasons. With the usual five
-seeds it is too narrow: a resample's mean varies by sqrt((S-1)/S) of the standard error,
-and normal quantiles take the place of those of Student's t, so that "95 %" covers about
-85 % of normal differences. And it leaves out zero whenever all differences have one
-sign, which happens to five seeds in 2 / 2^5 = 6 % of all comparisons of equal methods,
-before any correction. The permutation test fails in the other direction: with five
-seeds its p-value is at least 0.0625 and it could never separate anything. What the
-bootstrap adds is an interval that does not assume normal differences and does not reach
-beyond them.
+correction for all comparisons of that table. A percentile bootstrap over the seeds is
+shown beside them and decides nothing, for two reasons. With the usual five seeds it is
+too narrow: a resample's mean varies by sqrt((S-1)/S) of the standard error, and normal
+quantiles take the place of those of Student's t, so that "95 %" covers about 85 % of
+normal differences. And it leaves out zero whenever all differences have one sign, which
+happens to five seeds in 2 / 2^5 = 6 % of all comparisons of equal methods, before any
+correction. The permutation test fails in the other direction: with five seeds its
+p-value is at least 0.0625 and it could never separate anything. What the bootstrap adds
+is an interval that does not assume normal differences and does not reach beyond them.
 
 The best baseline is chosen by its mean on the very seeds it is then compared on. The
 best of several means is partly luck, so the comparison is harder on our methods than
