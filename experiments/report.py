@@ -130,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         markdown += about_markdown(runs)
         if "win_counts" in summary:
+            markdown += "\n" + merge.areas_to_markdown(names, runs)
             markdown += "\n" + merge.win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":
             folder.write_atomically(options.markdown, markdown.encode())

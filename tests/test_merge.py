@@ -238,3 +238,20 @@ def test_several_datasets_are_rows_and_their_imbalances_columns():
         for name, ratio in settings
     ]
     assert merge.arrange(summaries)[1] == [(0, 0), (0, 1), (1, 0), (1, 2)]
+
+
+def test_areas_of_all_runs_stand_in_one_table():
+    def run(**areas):
+        methods = {m: {"aubc_mean": a, "aubc_se": 0.01} for m, a in areas.items()}
+        matrix = {"methods": list(areas), "verdicts": [[None] * 2] * 2}
+        return {"methods": methods, "win_matrix": matrix}
+
+    runs = [run(random=0.5, iwps=0.7), run(iwps=0.8, margin=0.6)]
+    lines = merge.areas_to_markdown(["first", "second"], runs).splitlines()
+    assert lines[2:] == [
+        "| method | first | second |",
+        "|---|---|---|",
+        "| IWPS | 70.0 ± 1.0 | 80.0 ± 1.0 |",
+        "| Random | 50.0 ± 1.0 |  |",
+        "| Margin |  | 60.0 ± 1.0 |",
+    ]

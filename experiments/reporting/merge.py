@@ -195,6 +195,20 @@ def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"methods": methods, "wins": wins.tolist(), "settings": settings.tolist()}
 
 
+def areas_to_markdown(names: Sequence[str], summaries: Sequence[Mapping]) -> str:
+    """Write the AUBC of every method in every run as one Markdown table."""
+    methods = win_counts(summaries)["methods"]
+    lines = ["### AUBC, % ± se, of every run", ""]
+    lines += [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for method in methods:
+        cells = [
+            tables.percent(run["aubc_mean"], run["aubc_se"], " ± ") if run else ""
+            for run in (summary["methods"].get(method) for summary in summaries)
+        ]
+        lines.append(f"| {display_name(method)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def win_counts_to_markdown(counts: Mapping[str, Any]) -> str:
     """Write the counts as a Markdown table: row better than column, of how many."""
     names = [display_name(m) for m in counts["methods"]]
