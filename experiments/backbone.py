@@ -80,13 +80,10 @@ def embed(dataset: Dataset, *, weights: str | Path | None = None) -> Features:
             written.
     """
     path = find_weights(weights)
-    digest = _sha256(path)
-    published = "trained on ImageNet" if digest == SHA256 else f"from {path}"
-    about = {
-        "network": "EfficientNet-Lite0",
-        "version": efficientnet.VERSION,
-        "enlargement": efficientnet.ENLARGEMENT,
-        "weights": digest,
+    made_by = identity(path)
+    is_published = made_by["weights"] == SHA256
+    published = "trained on ImageNet" if is_published else f"from {path}"
+    about = made_by | {
         "dataset": dataset.sha256,
         "image_shape": dataset.train_images.shape[1:],
     }
@@ -115,6 +112,23 @@ def embed(dataset: Dataset, *, weights: str | Path | None = None) -> Features:
         f"EfficientNet-Lite0 {published}, frozen, pooled features of images enlarged "
         f"to {height}x{width}.",
     )
+
+
+def identity(weights: str | Path | None = None) -> dict[str, str | int]:
+    """All that features depend on but the images: what tells two backbones apart.
+
+    Args:
+        weights: As for `embed`.
+
+    Raises:
+        BackboneError: the weights cannot be had.
+    """
+    return {
+        "network": "EfficientNet-Lite0",
+        "version": efficientnet.VERSION,
+        "enlargement": efficientnet.ENLARGEMENT,
+        "weights": _sha256(find_weights(weights)),
+    }
 
 
 def compute(network: Network, images: np.ndarray) -> np.ndarray:

@@ -31,6 +31,8 @@ class Recipe(NamedTuple):
 
     Attributes:
         make: `make(dataset) -> (network, inputs)`.
+        identity: `identity()`, what the inputs depend on besides the dataset, as JSON:
+            a run must not be continued on others.
         minibatch_size: samples a training step.
         learning_rate: step length of the look-ahead.
         chunk_size: samples scored or tested at once.
@@ -38,6 +40,7 @@ class Recipe(NamedTuple):
     """
 
     make: Callable[[Dataset], tuple[Network, Inputs]]
+    identity: Callable[[], dict | str]
     minibatch_size: int
     learning_rate: float
     chunk_size: int
@@ -90,6 +93,10 @@ def _on_pixels(make: Callable, dataset: Dataset) -> tuple[Network, Inputs]:
     return network, Inputs(images, dataset.test_images)
 
 
+def _pixels() -> str:
+    return "pixels"
+
+
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every channel, exact and without a float copy.
 
@@ -116,6 +123,12 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
 
 
+def _backbone_identity() -> dict:
+    from experiments import backbone
+
+    return backbone.identity()
+
+
 def _efficientnet_lite0(dataset: Dataset) -> tuple[Network, Inputs]:
     from experiments import backbone
 
@@ -133,7 +146,9 @@ def _efficientnet_lite0(dataset: Dataset) -> tuple[Network, Inputs]:
 
 # Minibatch sizes and look-ahead rates: Aljundi et al. 2020, supplement §4.
 RECIPES = {
-    "mlp": Recipe(_mlp, 50, 1e-3, 2048, jax.vmap),
-    "resnet18": Recipe(_resnet18, 64, 1e-4, 512, one_after_another),
-    "efficientnet_lite0": Recipe(_efficientnet_lite0, 50, 1e-3, 2048, jax.vmap),
+    "mlp": Recipe(_mlp, _pixels, 50, 1e-3, 2048, jax.vmap),
+    "resnet18": Recipe(_resnet18, _pixels, 64, 1e-4, 512, one_after_another),
+    "efficientnet_lite0": Recipe(
+        _efficientnet_lite0, _backbone_identity, 50, 1e-3, 2048, jax.vmap
+    ),
 }

@@ -15,6 +15,7 @@ from experiments import folder, report
 from experiments.config import Config
 from experiments.data import datasets
 from experiments.data.datasets import Dataset
+from experiments.networks import RECIPES
 from experiments.progress import Progress
 from experiments.splits import Split, make_split
 from experiments.study import Study, compile_acquire, make_study
@@ -55,7 +56,7 @@ def _run_in_folder(config: Config, progress: Progress) -> dict:
     splits = make_splits(config, dataset)
     for warning in folder.prepare(
         config.out,
-        config.settings(),
+        {**config.settings(), "inputs": RECIPES[config.network].identity()},
         dataset,
         splits,
         resume=config.resume,

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from test_run import run_main, without_seconds
+from test_run import run_main, smoke, without_seconds
 
-from experiments import mnist_imbalanced, run
+from experiments import mnist_imbalanced, networks, run
 
 METHODS = ("random", "badge")
 ROUNDS = 2
@@ -224,3 +224,17 @@ def test_a_run_killed_four_times_ends_with_the_same_bits(kills, uninterrupted):
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert results(out) == uninterrupted
     assert (out / "summary.json").exists()
+
+
+def test_a_run_is_not_continued_on_other_features(tmp_path, monkeypatch, capsys):
+    """Other weights, or another version of the backbone, under the same settings."""
+    arguments = smoke(tmp_path / "out", "--methods", "random", "--rounds", 1)
+    run_main(*arguments)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["inputs"] == "pixels"
+    other = networks.RECIPES["mlp"]._replace(identity=lambda: {"version": 2})
+    monkeypatch.setitem(networks.RECIPES, "mlp", other)
+    with pytest.raises(SystemExit) as exit_:
+        run_main(*arguments)
+    assert exit_.value.code == 2
+    assert "holds a run with another inputs" in capsys.readouterr().err
