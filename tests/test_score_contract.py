@@ -37,6 +37,12 @@ def network_arguments(seed):
     }
 
 
+def dense_arguments(seed):
+    arguments = network_arguments(seed)
+    arguments["layers"] = arguments.pop("params")
+    return arguments
+
+
 def first_order_arguments(seed):
     layers, inputs, _, _ = reference.network_problem(seed, POOL, (DIM, 6, CLASSES), 1)
     rng = np.random.default_rng(seed)
@@ -74,6 +80,7 @@ class Row(NamedTuple):
 TABLE = [
     Row("iwps_last_layer", iwps_jax.iwps_last_layer, head_arguments, "features"),
     Row("iwps", partial(iwps_jax.iwps, apply_network), network_arguments, "inputs"),
+    Row("iwps_mlp", iwps_jax.iwps_mlp, dense_arguments, "inputs"),
     Row(
         "iwps_app",
         partial(iwps_jax.iwps_app, apply_network),
@@ -212,7 +219,7 @@ class TestEveryScore:
 
     def test_bfloat16_is_float32_of_the_rounded_numbers(self, row):
         rounded = on_device(row.arguments(7), jnp.bfloat16)
-        if row.pool == "inputs":  # the network computes in the type of its parameters
+        if "params" in rounded:  # the network computes in the type of its parameters
             rounded["params"] = on_device(rounded["params"], jnp.float32)
         scores = row.score(**rounded)
         assert scores.dtype == jnp.float32
@@ -237,7 +244,7 @@ class TestEveryScore:
 
     def test_pool_of_wrong_rank_is_named(self, without_jaxtyping, row):
         arguments = on_device(row.arguments(10))
-        if row.pool == "inputs":
+        if "params" in arguments:
             pytest.skip("the network decides what its inputs look like")
         for wrong in (arguments[row.pool][None], arguments[row.pool][0]):
             with pytest.raises((ValueError, TypeError), match=rf"\b{row.pool}\b"):
@@ -255,7 +262,7 @@ def broken(array):
 
 
 HEAD = ["iwps_last_layer", "iwps_app_last_layer", "error_reduction"]
-WITH_LABELS = ["iwps_last_layer", "iwps_app_last_layer", "iwps"]
+WITH_LABELS = ["iwps_last_layer", "iwps_app_last_layer", "iwps", "iwps_mlp"]
 WRONG = (
     [(name, "features", wider, "features|kernel") for name in HEAD]
     + [(name, "kernel", wider, "kernel|bias") for name in HEAD]
@@ -270,6 +277,7 @@ WRONG = (
         for name, argument in [
             ("iwps_last_layer", "holdout_features"),
             ("iwps_app_last_layer", "holdout_features"),
+            ("iwps_mlp", "holdout_inputs"),
             ("error_reduction", "reference_features"),
         ]
         for change in (

@@ -3,6 +3,7 @@
 Bigger means label it first. A module is a family:
 
     lookahead         IWPS: exact T-step look-ahead, judged by a holdout set
+    dense             the same on all layers of a fully connected network, fast
     kernel            IWPS-app: its first order, a product of gradients
     predictive        entropy, margin, ..., BALD: from predictions alone
     error_reduction   expected error reduction
