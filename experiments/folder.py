@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -102,6 +103,8 @@ def prepare(
     except OSError as error:
         raise FolderError(f"{out} cannot be used: {error}.") from error
     versions = {name: _version(name) for name in PACKAGES}
+    if commit := _commit():
+        versions["commit"] = commit
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     config = {
         **settings,
@@ -162,6 +165,19 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs, marked if files of it were changed."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
 
 
 def _stored_config(out: Path) -> dict | None:

@@ -51,7 +51,7 @@ def run(config: Config, progress: Progress | None = None) -> dict:
 def _run_in_folder(config: Config, progress: Progress) -> dict:
     dataset = datasets.load(config.dataset, config.data_dir)
     progress.say(f"data: {dataset.source}")
-    splits = _make_splits(config, dataset)
+    splits = make_splits(config, dataset)
     for warning in folder.prepare(
         config.out,
         config.settings(),
@@ -70,7 +70,12 @@ def _run_in_folder(config: Config, progress: Progress) -> dict:
     return report.write_report(config.out, dataset)
 
 
-def _make_splits(config: Config, dataset: Dataset) -> list[Split]:
+def make_splits(config: Config, dataset: Dataset) -> list[Split]:
+    """One split a seed.
+
+    Raises:
+        RunError: if the settings do not fit the data.
+    """
     try:
         splits = [
             make_split(

@@ -50,6 +50,7 @@ class Study(NamedTuple):
             test set.
         predict: `predict(variables, view, rows) -> classes` of rows of the pool.
         over_seeds: `over_seeds(function, in_axes)` maps a program over the seeds.
+        setting: the network, and what else the methods were made with.
     """
 
     keys: jax.Array
@@ -62,6 +63,7 @@ class Study(NamedTuple):
     compile_evaluate: Callable[[], Callable]
     predict: Callable
     over_seeds: Callable
+    setting: Setting
 
 
 def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
@@ -119,6 +121,7 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         ),
         predict=_make_predict(network, recipe.over_seeds),
         over_seeds=recipe.over_seeds,
+        setting=setting,
     )
 
 

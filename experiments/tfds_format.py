@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.prepare import Arrays, Facts, SourceError, check_consistent, progress
+from experiments.official import Arrays, Facts, SourceError, check_consistent
+from experiments.prepare import progress
 
 PRIVATE = ".preparing-"  # begins the name of a folder that nobody may read
 STALE_SECONDS = 24 * 3600  # no preparation runs that long, so its process is gone
@@ -44,7 +45,9 @@ def read_prepared(folder: Path, facts: Facts) -> Arrays:
 
         info = tfds.builder_from_directory(str(folder)).info
         parts = [
-            part for split in ("train", "test") for part in _read_split(info, split)
+            part
+            for split in ("train", "test")
+            for part in _read_split(info, split, facts)
         ]
     except SourceError:
         raise
@@ -57,7 +60,7 @@ def read_prepared(folder: Path, facts: Facts) -> Arrays:
     return arrays
 
 
-def _read_split(info, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_split(info, split: str, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of one split, put back into official order.
 
     The records are parsed here because TFDS itself reads TFRecord only with
@@ -84,8 +87,9 @@ def _read_split(info, split: str) -> tuple[np.ndarray, np.ndarray]:
         )
     images = np.empty((len(records), *info.features["image"].shape), np.uint8)
     labels = np.empty(len(records), np.int32)
-    # The stock builders use the position in the official files as key, and TFDS
-    # sorts by the key's hash, which it may not change without new major versions.
+    # All the stock builders use the position in the official files as key, whether
+    # or not they store an id too, and TFDS sorts by the key's hash, which it may not
+    # change without new major versions.
     official = range(len(records))
     if not info.disable_shuffling:
         official = sorted(official, key=Hasher(split).hash_key)
@@ -94,6 +98,11 @@ def _read_split(info, split: str) -> tuple[np.ndarray, np.ndarray]:
         with Image.open(io.BytesIO(feature["image"].bytes_list.value[0])) as image:
             images[position] = np.asarray(image).reshape(images.shape[1:])
         labels[position] = feature["label"].int64_list.value[0]
+        if facts.tfds_id is not None and "id" in feature:  # older versions: none
+            found = feature["id"].bytes_list.value[0].decode()
+            expected = facts.tfds_id.format(split=split, index=position)
+            if found != expected:
+                raise SourceError(f"it has {found} where {expected} belongs.")
     return images, labels
 
 
@@ -135,7 +144,7 @@ def keep_prepared(arrays: Arrays, facts: Facts, data_dir: Path) -> Path:
     """
     import tensorflow_datasets as tfds
 
-    stock = tfds.builder_cls(facts.name)
+    stock = tfds.builder_cls(facts.tfds_name)
     splits = {
         "train": (arrays.train_images, arrays.train_labels),
         "test": (arrays.test_images, arrays.test_labels),
@@ -154,6 +163,9 @@ def keep_prepared(arrays: Arrays, facts: Facts, data_dir: Path) -> Path:
                 name, VERSION = stock.name, stock.VERSION
 
                 def _split_generators(self, dl_manager):
+                    label = self.info.features["label"]
+                    if tuple(label.names) != facts.class_names:
+                        label.names = facts.class_names  # stock: from a file
                     return {split: self._generate_examples(split) for split in splits}
 
                 def _generate_examples(self, split):
@@ -162,7 +174,12 @@ def keep_prepared(arrays: Arrays, facts: Facts, data_dir: Path) -> Path:
                     for index, (image, label) in enumerate(
                         zip(*splits[split], strict=True)
                     ):
-                        yield index, {"image": png_bytes(image), "label": int(label)}
+                        example = {"image": png_bytes(image), "label": int(label)}
+                        if facts.tfds_id is not None:
+                            example["id"] = facts.tfds_id.format(
+                                split=split, index=index
+                            )
+                        yield index, example
                         advance(1)
 
         # array_record: without TensorFlow, TFDS cannot write TFRecord, and its
@@ -175,10 +192,10 @@ def keep_prepared(arrays: Arrays, facts: Facts, data_dir: Path) -> Path:
         finally:
             tfds.enable_progress_bar()
         version = str(stock.VERSION)
-        final = data_dir / facts.name / version
+        final = data_dir / facts.tfds_name / version
         final.parent.mkdir(exist_ok=True)
         try:
-            os.rename(Path(private) / facts.name / version, final)
+            os.rename(Path(private) / facts.tfds_name / version, final)
         except OSError:
             if not final.is_dir():
                 raise

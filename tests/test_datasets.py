@@ -19,7 +19,7 @@ from dataset_files import (
 
 from experiments import datasets, prepare, tfds_format
 from experiments.datasets import DatasetError, load
-from experiments.prepare import SourceError
+from experiments.official import SourceError
 
 ROOT = Path(__file__).parents[1]
 
@@ -245,7 +245,7 @@ def test_named_folder_must_exist(tmp_path):
     [("mnst", "mnist"), ("Fashion-MNIST", "fashion_mnist"), ("digit", "digits")],
 )
 def test_unknown_name_suggests_the_nearest(name, nearest):
-    with pytest.raises(ValueError, match=f"Did you mean '{nearest}'"):
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
         load(name)
 
 
@@ -281,7 +281,7 @@ def test_digits():
 
 
 def test_import_is_light():
-    heavy = "{'tensorflow', 'tensorflow_datasets', 'sklearn', 'PIL', 'rich'}"
+    heavy = "{'tensorflow', 'tensorflow_datasets', 'sklearn', 'scipy', 'PIL', 'rich'}"
     script = f"import sys, experiments.datasets; assert not {heavy} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
@@ -295,6 +295,7 @@ def test_import_is_light():
             [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
         ),
         ("fashion_mnist", [9, 0, 0, 3, 0, 2, 7, 2], [1000] * 10),
+        ("cifar10", [6, 9, 9, 4, 1, 1, 2, 7], [1000] * 10),
     ],
 )
 def test_real_data(name, first_labels, test_counts):

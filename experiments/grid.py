@@ -1,0 +1,78 @@
+"""A grid of base class sizes and acquire sizes: one run for every pair.
+
+    python -m experiments.grid                       # imbalanced MNIST
+    python -m experiments.grid --imbalance 1 --dataset fashion_mnist
+    python -m experiments.grid --smoke               # two cells, on digits
+
+Paper: Aljundi et al. 2020, supplement Figs. 3, 4 and 5, whose columns are such pairs.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from experiments import command, series
+from experiments.config import Config
+
+BASE_SIZES = (10, 20, 40)
+ACQUIRE_SIZES = (25, 50)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(series.Options):
+    """What can be changed for all cells, and which cells there are."""
+
+    imbalance: int = 10
+    """How many times rarer a minority class is; 1 is balanced."""
+    base_sizes: tuple[int, ...] = BASE_SIZES
+    """Initially labeled samples of each majority class."""
+    acquire_sizes: tuple[int, ...] = ACQUIRE_SIZES
+    """Samples labeled each round."""
+
+
+def cells(
+    config: Config,
+    base_sizes: Sequence[int] = BASE_SIZES,
+    acquire_sizes: Sequence[int] = ACQUIRE_SIZES,
+) -> dict[str, Config]:
+    """The settings of every cell by name, the same but for the two sizes.
+
+    Example:
+        >>> list(cells(Config(), (10, 20), (50,)))
+        ['base10_acquire50', 'base20_acquire50']
+    """
+    # Cells of one acquire size come together: they share compiled programs.
+    return {
+        f"base{base}_acquire{acquire}": dataclasses.replace(
+            config, base_size=base, acquire_size=acquire
+        )
+        for acquire in acquire_sizes
+        for base in base_sizes
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the grid with the options of the command line."""
+    options = tyro.cli(
+        Options,
+        prog="python -m experiments.grid",
+        description=__doc__,
+        args=command.program_arguments(arguments),
+    )
+    dataset = options.dataset or "mnist"
+    kind = "balanced" if options.imbalance == 1 else f"imbalanced_{options.imbalance}"
+    folder = Path("runs/smoke" if options.smoke else "runs", "grid")
+    out = options.out or folder / f"{dataset}_{kind}"
+    with command.refusals_in_one_sentence():
+        runs = cells(
+            Config(imbalance=options.imbalance),
+            options.base_sizes,
+            options.acquire_sizes,
+        )
+        series.run_all(series.configure(runs, options, out), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Several runs that belong together, one after another, with one report over them.
+
+An ablation or a grid is a table of settings, one run each. Every run has a folder of
+its own below that of the series, and is resumed like any other.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tyro
+
+from experiments import command, report
+from experiments.config import SMOKE, Config
+from experiments.progress import Progress
+from experiments.run import run
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be changed for all runs of a series; unset is as the series says."""
+
+    methods: tuple[str, ...] | None = None
+    """Methods to compare."""
+    seeds: int | None = None
+    """Number of repetitions of every run."""
+    rounds: int | None = None
+    """Acquisitions of every run."""
+    dataset: str | None = None
+    """mnist, kmnist, fashion_mnist, svhn, cifar10 or digits."""
+    network: str | None = None
+    """mlp, resnet18 or efficientnet_lite0."""
+    data_dir: Path | None = None
+    """Folder of prepared TFDS data or of the official files."""
+    out: Path | None = None
+    """Folder of the series; every run has one of its own in it."""
+    resume: bool = True
+    """Continue interrupted runs; otherwise start all of them anew."""
+    smoke: bool = False
+    """Try the first and the last run on digits, with 2 seeds and 2 rounds."""
+
+
+def main(
+    name: str,
+    about: str,
+    runs: Mapping[str, Config],
+    arguments: Sequence[str] | None,
+) -> None:
+    """Parses, runs everything, writes the report over all; a refusal is a sentence.
+
+    Args:
+        name: of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        runs: the settings of every run by the name of its folder.
+        arguments: the command line after the program's name; None for the real one.
+    """
+    options = tyro.cli(
+        Options,
+        prog=f"python -m experiments.{name}",
+        description=about,
+        args=command.program_arguments(arguments),
+    )
+    out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
+    with command.refusals_in_one_sentence():
+        run_all(configure(runs, options, out), out)
+
+
+def configure(
+    runs: Mapping[str, Config], options: Options, out: Path
+) -> dict[str, Config]:
+    """The settings of every run with what the user changed.
+
+    Raises:
+        ConfigError: if they make no sense together.
+    """
+    names = list(runs)
+    if options.smoke:
+        names = list(dict.fromkeys((names[0], names[-1])))
+    given = {
+        field.name: value
+        for field in dataclasses.fields(Options)
+        if field.name not in ("smoke", "out")
+        and (value := getattr(options, field.name)) is not None
+    }
+    small = SMOKE if options.smoke else {}
+    return {
+        name: dataclasses.replace(runs[name], **{**small, **given, "out": out / name})
+        for name in names
+    }
+
+
+def run_all(configs: Mapping[str, Config], out: Path) -> None:
+    """Runs or resumes every run, then reports on all of them in `out`."""
+    for number, (name, config) in enumerate(configs.items(), 1):
+        progress = Progress(config)
+        progress.say(f"run {number} of {len(configs)}: {name}")
+        report.print_table(run(config, progress))
+    report.merge([config.out for config in configs.values()], out)
+    print(f"report: {out}/report.html, curves.png, summary.json")

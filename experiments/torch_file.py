@@ -1,0 +1,167 @@
+"""State dicts from PyTorch's older `.pth` files, without PyTorch.
+
+Such a file is a row of five pickles (a magic number, a protocol version, facts of the
+machine, the object, the storages' keys) followed by the storages themselves, each as
+its number of elements and its bytes. A tensor is a *view* of a storage, with an offset,
+a size and strides; a reader that ignores the strides gets permuted weights without an
+error.
+
+A pickle may name any function to be called. This reader knows the few names that a
+state dict needs, gives them harmless meanings, and refuses every other one.
+"""
+
+import io
+import pickle
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+DTYPES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "|i1",
+    "ByteStorage": "|u1",
+    "BoolStorage": "|b1",
+}
+
+
+class TorchFileError(ValueError):
+    """The file is not a state dict that can be read; says why, as a sentence."""
+
+
+class _Storage(NamedTuple):
+    dtype: str
+    key: str
+    num_elements: int
+
+
+class _View(NamedTuple):
+    """A tensor before its storage has been read; counted in elements."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a state dict by name, each a contiguous array of its own.
+
+    Args:
+        path: A file as `torch.save` wrote it before version 1.6, or writes it with
+            `_use_new_zipfile_serialization=False`.
+
+    Returns:
+        The arrays in the file's order, in the file's types.
+
+    Raises:
+        TorchFileError: it is no such file, is damaged, or asks for a function that no
+            state dict needs.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    data = path.read_bytes()
+    if data[:4] == b"PK\x03\x04":
+        raise TorchFileError(
+            f"{path} must be in PyTorch's format without a zip archive; save it with "
+            "_use_new_zipfile_serialization=False."
+        )
+    try:
+        state_dict, storages = _read(io.BytesIO(data))
+        return {name: _array(view, storages) for name, view in state_dict.items()}
+    except TorchFileError as error:
+        raise TorchFileError(f"{path} {error}") from None
+    except Exception as error:  # whatever a damaged pickle leads to
+        raise TorchFileError(
+            f"{path} must be a whole state dict in PyTorch's older format; reading it "
+            f"broke off ({type(error).__name__}: {error})."
+        ) from None
+
+
+def _read(file: io.BytesIO) -> tuple[dict[str, _View], dict[str, bytes]]:
+    header = [_Unpickler(file).load() for _ in range(3)]
+    if header[:2] != [MAGIC_NUMBER, PROTOCOL_VERSION]:
+        raise TorchFileError("must begin with PyTorch's magic number and version 1001.")
+    if header[2]["little_endian"] is not True:
+        raise TorchFileError("must hold little-endian numbers.")
+    unpickler = _Unpickler(file)
+    state_dict = unpickler.load()
+    if not isinstance(state_dict, dict):
+        raise TorchFileError(
+            f"must hold a state dict, got {type(state_dict).__name__}."
+        )
+    for name, value in state_dict.items():
+        if not (isinstance(name, str) and isinstance(value, _View)):
+            raise TorchFileError(
+                f"must hold tensors by name, got {type(value).__name__} as {name!r}."
+            )
+    storages = {}
+    for key in _Unpickler(file).load():
+        dtype, _, num_elements = unpickler.storages[key]
+        (stored,) = struct.unpack("<q", file.read(8))
+        num_bytes = num_elements * np.dtype(dtype).itemsize
+        storages[key] = file.read(num_bytes)
+        if stored != num_elements or len(storages[key]) != num_bytes:
+            raise TorchFileError(f"must hold all of storage {key}; it is cut short.")
+    return state_dict, storages
+
+
+def _array(view: _View, storages: dict[str, bytes]) -> np.ndarray:
+    """A copy of what the view shows; NumPy refuses a view outside of its buffer."""
+    dtype = np.dtype(view.storage.dtype)
+    if 0 in view.size:
+        return np.zeros(view.size, dtype)
+    shown = np.ndarray(
+        view.size,
+        dtype,
+        buffer=storages[view.storage.key],
+        offset=view.offset * dtype.itemsize,
+        strides=[stride * dtype.itemsize for stride in view.strides],
+    )
+    return shown.copy(order="C")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows ordered dicts, storages and tensors, and nothing else."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+        # Made anew for every file, because a pickle may set attributes of what it gets.
+        self._known: dict[tuple[str, str], Callable | str] = {
+            ("collections", "OrderedDict"): OrderedDict,
+            (
+                "torch._utils",
+                "_rebuild_tensor_v2",
+            ): lambda storage, offset, size, *rest: _View(
+                storage, offset, size, rest[0]
+            ),
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+        } | {("torch", name): dtype for name, dtype in DTYPES.items()}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The harmless meaning of a name."""
+        if (module, name) not in self._known:
+            raise TorchFileError(
+                "must name only what a state dict is made of; refused to load "
+                f"{module}.{name}."
+            )
+        return self._known[module, name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """The storage that a tensor is a view of."""
+        _, dtype, key, _, num_elements, view = pid
+        if view is not None:
+            raise TorchFileError("must hold no views of storages.")
+        self.storages[key] = _Storage(dtype, key, num_elements)
+        return self.storages[key]

@@ -1,0 +1,159 @@
+"""The reader of PyTorch's older files: right views, and no code but its own."""
+
+import numpy as np
+import pytest
+from torch_bytes import (
+    ORDERED_DICT,
+    STORAGES,
+    Call,
+    Global,
+    Tensor,
+    contiguous_bytes,
+    file_bytes,
+    pickled,
+    state_dict_bytes,
+    tensor,
+)
+
+from experiments.torch_file import TorchFileError, load_state_dict
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads bytes as a file."""
+
+    def read_bytes(data):
+        path = tmp_path / "weights.pth"
+        path.write_bytes(data)
+        return load_state_dict(path)
+
+    return read_bytes
+
+
+def numbers(*shape, dtype="<f4"):
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", STORAGES)
+def test_contiguous_tensors(read, dtype):
+    stored = {
+        "kernel": numbers(4, 3, 2, 2, dtype=dtype),
+        "bias": numbers(4, dtype=dtype),
+        "count": numbers(dtype=dtype),
+    }
+    found = read(contiguous_bytes(stored))
+    assert list(found) == list(stored)
+    for name, array in stored.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_permuted_tensor(read):
+    """Kernels [out, in, row, column] that lie in memory as [row, column, in, out]."""
+    expected = numbers(5, 4, 3, 2)
+    in_memory = np.ascontiguousarray(expected.transpose(2, 3, 1, 0)).ravel()
+    view = Tensor("7", 0, (5, 4, 3, 2), (1, 5, 40, 20))
+    found = read(state_dict_bytes({"kernel": view}, {"7": in_memory}))["kernel"]
+    np.testing.assert_array_equal(found, expected)
+    assert found.flags.c_contiguous
+
+
+def test_two_tensors_of_one_storage_are_independent(read):
+    views = {
+        "rows": Tensor("1", 2, (2, 3), (3, 1)),
+        "columns": Tensor("1", 2, (3, 2), (1, 3)),
+        "repeated": Tensor("1", 9, (4,), (0,)),
+        "none": Tensor("1", 0, (0, 3), (3, 1)),
+    }
+    found = read(state_dict_bytes(views, {"1": numbers(10)}))
+    rows = np.array([[2, 3, 4], [5, 6, 7]], np.float32)
+    np.testing.assert_array_equal(found["rows"], rows)
+    np.testing.assert_array_equal(found["columns"], rows.T)
+    np.testing.assert_array_equal(found["repeated"], [9, 9, 9, 9])
+    assert found["none"].shape == (0, 3)
+    found["rows"][:] = 0
+    np.testing.assert_array_equal(found["columns"], rows.T)
+
+
+def test_parameters_and_plain_dicts(read):
+    storages = {"1": numbers(3)}
+    inner = tensor(Tensor("1", 0, (3,), (1,)), storages)
+    rebuild = Global("torch._utils", "_rebuild_parameter")
+    parameter = Call(rebuild, (inner, True, Call(ORDERED_DICT, ())))
+    found = read(file_bytes({"bias": parameter}, storages))
+    np.testing.assert_array_equal(found["bias"], [0, 1, 2])
+
+
+def test_every_truncation_is_noticed(read):
+    data = contiguous_bytes({"a": numbers(2, 2), "b": numbers(3, dtype="<i8")})
+    for size in range(len(data)):
+        with pytest.raises(TorchFileError, match=r"weights\.pth must"):
+            read(data[:size])
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "strides"),
+    [
+        (1, (2, 5), (5, 1)),
+        (0, (3, 5), (5, 1)),
+        (0, (2, 5), (6, 1)),
+        (-1, (1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (2, 2), (1,)),
+        (0, (-2,), (1,)),
+        (0, (2**40, 2**40), (0, 0)),
+    ],
+)
+def test_views_outside_of_their_storage(read, offset, size, strides):
+    view = Tensor("1", offset, size, strides)
+    with pytest.raises(TorchFileError):
+        read(state_dict_bytes({"a": view}, {"1": numbers(10)}))
+
+
+MALICIOUS = [
+    ("posix", "system"),
+    ("builtins", "eval"),
+    ("builtins", "getattr"),
+    ("torch", "load"),
+    ("torch.storage", "_load_from_bytes"),
+    ("collections", "OrderedDict.fromkeys"),
+    ("experiments.torch_file", "load_state_dict"),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), MALICIOUS)
+def test_other_names_are_refused(read, tmp_path, module, name):
+    marker = tmp_path / "executed"
+    call = Call(Global(module, name), (f"touch {marker}",))
+    for data in (file_bytes({"a": call}, {}), pickled(call)):
+        with pytest.raises(TorchFileError, match=f"refused to load {module}.{name}"):
+            read(data)
+    assert not marker.exists()
+
+
+def test_attributes_set_by_one_file_do_not_reach_the_next(read):
+    """BUILD may set attributes of whatever a pickle has been given."""
+    rebuild = Global("torch._utils", "_rebuild_tensor_v2")
+    state = ({}, {"__defaults__": (1, 2, 3, 4)})
+    data = pickled(rebuild)[:-1] + pickled(state)[2:-1] + b"b."
+    with pytest.raises(TorchFileError):
+        read(data)
+    good = {"a": numbers(2)}
+    np.testing.assert_array_equal(read(contiguous_bytes(good))["a"], good["a"])
+
+
+def test_other_files_are_named(read, tmp_path):
+    with pytest.raises(TorchFileError, match="without a zip archive"):
+        read(b"PK\x03\x04 and so on")
+    with pytest.raises(TorchFileError, match="magic number"):
+        read(pickled(1) + pickled(1001) + pickled({}))
+    with pytest.raises(TorchFileError, match="little-endian"):
+        read(file_bytes({}, {}, little_endian=False))
+    with pytest.raises(TorchFileError, match="must hold a state dict, got list"):
+        read(file_bytes([1], {}))
+    with pytest.raises(TorchFileError, match="got int as 'epoch'"):
+        read(file_bytes({"epoch": 3}, {}))
+    with pytest.raises(TorchFileError, match="broke off"):
+        read(b"<html>log in first</html>")
+    with pytest.raises(FileNotFoundError):
+        load_state_dict(tmp_path / "absent.pth")
