@@ -272,6 +272,10 @@ def remarks(costs: Sequence[Cost], network: Network, layers: int) -> list[str]:
         f"|k δ|, {SERIES_ORDER} N^h classes multiply-adds and 2 N^h exponentials.",
         f"The last layer costs {_number(2 * d * classes / unit)} C in this network, "
         f"the formulas take it for C/L = {_number(1 / layers)} C.",
+        "IWPS, full network: the holdout is evaluated at the moved weights and, for "
+        "the digits of confident candidates, along the tangent at two places on the way, "
+        "where the formula charges one pass. The low-rank form carries the change "
+        "itself and shares the products with the weights between the candidates.",
         "MC-Dropout and BALD: what lies before the first dropout is computed once for "
         "all draws, so fewer than n C are needed.",
     ]

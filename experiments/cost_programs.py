@@ -165,16 +165,19 @@ def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
 
     def is_small_under(labels, others_of, radius):
         """Whether |k δ| stays within `radius` for the samples that are asked."""
-        displace = partial(head.displacement, **look_ahead)
 
         def is_small(shared, features, kernel, bias):
+            displace = partial(
+                head.displacement,
+                steps=STEPS,
+                learning_rate=jnp.asarray(learning_rate),
+            )
             logits = head.head_logits(features, kernel, bias)
-            over_labels = jax.vmap(displace, (None, None, 0))
-            over_candidates = jax.vmap(over_labels, (0, 0, None))
-            if labels is None:
+            if labels is None:  # the prediction alone
                 deltas = jax.vmap(displace)(features, logits)
             else:
-                deltas = over_candidates(features, logits, labels)
+                over_labels = jax.vmap(displace, (None, None, 0))
+                deltas = jax.vmap(over_labels, (0, 0, None))(features, logits, labels)
             couplings = head.couplings(features, others_of(shared))
             return head.is_small_step(deltas, couplings, radius)
 

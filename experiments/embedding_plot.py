@@ -12,18 +12,19 @@ import numpy as np
 
 from experiments.plots import DPI, FAINT, INK
 
-# Paul Tol's "muted" scheme, with black in place of its pale gray.
+# Of the sets of Okabe & Ito and of Paul Tol the ten that stay farthest apart under the
+# common color vision deficiencies (the tests simulate them).
 CLASS_COLORS = (
-    "#CC6677",
     "#332288",
-    "#DDCC77",
-    "#117733",
+    "#E69F00",
+    "#CC3311",
     "#88CCEE",
-    "#882255",
-    "#44AA99",
-    "#999933",
-    "#AA4499",
     "#1A1A1A",
+    "#661100",
+    "#0077BB",
+    "#DDCC77",
+    "#AA3377",
+    "#EE6677",
 )
 POOL = "#D9D9D9"
 
@@ -118,10 +119,10 @@ def _draw_panel(axes, panel: Panel, initial: Points, others: Points, names) -> N
         zorder=2,
     )
     for label in np.unique(initial.true):
-        x, y = np.median(initial.coordinates[initial.true == label], axis=0)
+        cluster = initial.coordinates[initial.true == label]
+        from_middle = ((cluster - np.median(cluster, axis=0)) ** 2).sum(-1)
         axes.text(
-            x,
-            y,
+            *cluster[from_middle.argmin()],
             names[label],
             fontsize=15 if len(names[label]) <= 2 else 9,
             fontweight="bold",
@@ -134,17 +135,17 @@ def _draw_panel(axes, panel: Panel, initial: Points, others: Points, names) -> N
     picks = panel.picks
     colors = [color_of(label) for label in picks.true]
     # A white cross below each colored one keeps it apart from what it lies on.
-    cross = {"marker": "x", "zorder": 4}
-    axes.scatter(*picks.coordinates.T, s=62, c="white", linewidths=4.4, **cross)
-    axes.scatter(*picks.coordinates.T, s=48, c=colors, linewidths=2.1, **cross)
+    below, above = ({"marker": "x", "zorder": order} for order in (4, 6))
+    axes.scatter(*picks.coordinates.T, s=42, c="white", linewidths=3.4, **below)
     axes.scatter(
         *picks.coordinates[picks.wrong].T,
-        s=125,
+        s=80,
         facecolors="none",
-        edgecolors=INK,
-        linewidths=0.9,
+        edgecolors=FAINT,
+        linewidths=0.7,
         zorder=5,
     )
+    axes.scatter(*picks.coordinates.T, s=34, c=colors, linewidths=1.7, **above)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#BBBBBB")
@@ -169,7 +170,7 @@ def _draw_legend(figure, names: Sequence[str], top: float) -> None:
     kinds = [
         mark("initial label", "o", FAINT, 5),
         mark("pick, in the color of its true class", "x", FAINT, 7, mew=2),
-        mark("wrongly predicted", "o", INK, 10, fillstyle="none", mew=0.9),
+        mark("wrongly predicted", "o", FAINT, 9, fillstyle="none", mew=0.8),
         mark("pool", "o", POOL, 4),
     ]
     classes = [mark(name, "o", color_of(i), 7) for i, name in enumerate(names)]

@@ -53,7 +53,7 @@ class Options:
     seeds: int = 5
     """Seeds of that study, trained side by side as there."""
     seed: int = 0
-    """The one to draw, and the seed of the map."""
+    """The one to draw."""
     background: int = 1500
     """Other samples of the pool, drawn at random, that show where the pool is."""
     data_dir: Path | None = None
