@@ -1,7 +1,7 @@
 """What a candidate costs: the paper's formulas, the compiler's count, and a clock.
 
-    python -m experiments.cost                     # half a minute, 784-256-256-10
-    python -m experiments.cost --network resnet18  # some five minutes
+    python -m experiments.cost                     # about a minute, 784-256-256-10
+    python -m experiments.cost --network resnet18  # several minutes
     python -m experiments.cost --out cost.json --markdown cost.md
 
 Paper: Aljundi et al. 2020, supplement §3. In its formulas
@@ -272,10 +272,12 @@ def remarks(costs: Sequence[Cost], network: Network, layers: int) -> list[str]:
         f"|k δ|, {SERIES_ORDER} N^h classes multiply-adds and 2 N^h exponentials.",
         f"The last layer costs {_number(2 * d * classes / unit)} C in this network, "
         f"the formulas take it for C/L = {_number(1 / layers)} C.",
-        "IWPS, full network: the holdout is evaluated at the moved weights and, for "
-        "the digits of confident candidates, along the tangent at two places on the way, "
-        "where the formula charges one pass. The low-rank form carries the change "
-        "itself and shares the products with the weights between the candidates.",
+        "IWPS, full network: where the formula charges one pass of the holdout, it is "
+        "evaluated at the moved weights and along the tangent at two places on the "
+        "way, to keep the digits of confident candidates. The low-rank form carries "
+        "the change itself and shares products with the weights between candidates.",
+        "IWPS-app, full network: a forward-mode pass takes three products a layer, the "
+        "first layer two, where the formula takes a backward pass for one.",
         "MC-Dropout and BALD: what lies before the first dropout is computed once for "
         "all draws, so fewer than n C are needed.",
     ]

@@ -1,7 +1,7 @@
 """What the methods pick, on a map of the features: initial labels, pool and picks.
 
     python -m experiments.tsne           # half a minute, balanced MNIST
-    python -m experiments.tsne --smoke   # some ten seconds, on digits
+    python -m experiments.tsne --smoke   # some twenty seconds, on digits
 
 Paper: Aljundi et al. 2020, supplement §5.3, Fig. 1. 200 initial labels, one model
 trained on them, and 50 picks each by Random, IWPS and IWPS-app from that model; the
