@@ -67,7 +67,7 @@ def num_layers(variables: Variables) -> int:
     """Layers with weights, L; a shortcut's projection is beside them, not among them.
 
     Example:
-        >>> network = models.mlp((3,), 10, mean=0, std=1)
+        >>> network = models.mlp((3,), 10, mean=0.0, std=1.0)
         >>> num_layers(network.init(jax.random.key(0)))
         3
     """
