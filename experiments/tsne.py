@@ -23,11 +23,12 @@ import numpy as np
 import tyro
 
 import iwps_jax
-from experiments import command, datasets, folder
+from experiments import command, folder
 from experiments.config import Config
-from experiments.datasets import Dataset
-from experiments.embedding_plot import Panel, Points, embedding_png
-from experiments.plots import display_name, setting_name
+from experiments.data import datasets
+from experiments.data.datasets import Dataset
+from experiments.reporting.embedding_plot import Panel, Points, embedding_png
+from experiments.reporting.styles import display_name, setting_name
 from experiments.run import RunError, make_splits
 from experiments.study import Study, compile_acquire, make_study
 

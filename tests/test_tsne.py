@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from experiments import datasets, embedding_plot, mnist_balanced, tsne
-from experiments.embedding_plot import Panel, Points, embedding_png
+from experiments import mnist_balanced, tsne
+from experiments.data import datasets
+from experiments.reporting import embedding_plot
+from experiments.reporting.embedding_plot import Panel, Points, embedding_png
 from experiments.splits import make_split
 
 SMALL = ("--smoke", "--background", "40")

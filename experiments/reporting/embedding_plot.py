@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.plots import DPI, FAINT, INK
+from experiments.reporting.plots import DPI, FAINT, INK
 
 # Of the sets of Okabe & Ito and of Paul Tol the ten that stay farthest apart under the
 # common color vision deficiencies (the tests simulate them).
