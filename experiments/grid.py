@@ -14,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from experiments import command, series
-from experiments.config import Config
+from experiments.config import Config, ConfigError
 
 BASE_SIZES = (10, 20, 40)
 ACQUIRE_SIZES = (25, 50)
@@ -26,6 +26,8 @@ class Options(series.Options):
 
     imbalance: int = 10
     """How many times rarer a minority class is; 1 is balanced."""
+    holdout_per_class: int | None = None
+    """Held-out samples of each class; 5, or at 1/20 a tenth of the initial set."""
     base_sizes: tuple[int, ...] = BASE_SIZES
     """Initially labeled samples of each majority class."""
     acquire_sizes: tuple[int, ...] = ACQUIRE_SIZES
@@ -43,6 +45,8 @@ def cells(
         >>> list(cells(Config(), (10, 20), (50,)))
         ['base10_acquire50', 'base20_acquire50']
     """
+    if not base_sizes or not acquire_sizes:
+        raise ConfigError("base_sizes and acquire_sizes must name at least one each.")
     # Cells of one acquire size come together: they share compiled programs.
     return {
         f"base{base}_acquire{acquire}": dataclasses.replace(
@@ -51,6 +55,21 @@ def cells(
         for acquire in acquire_sizes
         for base in base_sizes
     }
+
+
+def tenth_of_initial(config: Config) -> Config:
+    """Holds out, class by class, a tenth of the initial set; at least one sample each.
+
+    References:
+        Aljundi et al. 2020, supplement §5.5, for classes 1/20 as frequent.
+
+    Example:
+        >>> tenth_of_initial(Config(imbalance=20, base_size=40)).holdout_per_class
+        2
+    """
+    rare = max(config.base_size // config.imbalance, 1)
+    per_class = (config.base_size + rare) / 2  # half of the classes are rare
+    return dataclasses.replace(config, holdout_per_class=max(round(per_class / 10), 1))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.base_sizes,
             options.acquire_sizes,
         )
+        if options.holdout_per_class is None and options.imbalance >= 20:
+            runs = {name: tenth_of_initial(config) for name, config in runs.items()}
         series.run_all(series.configure(runs, options, out), out)
 
 

@@ -54,6 +54,7 @@ class Setting(NamedTuple):
         network: the classifier.
         num_classes: its classes.
         num_initial: rows labeled before the first round.
+        holdout_per_class: holdout samples of every class.
         acquire_size: samples to choose each round.
         steps: T of the look-ahead, for IWPS and error reduction.
         learning_rate: η of the look-ahead.
@@ -63,6 +64,7 @@ class Setting(NamedTuple):
     network: Network
     num_classes: int
     num_initial: int
+    holdout_per_class: int
     acquire_size: int
     steps: int
     learning_rate: float

@@ -9,10 +9,11 @@ import time
 import numpy as np
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.config import Config
-from experiments.reporting.plots import display_name
+from experiments.reporting.styles import display_name
 
 
 class Progress:
@@ -45,6 +46,9 @@ class Progress:
         _, *rest = self._rows[method]
         self._rows[method] = (f"round {round_}: {stage}", *rest)
         self._refresh()
+        if stage == "compile" and not self._console.is_terminal:
+            # The one stage that may take minutes before a first round is shown.
+            self.say(f"{self._elapsed()} {display_name(method)}: compiling")
 
     def show(self, method: str, lines: list[dict]) -> None:
         """Shows the newest finished round of a method, from its metric lines."""
@@ -70,16 +74,16 @@ class Progress:
             )
             if wrong:
                 sentence += f", wrong among picks {shown_wrong} %"
-            self._console.print(sentence, highlight=False, soft_wrap=True)
+            self.say(sentence)
 
     def _elapsed(self) -> str:
         seconds = int(time.perf_counter() - self._started)
-        return f"[{seconds // 60:d}:{seconds % 60:02d}]".replace("[", "\\[")
+        return f"[{seconds // 60:d}:{seconds % 60:02d}]"
 
     def _refresh(self) -> None:
         if not self._console.is_terminal:
             return
-        table = Table(title=f"{self._config.dataset}, {self._elapsed()}")
+        table = Table(title=escape(f"{self._config.dataset}, {self._elapsed()}"))
         table.add_column("method")
         table.add_column("now")
         table.add_column("labels", justify="right")

@@ -66,6 +66,7 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
         png = pick_plots.selected_png(rows, dataset.class_names, title)
         folder.write_atomically(record.path / "selected.png", png)
     else:
+        (record.path / "selected.png").unlink(missing_ok=True)
         summary["notes"].append("No picks are recorded, selected.png is not drawn.")
     folder.write_atomically(record.path / "summary.json", folder.as_json(summary))
     folder.write_atomically(
@@ -122,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         runs = summary.get("runs", [summary])
         names = summary.get("names", [None])
+        for path in (options.json, options.markdown):
+            if path and str(path) != "-":
+                path.parent.mkdir(parents=True, exist_ok=True)
         if options.json:
             folder.write_atomically(options.json, folder.as_json(rounded(summary)))
         markdown = "\n".join(

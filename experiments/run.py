@@ -130,8 +130,8 @@ def _run_method(
             progress.begin(name, round_, "fit")
             state, metrics = _fit_and_test(name, study, state, train, evaluate)
             for line in metrics:
-                is_first = round_ == next_round
-                line["compile_seconds"] = _share_of_seed(is_first * compiling, study)
+                line["compile_seconds"] = _share_of_seed(compiling, study)
+            compiling = 0.0  # what follows runs the same programs
             picks = []
             if round_ < config.rounds:
                 progress.begin(name, round_, "score")

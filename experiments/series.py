@@ -26,6 +26,12 @@ class Options:
     """Number of repetitions of every run."""
     rounds: int | None = None
     """Acquisitions of every run."""
+    steps: int | None = None
+    """Look-ahead SGD steps T."""
+    learning_rate: float | None = None
+    """Look-ahead step length."""
+    max_steps: int | None = None
+    """Training steps of a round at most, in fives."""
     dataset: str | None = None
     """mnist, kmnist, fashion_mnist, svhn, cifar10 or digits."""
     network: str | None = None
@@ -38,6 +44,13 @@ class Options:
     """Continue interrupted runs; otherwise start all of them anew."""
     smoke: bool = False
     """Try the first and the last run on digits, with 2 seeds and 2 rounds."""
+
+
+SHARED_FIELDS = (
+    *("methods", "seeds", "rounds", "steps", "learning_rate", "max_steps"),
+    *("dataset", "network", "holdout_per_class", "data_dir", "resume"),
+)
+"""Settings that a series can change for all of its runs."""
 
 
 def main(
@@ -78,8 +91,8 @@ def configure(
         names = list(dict.fromkeys((names[0], names[-1])))
     given = {
         field.name: value
-        for field in dataclasses.fields(Options)
-        if field.name not in ("smoke", "out")
+        for field in dataclasses.fields(options)
+        if field.name in SHARED_FIELDS
         and (value := getattr(options, field.name)) is not None
     }
     # But not its sizes: they are what tells the runs of a series apart.

@@ -60,6 +60,12 @@ def make_split(
     """
     num_classes = int(labels.max()) + 1
     generator = np.random.default_rng(seed)
+    absent = np.setdiff1d(np.arange(num_classes), labels)
+    if len(absent):
+        raise ValueError(
+            f"labels must be 0 to {num_classes - 1} with samples of each; class "
+            f"{absent[0]} has none."
+        )
     minority = np.sort(generator.permutation(num_classes)[: num_classes // 2])
     if imbalance == 1:
         minority = minority[:0]

@@ -99,6 +99,7 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         network=network,
         num_classes=len(classes),
         num_initial=num_labeled,
+        holdout_per_class=config.holdout_per_class,
         acquire_size=config.acquire_size,
         steps=config.steps,
         learning_rate=config.look_ahead_rate,
@@ -151,7 +152,7 @@ def _make_train(network: Network, capacity: int, config: Config) -> Callable:
             minibatch_size=recipe.minibatch_size,
             steps_per_evaluation=STEPS_PER_EVALUATION,
             patience=PATIENCE,
-            max_evaluations=max(config.max_steps // STEPS_PER_EVALUATION, 1),
+            max_evaluations=config.max_steps // STEPS_PER_EVALUATION,
         )
 
     def train(key, state, view, labels):

@@ -304,20 +304,22 @@ def as_json(tuning: Tuning, options: Options) -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Tunes with the options of the command line."""
+    given = command.program_arguments(arguments)
+    small = Options(dataset="digits", seeds=2)
     options = tyro.cli(
         Options,
         prog="python -m experiments.tune",
         description=__doc__,
-        args=command.program_arguments(arguments),
+        default=small if "--smoke" in given else Options(),
+        args=given,
     )
-    if options.smoke:
-        options = dataclasses.replace(options, dataset="digits", seeds=2)
-    with command.refusals_in_one_sentence():
+    with command.refusals_in_one_sentence("starts anew"):
         check(options)
+        if options.out is not None:
+            command.output_folder(options.out.parent)
         tuning = tune(options)
     print_grid(tuning, options)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         content = json.dumps(as_json(tuning, options), indent=1) + "\n"
         folder.write_atomically(options.out, content.encode())
 

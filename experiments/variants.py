@@ -69,18 +69,18 @@ def make_variants(setting: Setting) -> dict[str, Method]:
         )
         for size in HOLDOUT_SIZES:
             scores[f"{method}_holdout_{size}"] = of_last_layer(
-                setting, score_fn, part_of_holdout(setting.num_classes, size)
+                setting, score_fn, part_of_holdout(setting.holdout_per_class, size)
             )
     highest = highest_of(setting)
     return {name: Method(scores[name], highest) for name in VARIANTS}
 
 
-def part_of_holdout(num_classes: int, per_class: int) -> Callable:
+def part_of_holdout(held_out_per_class: int, per_class: int) -> Callable:
     """The first samples of each class in the holdout set.
 
     Args:
-        num_classes: classes of the problem.
-        per_class: samples of each.
+        held_out_per_class: samples of each that the whole set has.
+        per_class: samples of each to take.
 
     Returns:
         `judges(key, view) -> (ids, classes)`.
@@ -88,7 +88,7 @@ def part_of_holdout(num_classes: int, per_class: int) -> Callable:
 
     def judges(key: jax.Array, view: PoolView) -> tuple[jax.Array, jax.Array]:
         del key
-        by_class = (num_classes, -1)
+        by_class = (-1, held_out_per_class)
         ids = view.holdout_ids.reshape(by_class)[:, :per_class]
         labels = view.holdout_labels.reshape(by_class)[:, :per_class]
         return ids.ravel(), labels.ravel()

@@ -42,7 +42,6 @@ COUNTS = (
     "acquire_size",
     "holdout_per_class",
     "steps",
-    "max_steps",
 )
 
 
@@ -235,6 +234,10 @@ def test_a_count_that_is_no_integer_is_refused(refused, value):
 def test_a_learning_rate_that_is_no_step_is_refused(refused, value):
     text = refused("--learning-rate", value)
     assert "learning_rate must be positive and finite" in text
+
+
+def test_fewer_steps_than_are_between_two_looks_are_refused(refused):
+    assert "max_steps must be at least 5, got 4" in refused("--max-steps", 4)
 
 
 def test_methods_named_twice_or_not_at_all_are_refused(refused):

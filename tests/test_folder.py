@@ -136,14 +136,16 @@ def test_another_setting_is_refused_by_name_and_nothing_changes(tmp_path, name):
     with pytest.raises(FolderError) as refusal:
         prepare(tmp_path, {**SETTINGS, name: OTHER[name]})
     message = str(refusal.value)
-    assert f"another {name}: {SETTINGS[name]!r} there, {OTHER[name]!r} now" in message
+    assert (
+        f"whose {name} differ: {SETTINGS[name]!r} there, {OTHER[name]!r} now" in message
+    )
     assert str(tmp_path) in message
     assert contents(tmp_path) == before
 
 
 def test_other_data_are_refused_by_name(tmp_path):
     prepare(tmp_path)
-    with pytest.raises(FolderError, match="another data_sha256: '000"):
+    with pytest.raises(FolderError, match="whose data_sha256 differ: '000"):
         prepare(tmp_path, data=some_data("1" * 64))
 
 

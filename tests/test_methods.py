@@ -65,6 +65,7 @@ def make_programs(chunk_size):
         network=NETWORK,
         num_classes=NUM_CLASSES,
         num_initial=30,
+        holdout_per_class=PER_CLASS,
         acquire_size=ACQUIRE_SIZE,
         steps=2,
         learning_rate=0.1,

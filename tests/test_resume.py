@@ -242,4 +242,4 @@ def test_a_run_is_not_continued_on_other_features(tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit) as exit_:
         run_main(*arguments)
     assert exit_.value.code == 2
-    assert "holds a run with another inputs" in capsys.readouterr().err
+    assert "holds a run whose inputs differ" in capsys.readouterr().err

@@ -149,5 +149,5 @@ def test_too_few_samples_are_refused_in_a_sentence(options, rule):
 
 def test_a_class_without_samples_is_refused():
     labels = some_labels()
-    with pytest.raises(ValueError, match="the smallest class has 0 samples"):
+    with pytest.raises(ValueError, match="with samples of each; class 3 has none"):
         make_split(labels[labels != 3], 0, **DEFAULTS)

@@ -77,7 +77,7 @@ def test_labels_to_reach_wants_one_shape():
         statistics.labels_to_reach(np.arange(3), np.zeros(4), 0.5)
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3, 5, 20])
+@pytest.mark.parametrize("num_seeds", [3, 5, 20])
 def test_paired_comparison_matches_scipy(num_seeds):
     values, baseline = some_pairs(num_seeds, num_seeds)
     result = statistics.paired_comparison(values, baseline)
@@ -124,17 +124,20 @@ def test_one_seed_is_never_separable():
     assert result == (pytest.approx(0.8), None, None, None, 1.0, "not separable", 1.0)
 
 
-@pytest.mark.parametrize(
-    ("difference", "p_value", "verdict"),
-    [(0.0, 1.0, "not separable"), (0.1, 0.0, "better"), (-0.1, 0.0, "worse")],
-)
-def test_equal_differences_take_the_limit(difference, p_value, verdict):
+@pytest.mark.parametrize("difference", [0.0, 0.1, -0.1])
+def test_equal_differences_prove_nothing(difference):
     baseline = np.array([0.61, 0.67, 0.7])  # 0.1 more is not exact in binary
     result = statistics.paired_comparison(baseline + difference, baseline)
-    assert result.standard_error == 0
-    assert result.low == result.high == result.mean_difference
     assert result.mean_difference == pytest.approx(difference, abs=1e-15)
-    assert (result.p_value, result.verdict) == (p_value, verdict)
+    assert result[1:6] == (0.0, None, None, 1.0, "not separable")
+
+
+def test_two_seeds_that_coincide_on_the_grid_of_accuracies_prove_nothing():
+    """Two real runs, 355 test samples: both differences are 9 of them."""
+    values, baseline = np.array([0.88920, 0.86761]), np.array([0.86385, 0.84225])
+    for noise in (0.0, 1e-5):
+        result = statistics.paired_comparison(values + [noise, 0.0], baseline)
+        assert (result.p_value, result.verdict) == (1.0, "not separable")
 
 
 def test_rounding_errors_are_no_difference():
@@ -153,7 +156,7 @@ def test_paired_comparison_names_bad_arrays(values, message):
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=SEEDS, shift=st.floats(-1.0, 1.0), num_seeds=st.integers(2, 14))
+@given(seed=SEEDS, shift=st.floats(-1.0, 1.0), num_seeds=st.integers(3, 14))
 def test_a_shift_of_both_methods_changes_nothing(seed, shift, num_seeds):
     values, baseline = some_pairs(seed, num_seeds)
     result = statistics.paired_comparison(values, baseline)
@@ -163,7 +166,7 @@ def test_a_shift_of_both_methods_changes_nothing(seed, shift, num_seeds):
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=SEEDS, num_seeds=st.integers(2, 14))
+@given(seed=SEEDS, num_seeds=st.integers(3, 14))
 def test_the_order_of_seeds_changes_nothing(seed, num_seeds):
     values, baseline = some_pairs(seed, num_seeds)
     order = np.random.default_rng(seed).permutation(num_seeds)
@@ -187,7 +190,7 @@ def test_a_shift_larger_than_the_noise_is_seen_and_mirrored(seed):
 
 
 @settings(max_examples=100, deadline=None)
-@given(seed=SEEDS, num_seeds=st.integers(2, 8), shift=st.floats(-0.05, 0.05))
+@given(seed=SEEDS, num_seeds=st.integers(3, 8), shift=st.floats(-0.05, 0.05))
 def test_verdict_and_interval_agree(seed, num_seeds, shift):
     values, baseline = some_pairs(seed, num_seeds)
     result = statistics.paired_comparison(values + shift, baseline)

@@ -216,3 +216,25 @@ def test_only_a_program_keeps_its_compiled_programs(monkeypatch):
     assert command.program_arguments(["--smoke"]) == ["--smoke"] and not kept
     monkeypatch.setattr(command.sys, "argv", ["program", "--seeds", "2"])
     assert command.program_arguments(None) == ["--seeds", "2"] and kept
+
+
+def test_smokes_of_all_studies_stand_side_by_side(monkeypatch):
+    """With the default folders, none is in the way of another."""
+    outs = []
+    monkeypatch.setattr(command, "run", lambda config: outs.append(config.out))
+    monkeypatch.setattr(command, "print_table", lambda summary: None)
+    for dataset in DATASETS:
+        for kind in ("balanced", "imbalanced"):
+            with contextlib.redirect_stdout(io.StringIO()):
+                module_of(dataset, kind).main(["--smoke"])
+    assert len(set(outs)) == 10
+    assert {str(out.parent) for out in outs} == {"runs/smoke"}
+
+
+def test_at_a_twentieth_the_grid_holds_out_a_tenth_of_the_initial_set():
+    configs = grid.cells(Config(imbalance=20)).values()
+    assert [grid.tenth_of_initial(c).holdout_per_class for c in configs] == [
+        1,
+        1,
+        2,
+    ] * 2

@@ -207,17 +207,18 @@ def draw(found: Agreement, rates: Sequence[float], title: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the ablation with the options of the command line."""
     name = "ablations.exact_vs_first_order"
+    given = command.program_arguments(arguments)
+    small = Options(dataset="digits", seeds=2, rounds=2)
     options = tyro.cli(
         Options,
         prog=f"python -m experiments.{name}",
         description=__doc__,
-        args=command.program_arguments(arguments),
+        default=small if "--smoke" in given else Options(),
+        args=given,
     )
-    if options.smoke:
-        options = dataclasses.replace(options, dataset="digits", seeds=2, rounds=2)
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
     console = Console(width=100)
-    with command.refusals_in_one_sentence():
+    with command.refusals_in_one_sentence("starts anew"):
         config = Config(
             methods=("iwps",),
             imbalance=options.imbalance,
@@ -227,9 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             network=options.network,
             data_dir=options.data_dir,
         )
+        command.output_folder(out)
         found = compare(config, options.learning_rates, console)
     print_table(found, options.learning_rates, console)
-    out.mkdir(parents=True, exist_ok=True)
     content = {
         "settings": config.settings(),
         "learning_rates": options.learning_rates,

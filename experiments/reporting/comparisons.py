@@ -186,7 +186,7 @@ def win_matrix(values: Values) -> WinMatrix:
         values: larger is better.
 
     Example:
-        >>> areas = {"a": {0: 0.5, 1: 0.6}, "b": {0: 0.7, 1: 0.8}}
+        >>> areas = {"a": {0: 0.5, 1: 0.6, 2: 0.5}, "b": {0: 0.7, 1: 0.8, 2: 0.71}}
         >>> win_matrix(areas).verdicts
         [[None, 'worse'], ['better', None]]
     """

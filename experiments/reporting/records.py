@@ -142,7 +142,7 @@ def _read_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(
                 f"{where}: must be one complete JSON record, got {line[:60]!r} "
-                f"({error}). If the run was cut off while writing, delete the line."
+                f"({error}). Its own command mends a run that was cut off."
             ) from error
         missing = [k for k in keys if not isinstance(record, dict) or k not in record]
         if missing:

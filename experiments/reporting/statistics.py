@@ -28,6 +28,7 @@ from scipy import special
 Verdict = Literal["better", "worse", "not separable"]
 
 LEVEL = 0.05  # two-sided
+MIN_SEEDS = 3  # with two, differences that are close by chance look like certainty
 MAX_SEEDS_ENUMERATED = 12  # 4096 sign patterns
 NUM_SAMPLED_FLIPS = 1 << 14
 ROUND_OFF = 1e-12  # relative; accuracies carry about 1e-4, float64 sums about 1e-16
@@ -39,9 +40,10 @@ class PairedComparison(NamedTuple):
     Attributes:
         mean_difference: mean over seeds of value - baseline, in the values' unit.
         standard_error: of the mean difference; None with one seed.
-        low: lower end of the 95 % paired t interval; None with one seed.
-        high: upper end; None with one seed.
-        p_value: two-sided paired t test; 1 with one seed.
+        low: lower end of the 95 % paired t interval; None with fewer than three seeds
+            or without any spread.
+        high: upper end; None likewise.
+        p_value: two-sided paired t test; 1 likewise.
         verdict: from p_value and the sign of the difference; from the corrected
             p-value in a table.
         sign_flip_p_value: the check without a normal assumption, see
@@ -218,9 +220,10 @@ def paired_comparison(
         d_s = values_s - baseline_s,   se = sd(d) / sqrt(S)
         interval = mean d -+ t_{0.975, S-1} * se,   p = 2 P(T_{S-1} > |mean d| / se)
 
-    One seed gives no interval and p = 1: "not separable". If all differences are equal,
-    the interval is that one point and p takes its limit: 1 where the difference is
-    zero, 0 elsewhere. Differences of the size of rounding errors count as zero.
+    Fewer than three seeds give no interval and p = 1: "not separable". So do
+    differences that are all equal: accuracies are multiples of one over the number of
+    test samples, and that two or three of them coincide is no proof of a spread of
+    zero. Differences of the size of rounding errors count as zero.
 
     Args:
         values: one number per seed, larger is better.
@@ -255,17 +258,15 @@ def paired_comparison(
     mean = float(differences.mean())
     flip_p_value = sign_flip_p_value(differences)
     error = standard_error(differences)
-    if error is None:
+    if error is not None:
+        error = float(error) if error > tolerance else 0.0
+    if len(differences) < MIN_SEEDS or not error:
         return PairedComparison(
-            mean, None, None, None, 1.0, "not separable", flip_p_value
+            mean, error, None, None, 1.0, "not separable", flip_p_value
         )
-    error = float(error) if error > tolerance else 0.0
     freedom = len(differences) - 1
     half_width = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error
-    if error > 0:
-        p_value = float(2 * special.stdtr(freedom, -abs(mean) / error))
-    else:
-        p_value = 0.0 if mean else 1.0
+    p_value = float(2 * special.stdtr(freedom, -abs(mean) / error))
     return PairedComparison(
         mean,
         error,

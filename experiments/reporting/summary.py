@@ -42,6 +42,8 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
     }
     if len(seeds) == 1:
         notes.append("One seed: no spread, no interval, no verdict.")
+    if len(seeds) == 2:
+        notes.append("Two seeds: no interval, no verdict.")
     if BASELINE not in runs:
         notes.append(
             "No comparison with Random and no labels needed: it has not finished, or "
