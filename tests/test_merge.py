@@ -216,10 +216,12 @@ def test_markdown_says_what_the_summary_says(tmp_path):
             if result is None:
                 assert row[cell] == row[cell + 1] == ""
             else:
-                ends = [result[k] for k in ("bootstrap_low", "bootstrap_high")]
-                low, high = (f"{100 * end:+.1f}" for end in ends)
+                low, high, least, most = (
+                    f"{100 * result[key]:+.1f}"
+                    for key in ("low", "high", "bootstrap_low", "bootstrap_high")
+                )
                 difference = f"{100 * result['mean_difference']:+.1f}"
-                assert row[cell] == f"{difference} [{low}, {high}]"
+                assert row[cell] == f"{difference} [{low}, {high}] [{least}, {most}]"
                 assert row[cell + 1] == result["verdict"]
 
 

@@ -15,6 +15,7 @@ from experiments.reporting.summary import BASELINE, total_seconds
 
 TABLE_WIDTH = 100
 MISSING = "-"
+PAIRED_T, BOOTSTRAP = ("low", "high"), ("bootstrap_low", "bootstrap_high")
 ABOUT_VERDICTS = (
     "Verdicts: paired t-test over seeds after Holm's correction for all rows of the "
     "column; the bootstrap intervals beside them are not corrected and decide nothing."
@@ -113,7 +114,7 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
     for key, baseline in baselines.items():
         name = display_name(baseline)
         name += ", the best baseline" if key == "versus_best_baseline" else ""
-        headers += [f"AUBC − {name} [bootstrap 95 %]", "verdict"]
+        headers += [f"AUBC − {name} [paired t] [bootstrap] 95 %", "verdict"]
     rows = []
     for name in by_area(summary):
         values, label = methods[name], display_name(name)
@@ -127,7 +128,7 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
             row += ["not reached" if needed == MISSING else needed]
         row += [first_to_last(values["wrong_rate"], " → ")]
         for key in baselines:
-            row += difference(values[key], "bootstrap_low", "bootstrap_high")
+            row += difference(values[key], PAIRED_T, BOOTSTRAP)
         rows.append(row)
     heading = heading or setting_name(summary["dataset"], summary["imbalance"])
     lines = [f"### {heading}", ""]
@@ -228,24 +229,25 @@ def seconds(value: float | None) -> str:
 
 
 def difference(
-    result: Mapping[str, Any] | None, low: str = "low", high: str = "high"
+    result: Mapping[str, Any] | None, *intervals: tuple[str, str]
 ) -> tuple[str, str]:
-    """Write a difference with an interval in per cent, and its verdict.
+    """Write a difference with its intervals in per cent, and its verdict.
 
     Args:
         result: one comparison of the summary; None gives two empty texts.
-        low: key of the interval's lower end.
-        high: key of its upper end.
+        intervals: the keys of each interval's ends.
 
     Example:
-        >>> difference({"mean_difference": 0.1, "low": None, "verdict": "better"})
+        >>> result = {"mean_difference": 0.1, "low": None, "verdict": "better"}
+        >>> difference(result, PAIRED_T)
         ('+10.0', 'better')
     """
     if result is None:
         return "", ""
     text = f"{100 * result['mean_difference']:+.1f}"
-    if result[low] is not None:
-        text += f" [{100 * result[low]:+.1f}, {100 * result[high]:+.1f}]"
+    for low, high in intervals:
+        if result[low] is not None:
+            text += f" [{100 * result[low]:+.1f}, {100 * result[high]:+.1f}]"
     return text, result["verdict"]
 
 
@@ -277,7 +279,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 def _colored(result: Mapping[str, Any] | None) -> tuple[str, str]:
     """Write a comparison for the terminal, without blanks to spare."""
-    text, verdict = difference(result)
+    text, verdict = difference(result, PAIRED_T)
     if not verdict:
         return "", ""
     color = {"better": "green", "worse": "red"}.get(verdict, "dim")
