@@ -6,6 +6,7 @@ interface, which keeps no global state.
 """
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ __all__ = [
 DPI = 150
 INK, FAINT = "#222222", "#555555"
 MAX_TICKS = 11
+MAX_PANEL_CHARACTERS = 54  # of a line above a panel of the grid
 
 
 class Curve(NamedTuple):
@@ -173,17 +175,18 @@ def grid_png(cells: Sequence[Cell], title: str) -> bytes:
     width = max(4.0 * columns + 0.5, 9.0)
     places = max(int(width // (0.75 + 0.085 * longest)), 1)  # in a line of the legend
     below = 0.65 + 0.22 * -(-len(styles) // places)
-    height = 3.0 * rows + 0.9 + below
+    height = 3.1 * rows + 1.05 + below
     figure = Figure((width, height), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
         *(rows, columns),
         **{"left": 0.75 / width, "right": 1 - 0.15 / width, "wspace": 0.18},
-        **{"bottom": below / height, "top": 1 - 1.05 / height, "hspace": 0.34},
+        **{"bottom": below / height, "top": 1 - 1.2 / height, "hspace": 0.42},
     )
     for cell in cells:
         axes = figure.add_subplot(grid[cell.row, cell.column])
         _draw_curves(axes, cell.curves, styles, name_ends=False)
-        axes.set_title(f"{cell.title}\n{cell.subtitle}", fontsize=9.5)
+        subtitle = textwrap.fill(cell.subtitle, MAX_PANEL_CHARACTERS)
+        axes.set_title(f"{cell.title}\n{subtitle}", fontsize=9.5)
     handles = [
         Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
         for s in styles.values()
