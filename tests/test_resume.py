@@ -233,7 +233,7 @@ def test_a_run_killed_four_times_ends_with_the_same_bits(kills, uninterrupted):
 
 def test_a_run_is_not_continued_on_other_features(tmp_path, monkeypatch, capsys):
     """Other weights, or another version of the backbone, under the same settings."""
-    arguments = smoke(tmp_path / "out", "--methods", "random", "--rounds", 1)
+    arguments = smoke(tmp_path / "out", "--methods", "random")
     run_main(*arguments)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["inputs"] == "pixels"

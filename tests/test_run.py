@@ -201,7 +201,7 @@ def test_summary_and_table_name_every_method(finished):
     summary = json.loads((finished.out / "summary.json").read_text())
     assert set(summary["methods"]) == set(METHODS)
     assert (summary["seeds"], summary["rounds"]) == ([0, 1], ROUNDS)
-    assert summary["notes"] == []
+    assert summary["notes"] == ["Two seeds: no interval, no verdict."]
     table = finished.printed.partition("Digits, 2 seeds, 2 rounds")[2]
     for shown in ("Random", "MC-Dropout", "Err-Reduction", "IWPS-app", "IWPS "):
         assert shown in table
