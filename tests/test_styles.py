@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from color_vision import lab_of
 
 from experiments.reporting import pick_plots, plots, styles
 
@@ -14,41 +15,14 @@ VARIANTS = (
     *("iwps_app_holdout_20", "iwps_app_full", "iwps_app_on_training"),
 )
 
-# Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB.
-VISION = {
-    "normal": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-}
+SEEN_BY = ("normal", "protanopia", "deuteranopia")
 
 
-def lab_of(color, vision):
-    """Return a color's CIE Lab coordinates as an eye with that vision has them."""
-    srgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-    xyz = to_xyz @ np.clip(vision @ linear, 0, 1) / [0.9505, 1.0, 1.089]
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("vision", SEEN_BY)
 def test_methods_stay_apart_by_color_and_by_marker(vision):
     known = styles.STYLES.values()
     assert len({s.marker for s in known}) == len(known)
-    labs = [lab_of(s.color, np.array(VISION[vision])) for s in known]
+    labs = [lab_of(s.color, vision) for s in known]
     # 2.3 is a difference just noticed side by side; lines need several times that.
     for one, other in itertools.combinations(labs, 2):
         assert np.linalg.norm(one - other) > 15
@@ -87,13 +61,12 @@ def test_a_dozen_unknown_methods_can_be_told_apart(methods):
         assert chosen[method] == styles.STYLES[method]
 
 
-@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("vision", SEEN_BY)
 @pytest.mark.parametrize("family", [VARIANTS[:6], VARIANTS[6:]])
 def test_colors_of_a_family_run_from_light_to_dark(vision, family):
     chosen = styles.styles_of(family)
     labs = [
-        lab_of(chosen[m].color, np.array(VISION[vision]))
-        for m in sorted(family, key=styles._natural)
+        lab_of(chosen[m].color, vision) for m in sorted(family, key=styles._natural)
     ]
     lightness = [lab[0] for lab in labs]
     assert lightness == sorted(lightness, reverse=True)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from color_vision import VISION, lab_of
 
 from experiments import mnist_balanced, tsne
 from experiments.data import datasets
@@ -138,45 +139,9 @@ def test_a_picture_without_background_and_with_long_names_fits():
     assert (border == 255).all()
 
 
-# Machado et al. 2009, severity 1.0, on linear RGB.
-DEFICIENCIES = {
-    "none": np.eye(3),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-}
-
-
-def lab(color, deficiency):
-    """CIE L*a*b* (D65) of a color as it is seen."""
-    rgb = np.array(list(bytes.fromhex(color[1:]))) / 255
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(np.asarray(DEFICIENCIES[deficiency]) @ linear, 0, 1)
-    to_xyz = [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-    t = np.asarray(to_xyz) @ linear / [0.95047, 1.0, 1.08883]
-    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("deficiency", DEFICIENCIES)
-def test_classes_stay_apart_under_color_vision_deficiencies(deficiency):
-    seen = np.array([lab(color, deficiency) for color in embedding_plot.CLASS_COLORS])
+@pytest.mark.parametrize("vision", VISION)
+def test_classes_stay_apart_under_color_vision_deficiencies(vision):
+    seen = np.array([lab_of(color, vision) for color in embedding_plot.CLASS_COLORS])
     distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
     # Side by side, some two units are just noticeable.
     assert distance[np.triu_indices(10, 1)].min() > 20
