@@ -3,6 +3,7 @@
     python -m experiments.cost                     # about a minute, 784-256-256-10
     python -m experiments.cost --network resnet18  # several minutes
     python -m experiments.cost --out cost.json --markdown cost.md
+    python -m experiments.cost --smoke             # one turn of every row
 
 Paper: Aljundi et al. 2020, supplement §3. In its formulas
 
@@ -88,6 +89,8 @@ class Options:
     """JSON file to write."""
     markdown: Path | None = None
     """File for the table in Markdown."""
+    smoke: bool = False
+    """Try it with a single turn of every row."""
 
 
 class Cost(NamedTuple):
@@ -343,14 +346,19 @@ def as_json(options: Options, costs: Sequence[Cost], notes: Sequence[str]) -> st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Counts, times, prints and writes."""
+    given = command.program_arguments(arguments)
     options = tyro.cli(
         Options,
         prog="python -m experiments.cost",
         description=__doc__,
-        args=command.program_arguments(arguments),
+        default=Options(turns=1) if "--smoke" in given else Options(),
+        args=given,
     )
-    with command.refusals_in_one_sentence():
+    with command.refusals_in_one_sentence("starts anew"):
         check(options)
+        for path in (options.out, options.markdown):
+            if path is not None:
+                command.output_folder(path.parent)
     network, image_shape = make_network(options.network), SHAPES[options.network]
     layers = num_layers(jax.eval_shape(network.init, jax.random.key(0)))
     costs = measure(
@@ -369,7 +377,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.markdown, markdown(costs, notes)),
     ):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             folder.write_atomically(path, content.encode())
 
 

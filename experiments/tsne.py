@@ -263,10 +263,7 @@ def run(options: Options) -> None:
     )
     dataset = datasets.load(config.dataset, config.data_dir)
     splits = make_splits(config, dataset)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise folder.FolderError(f"{options.out} cannot be used: {error}.") from error
+    command.output_folder(options.out)
     study = make_study(config, dataset, splits)
     selection, variables = select(options, study)
     map_ = make_map(options, study, selection, variables)
@@ -290,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=defaults,
         args=arguments,
     )
-    with command.refusals_in_one_sentence():
+    with command.refusals_in_one_sentence("starts anew"):
         run(options)
     print(f"{options.out}/tsne.png, tsne.json")
 

@@ -177,7 +177,12 @@ def test_turns_are_interleaved_and_slow_programs_leave_early():
     assert times[1][0] > 1e-3
 
 
-def test_a_run_prints_and_writes_the_same_numbers(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("options", "turns"), [(("--turns", "2"), 2), (("--smoke",), 1)]
+)
+def test_a_run_prints_and_writes_the_same_numbers(
+    tmp_path, monkeypatch, capsys, options, turns
+):
     cheap = ("forward pass", "Entropy", "MC-Dropout", "IWPS, last layer")
     make_rows = cost.make_rows
     monkeypatch.setattr(
@@ -190,14 +195,14 @@ def test_a_run_prints_and_writes_the_same_numbers(tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(cost.TIMED, "mlp", cost.Size(16, 2))
     monkeypatch.setitem(cost.COUNTED, "mlp", cost.Size(4, 2))
     out, table = tmp_path / "new" / "cost.json", tmp_path / "cost.md"
-    cost.main(["--turns", "2", "--out", str(out), "--markdown", str(table)])
+    cost.main([*options, "--out", str(out), "--markdown", str(table)])
     written = json.loads(out.read_text())
     costs = {row["method"]: row for row in written["per_candidate"]}
     assert tuple(costs) == cheap
     for row in costs.values():
         median, low, high = row["seconds"]
         assert 0 < low <= median <= high < math.inf
-        assert row["turns"] == 2
+        assert row["turns"] == turns
         forward = costs["forward pass"]["flops"]
         assert row["flops_passes"] == pytest.approx(row["flops"] / forward)
     assert costs["forward pass"]["passes"] == [1, 1, 1]
