@@ -1,0 +1,128 @@
+"""How the benchmarks time programs: in turns within one run, compared as ratios.
+
+Absolute times on a shared machine drift by a factor of two within minutes; the ratio of
+two programs that take turns does not. Every benchmark therefore quotes medians of such
+ratios with their lowest and highest turn, and keeps all seconds in its JSON.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+
+class Program(NamedTuple):
+    """Something to time.
+
+    Attributes:
+        run: called with `arguments`; what `jax.jit` returned is compiled before its
+            first turn, anything else is called once to warm up.
+        arguments: of one call.
+        samples: how many samples one call scores or selects from.
+    """
+
+    run: Callable
+    arguments: tuple
+    samples: int
+
+
+class Timing(NamedTuple):
+    """What was measured of one program.
+
+    Attributes:
+        samples: as in `Program`.
+        seconds: one number per turn.
+        compile_seconds: of the compilation; None where nothing is compiled ahead.
+        temporary_megabytes: memory of the compiled program beside its arguments and
+            results, by XLA's own account; None likewise.
+        flops: floating-point operations by XLA's account; None likewise.
+    """
+
+    samples: int
+    seconds: list[float]
+    compile_seconds: float | None
+    temporary_megabytes: float | None
+    flops: float | None
+
+    @property
+    def rate(self) -> float:
+        """Samples a second, in the median turn."""
+        return self.samples / statistics.median(self.seconds)
+
+
+class Ratio(NamedTuple):
+    """How many times faster one program is than another, per sample.
+
+    Attributes:
+        median: of the turns.
+        lowest: turn.
+        highest: turn.
+    """
+
+    median: float
+    lowest: float
+    highest: float
+
+
+def in_turns(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]:
+    """Compiles each program, then times them in turns, `repeats` times round."""
+    ready, timings = {}, {}
+    for name, program in programs.items():
+        ready[name], timings[name] = _compiled(program)
+        jax.block_until_ready(ready[name](*program.arguments))
+    for _ in range(repeats):
+        for name, program in programs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(ready[name](*program.arguments))
+            timings[name].seconds.append(time.perf_counter() - start)
+    return timings
+
+
+def _compiled(program: Program) -> tuple[Callable, Timing]:
+    if not hasattr(program.run, "lower"):
+        return program.run, Timing(program.samples, [], None, None, None)
+    start = time.perf_counter()
+    compiled = program.run.lower(*program.arguments).compile()
+    seconds = time.perf_counter() - start
+    megabytes = compiled.memory_analysis().temp_size_in_bytes / 1e6
+    flops = (compiled.cost_analysis() or {}).get("flops")
+    return compiled, Timing(program.samples, [], seconds, megabytes, flops)
+
+
+def speed_ratio(fast: Timing, slow: Timing) -> Ratio:
+    """How many times more samples a second `fast` takes, turn by turn."""
+    share = fast.samples / slow.samples
+    ratios = [
+        share * slower / faster
+        for slower, faster in zip(slow.seconds, fast.seconds, strict=True)
+    ]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """What the numbers depend on: device, cores, versions; `packages` besides jax."""
+    versions = {
+        name: metadata.version(name) for name in ("jax", "jaxlib", "numpy", *packages)
+    }
+    return {
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "devices": jax.device_count(),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def write(path: Path, numbers: dict[str, Any]) -> None:
+    """Writes the JSON of a benchmark: settings, machine, and what it measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(numbers, indent=1) + "\n")
