@@ -6,7 +6,10 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 
 from iwps_jax import loop
 from iwps_jax.loop import LoopState, RoundInfo
-from iwps_jax.pool import sample_keys, score_in_chunks
+from iwps_jax.pool.chunks import sample_keys, score_in_chunks
+from iwps_jax.pool.ranking import TopK
+from iwps_jax.pool.scan import score_pool, top_k_of_pool
+from iwps_jax.pool.sources import PoolError, Records
 from iwps_jax.scores.dense import iwps_mlp
 from iwps_jax.scores.error_reduction import (
     error_reduction,
@@ -32,7 +35,10 @@ from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
     "LoopState",
+    "PoolError",
+    "Records",
     "RoundInfo",
+    "TopK",
     "badge",
     "bald",
     "entropy",
@@ -52,7 +58,9 @@ __all__ = [
     "mc_dropout",
     "sample_keys",
     "score_in_chunks",
+    "score_pool",
     "top_k",
+    "top_k_of_pool",
     "variation_ratio",
 ]
 

@@ -6,6 +6,7 @@ that is outside `jax.jit`; inside it nothing is raised and nothing is cleaned.
 """
 
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +217,12 @@ def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
         raise ValueError(
             f"learning_rate must be positive and finite, got {learning_rate}."
         )
+
+
+def require_callable(name: str, value: Any) -> None:
+    """Refuses what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {type(value).__name__}.")
 
 
 def require_integer(name: str, value: int) -> int:

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Bool, Int, Key, PyTree
 
 from iwps_jax import checks
-from iwps_jax.pool import score_in_chunks
+from iwps_jax.pool.chunks import score_in_chunks
 from iwps_jax.types import Inputs, Variables
 
 

@@ -12,8 +12,7 @@ def check_classifier(
     apply_fn: ApplyFn, params: Params, inputs: Inputs, name: str
 ) -> int:
     """Refuses inputs that `apply_fn` does not turn into logits; returns classes."""
-    if not callable(apply_fn):
-        raise TypeError(f"apply_fn must be a function, got {type(apply_fn).__name__}.")
+    checks.require_callable("apply_fn", apply_fn)
     checks.require_params("params", params)
     checks.require_finite_tree(name, inputs)
     size = checks.batch_size(name, inputs)

@@ -1,4 +1,4 @@
-"""Around any score: chunks that bound its memory, and one random key per sample."""
+"""Inside one program: chunks that bound a score's memory, one key per sample."""
 
 from collections.abc import Callable
 
@@ -41,16 +41,10 @@ def score_in_chunks(
     chunk_size = min(int(chunk_size), pool_size)
     inputs = jax.tree.map(jnp.asarray, inputs)
 
-    def take_chunk(leaf, start):
-        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.lax.dynamic_slice_in_dim(leaf, start, chunk_size)
-        # Sliced as keys, all of them would count as used by `jax_debug_key_reuse`.
-        bits = jax.random.key_data(leaf)
-        chunk = jax.lax.dynamic_slice_in_dim(bits, start, chunk_size)
-        return jax.random.wrap_key_data(chunk, impl=jax.random.key_impl(leaf))
-
     def score_chunk(start):
-        return score_fn(jax.tree.map(lambda leaf: take_chunk(leaf, start), inputs))
+        return score_fn(
+            jax.tree.map(lambda leaf: take_rows(leaf, start, chunk_size), inputs)
+        )
 
     def write_chunk(i, scores):
         start = jnp.minimum(i * chunk_size, pool_size - chunk_size)
@@ -74,6 +68,15 @@ def score_in_chunks(
     )
     num_chunks = -(-pool_size // chunk_size)
     return jax.lax.fori_loop(0, num_chunks, write_chunk, scores)
+
+
+def take_rows(leaf: jax.Array, start: AnyArray | int, size: int) -> jax.Array:
+    """`size` rows of an array, keys too, from a `start` that may be traced."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.lax.dynamic_slice_in_dim(leaf, start, size)
+    # Sliced as keys, all of them would count as used by `jax_debug_key_reuse`.
+    bits = jax.lax.dynamic_slice_in_dim(jax.random.key_data(leaf), start, size)
+    return jax.random.wrap_key_data(bits, impl=jax.random.key_impl(leaf))
 
 
 def sample_keys(

@@ -1,0 +1,20 @@
+"""Command lines: `python -m iwps_jax score --help`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from iwps_jax.commands import score
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and runs the command it names."""
+    parser = argparse.ArgumentParser(prog="python -m iwps_jax", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    score.add_to(commands)
+    options = parser.parse_args(arguments)
+    sys.exit(options.run(options))
+
+
+if __name__ == "__main__":
+    main()

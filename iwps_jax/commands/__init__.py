@@ -1,0 +1,1 @@
+"""What `python -m iwps_jax COMMAND` runs, a file a command."""

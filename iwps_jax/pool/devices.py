@@ -1,0 +1,185 @@
+"""A stretch of the pool, sharded over the devices of this process."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from iwps_jax import checks
+from iwps_jax.pool.chunks import score_in_chunks
+
+EVERYWHERE, BY_ROW = PartitionSpec(), PartitionSpec("pool")
+
+
+class Program(NamedTuple):
+    """A score over the devices of this process.
+
+    Attributes:
+        run: `run(rows) -> scores`, jitted, of rows as `place` returns them.
+        place: pads rows to `size` with copies of the last one and puts a share on
+            every device.
+        size: rows of one call.
+        scores: shapes and types of what `run` returns.
+    """
+
+    run: Callable[[PyTree], PyTree]
+    place: Callable[[PyTree], PyTree]
+    size: int
+    scores: PyTree
+
+
+class _Call(NamedTuple):
+    """What is compiled into a program: a function and the arguments it is bound to.
+
+    Attributes:
+        function: the score.
+        static: its bound arguments, None in the place of every array.
+        structure: of the bound arguments as a pytree.
+    """
+
+    function: Callable
+    static: tuple
+    structure: Any
+
+
+def sharded(
+    score_fn: Callable[[PyTree], PyTree],
+    row: PyTree,
+    devices: Sequence[jax.Device],
+    *,
+    chunk_size: int,
+    chunks: int,
+) -> Program:
+    """The score of `chunks` chunks of rows like `row` on every device at once.
+
+    Each device scores its own rows, a chunk after another, without a word to the
+    others. Arrays bound to the score by `functools.partial` are arguments of the
+    program, copied to every device once: another model of the same shapes is no new
+    program. Arrays that a closure holds are compiled into it.
+
+    Raises:
+        ValueError: if the score does not return one row for each row.
+    """
+    call, arrays = _split(score_fn)
+    mesh = _mesh(tuple(devices))
+    arrays = jax.device_put(arrays, NamedSharding(mesh, EVERYWHERE))
+    run = partial(_score_rows(call, mesh, chunk_size), arrays)
+    size = chunk_size * chunks * len(devices)
+    shapes = _with_rows(row, size)
+    scores = jax.eval_shape(run, shapes)
+
+    def place(rows):
+        _check_like(rows, shapes)
+        rows = jax.tree.map(partial(_pad, size=size), rows)
+        return jax.device_put(rows, NamedSharding(mesh, BY_ROW))
+
+    return Program(run, place, size, scores)
+
+
+def chunk_memory(
+    score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
+) -> int:
+    """Bytes that scoring `size` rows at once takes, by XLA's account.
+
+    The rows themselves, and arrays bound to the score, are not among them.
+    """
+    memory = _lowered(score_fn, row, size, device).compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def chunk_flops(
+    score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
+) -> float:
+    """Floating-point operations for `size` rows, loops counted once; nan if unknown."""
+    cost = _lowered(score_fn, row, size, device).cost_analysis()
+    return (cost or {}).get("flops", float("nan"))
+
+
+def _lowered(score_fn, row, size, device):
+    call, arrays = _split(score_fn)
+    score_rows = _score_rows(call, _mesh((device,)), size)
+    return score_rows.lower(arrays, _with_rows(row, size))
+
+
+def _with_rows(row, size):
+    """Shapes and types of `size` rows like this one."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            (size, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype)
+        ),
+        row,
+    )
+
+
+def _split(score_fn) -> tuple[_Call, list[jax.Array]]:
+    """What of a score is compiled, and the arrays it is called with."""
+    checks.require_callable("score_fn", score_fn)
+    if not isinstance(score_fn, partial):
+        return _Call(score_fn, (), None), []
+    leaves, structure = jax.tree.flatten((score_fn.args, score_fn.keywords))
+    is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    arrays = [leaf for leaf, yes in zip(leaves, is_array, strict=True) if yes]
+    static = [None if yes else x for x, yes in zip(leaves, is_array, strict=True)]
+    return _Call(score_fn.func, tuple(static), structure), arrays
+
+
+@lru_cache
+def _mesh(devices):
+    return Mesh(np.array(devices), ("pool",), axis_types=(AxisType.Auto,))
+
+
+@lru_cache(maxsize=64)
+def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
+    """`(bound arrays, rows) -> scores`, jitted, each device on its own rows."""
+
+    def score_rows(arrays, rows):
+        if call.structure is None:
+            score_fn = call.function
+        else:
+            arrays = iter(arrays)
+            bound = [next(arrays) if leaf is None else leaf for leaf in call.static]
+            args, keywords = jax.tree.unflatten(call.structure, bound)
+            score_fn = partial(call.function, *args, **keywords)
+        return score_in_chunks(score_fn, rows, chunk_size=chunk_size)
+
+    return jax.jit(
+        jax.shard_map(
+            score_rows,
+            mesh=mesh,
+            in_specs=(EVERYWHERE, BY_ROW),
+            out_specs=BY_ROW,
+            # A score is any function: nothing is known of what varies inside it.
+            check_vma=False,
+        )
+    )
+
+
+def _check_like(rows, expected):
+    """Refuses rows that another program would have to be compiled for."""
+    if jax.tree.structure(rows) != jax.tree.structure(expected):
+        raise ValueError(
+            f"all rows must have the structure {jax.tree.structure(expected)} of the "
+            f"first, got {jax.tree.structure(rows)}."
+        )
+    pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(expected), strict=True)
+    for leaf, first in pairs:
+        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if leaf.shape[1:] != first.shape[1:] or dtype != first.dtype:
+            raise ValueError(
+                f"all rows must be {first.dtype}{list(first.shape[1:])} like the "
+                f"first, got {leaf.dtype}{list(leaf.shape[1:])}."
+            )
+
+
+def _pad(leaf, *, size):
+    missing = size - len(leaf)
+    if missing == 0:
+        return leaf
+    # Copies of a real row: whatever is true of all rows stays true.
+    xp = jnp if isinstance(leaf, jax.Array) else np
+    return xp.concatenate([leaf, xp.repeat(leaf[-1:], missing, axis=0)])

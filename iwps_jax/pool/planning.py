@@ -1,0 +1,114 @@
+"""How many rows to score at once: from the memory of the device, or a refusal."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from iwps_jax.pool.devices import chunk_flops, chunk_memory
+
+LARGEST_CHUNK = 2**16
+TRIAL_SIZES = (64, 1)
+# A CPU is fastest on what its caches hold; accelerators want all they can get.
+CPU_WORKING_SET = 2**22
+CPU_FLOPS_PER_CALL, CPU_ROWS_PER_CALL = 2e9, 2**14
+SHARE_OF_FREE_MEMORY = 0.5
+# Beside the chunk at work: one being read, one on its way, one waiting.
+CHUNKS_IN_FLIGHT = 3
+
+CHEAPER = (
+    "iwps -> iwps_mlp (fully connected networks), iwps_app (any network) or "
+    "iwps_last_layer (the last layer's features)"
+)
+
+
+def plan_chunk_size(
+    score_fn: Callable[[PyTree], PyTree],
+    row: PyTree,
+    device: jax.Device,
+    free_bytes: int,
+) -> int:
+    """Rows that one device scores at once.
+
+        rows = free memory / 2 / (bytes a row)
+
+    rounded down to a power of two, at most 65,536; on a CPU also few enough for
+    4 MiB, which its caches hold, if that leaves 8 or more. The bytes a row takes are
+    XLA's account of the compiled score, on a trial of 64 rows.
+
+    Args:
+        score_fn: the score of a chunk.
+        row: one row of the pool, with a leading axis of length one.
+        device: where the chunk will be scored.
+        free_bytes: memory that may be used there.
+
+    Raises:
+        MemoryError: if not even one row fits.
+    """
+    for trial in TRIAL_SIZES:
+        in_flight = CHUNKS_IN_FLIGHT * sum(x.nbytes for x in jax.tree.leaves(row))
+        working = chunk_memory(score_fn, row, trial, device) / trial
+        needed = max(working + in_flight, 1)
+        fitting = SHARE_OF_FREE_MEMORY * free_bytes / needed
+        if fitting >= trial:
+            break
+    if fitting < 1:
+        raise MemoryError(
+            f"one row takes {needed / 1e6:,.0f} MB on {device}, more than half of the "
+            f"{free_bytes / 1e6:,.0f} MB free there: take a score that needs less "
+            f"({CHEAPER}) or fewer holdout samples."
+        )
+    if device.platform == "cpu":
+        fitting = min(fitting, max(CPU_WORKING_SET / max(working, 1), 8))
+    return min(LARGEST_CHUNK, 2 ** int(np.log2(fitting)))
+
+
+def plan_chunks_per_call(
+    score_fn: Callable[[PyTree], PyTree],
+    row: PyTree,
+    chunk_size: int,
+    device: jax.Device,
+) -> int:
+    """Chunks one device scores between two looks of the host.
+
+    On a CPU, whose chunks are small, as many as take some hundredths of a second, for
+    the host to be no burden, up to 16,384 rows; elsewhere one.
+    """
+    if device.platform != "cpu":
+        return 1
+    flops = chunk_flops(score_fn, row, chunk_size, device)
+    by_work = CPU_FLOPS_PER_CALL / flops if flops > 0 else 1
+    return max(1, int(min(by_work, CPU_ROWS_PER_CALL / chunk_size)))
+
+
+def free_memory(device: jax.Device) -> int:
+    """Bytes that a program may still take on this device.
+
+    Devices of one CPU share what the machine, or the control group of the process,
+    has available.
+    """
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    sharing = sum(other.platform == device.platform for other in jax.local_devices())
+    return _available_on_host() // sharing
+
+
+def _available_on_host() -> int:
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    group = Path("/sys/fs/cgroup")
+    limit = group / "memory.max"
+    if limit.exists() and limit.read_text().strip().isdigit():
+        lines = (group / "memory.stat").read_text().splitlines()
+        # Pages of files count as used but are given back on demand.
+        cached = int(dict(line.split() for line in lines)["inactive_file"])
+        used = int((group / "memory.current").read_text()) - cached
+        free = min(free, int(limit.read_text()) - used)
+    return max(free, 0)

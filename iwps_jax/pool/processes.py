@@ -1,0 +1,51 @@
+"""What the processes of one scan tell each other, through `jax.distributed`."""
+
+import io
+
+import jax
+import numpy as np
+
+from iwps_jax.pool.sources import PoolError
+
+
+def gathered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The arrays of every process, in the order of their numbers, on every process.
+
+    Waits for all of them. Shapes may differ; 64-bit numbers stay 64-bit.
+    """
+    if jax.process_count() == 1:
+        return [arrays]
+    from jax.experimental import multihost_utils
+
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    message = np.frombuffer(packed.getvalue(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(message)))
+    padded = np.zeros(lengths.max(), np.uint8)
+    padded[: len(message)] = message
+    messages = multihost_utils.process_allgather(padded)
+    return [
+        _unpacked(message[:length])
+        for message, length in zip(messages, lengths, strict=True)
+    ]
+
+
+def require_no_error(error: Exception | None) -> None:
+    """Raises this process's error, or one that quotes that of another process.
+
+    Without it the others would wait for one that has given up.
+
+    Raises:
+        PoolError: if another process had an error.
+    """
+    told = gathered({"error": np.array("" if error is None else str(error))})
+    if error is not None:
+        raise error
+    for process, each in enumerate(told):
+        if each["error"]:
+            raise PoolError(f"process {process} gave up: {each['error']}")
+
+
+def _unpacked(message):
+    with np.load(io.BytesIO(message.tobytes())) as arrays:
+        return dict(arrays)

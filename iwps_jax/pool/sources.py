@@ -1,0 +1,201 @@
+"""Where the rows of a pool come from: arrays, memory maps, records, iterators."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from iwps_jax.pool.chunks import take_rows
+
+
+class PoolError(RuntimeError):
+    """Rows of the pool that cannot be read, or whose scores are not numbers."""
+
+
+class Records:
+    """A map-style dataset whose records are decoded on the way.
+
+    Args:
+        dataset: has a length, and `__getitems__` (TFDS, ArrayRecord) or one record an
+            index.
+        decode: turns one record into an array or a pytree of arrays, as the score
+            takes them but without the leading axis.
+
+    Example:
+        >>> texts = ["1 2", "3 4"]
+        >>> pool = Records(texts, lambda text: np.array(text.split(), np.float32))
+        >>> print(pool.__getitems__([1]))
+        [array([3., 4.], dtype=float32)]
+    """
+
+    def __init__(self, dataset: Any, decode: Callable[[Any], PyTree]):
+        """Reads nothing yet."""
+        self._dataset, self._decode = dataset, decode
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._dataset)
+
+    def __getitem__(self, row: int) -> PyTree:
+        """One record, decoded."""
+        return self._decode(self._dataset[row])
+
+    def __getitems__(self, rows: list[int]) -> list[PyTree]:
+        """Several, decoded."""
+        read_many = getattr(self._dataset, "__getitems__", None)
+        records = read_many(rows) if read_many else map(self._dataset.__getitem__, rows)
+        return [self._decode(record) for record in records]
+
+
+class Source(NamedTuple):
+    """A pool to be read a chunk at a time.
+
+    Attributes:
+        size: rows, or None for a stream, which shows its size by ending.
+        read: `read(start, stop)` -> these rows as a pytree of arrays; fewer, or None
+            for none, where a stream ends. A stream is read forward only.
+    """
+
+    size: int | None
+    read: Callable[[int, int], PyTree]
+
+
+def open_source(pool: Any) -> Source:
+    """The pool as rows to read; nothing is read but the length.
+
+    Args:
+        pool: an array, a memory map or anything else with a length that can be sliced
+            into arrays; a map-style dataset of records (TFDS, ArrayRecord), whose
+            records are stacked; a `range`, which stands for row numbers; a pytree of
+            these, with one length; or an iterator of chunks, of any lengths.
+
+    Raises:
+        ValueError: if the pool is empty or its parts differ in length.
+        TypeError: if a part has no length.
+    """
+    if hasattr(pool, "__next__"):
+        return Source(None, _Stream(pool).read)
+    leaves, structure = jax.tree.flatten(pool)
+    for leaf in leaves:
+        if not (hasattr(leaf, "__len__") and hasattr(leaf, "__getitem__")):
+            raise TypeError(
+                "pool must be made of arrays, sliceable files, datasets of records or "
+                f"ranges, or be an iterator of chunks; got a {type(leaf).__name__}."
+            )
+    sizes = {len(leaf) for leaf in leaves}
+    if len(sizes) != 1:
+        raise ValueError(f"pool must have one length, got {sorted(sizes)}.")
+    (size,) = sizes
+    if size == 0:
+        raise ValueError("pool must hold at least one sample, got none.")
+    readers = [_reader(leaf) for leaf in leaves]
+
+    def read(start, stop):
+        stop = min(stop, size)
+        parts = [_checked(read(start, stop), stop - start) for read in readers]
+        return jax.tree.unflatten(structure, parts)
+
+    return Source(size, read)
+
+
+def read_chunk(source: Source, start: int, stop: int) -> tuple[PyTree, bool]:
+    """Rows from `start` to `stop`, or to the end, and whether the pool ends with them.
+
+    Raises:
+        PoolError: if reading raises anything or there are no such rows.
+    """
+    with naming_rows(start, stop):
+        if source.size is not None:
+            return source.read(start, stop), stop >= source.size
+        # One row more tells whether the stream goes on.
+        rows = source.read(start, stop + 1)
+        if rows is None:
+            raise EOFError("the stream has ended before")
+        is_last = num_rows(rows) <= stop - start
+        return jax.tree.map(lambda leaf: leaf[: stop - start], rows), is_last
+
+
+@contextmanager
+def naming_rows(start: int, stop: int) -> Iterator[None]:
+    """Turns any error into one that names the rows it came with.
+
+    Raises:
+        PoolError: if the block raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise PoolError(
+            f"rows {start} to {stop - 1} of the pool cannot be read: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def num_rows(rows: PyTree | None) -> int:
+    """How many rows these are."""
+    return 0 if rows is None else len(jax.tree.leaves(rows)[0])
+
+
+def _reader(leaf):
+    """`read(start, stop)` of one part of the pool."""
+    if isinstance(leaf, range):
+        kind = np.int32 if max(abs(leaf[0]), abs(leaf[-1])) < 2**31 else np.uint32
+        return lambda start, stop: np.asarray(leaf[start:stop], kind)
+    if isinstance(leaf, jax.Array):
+        return lambda start, stop: take_rows(leaf, start, stop - start)
+    if hasattr(leaf, "__getitems__"):
+        return lambda start, stop: _stack(leaf.__getitems__(list(range(start, stop))))
+    if hasattr(leaf, "shape"):
+        return lambda start, stop: np.asarray(leaf[start:stop])
+    return lambda start, stop: _stack([leaf[row] for row in range(start, stop)])
+
+
+def _stack(records):
+    return jax.tree.map(lambda *parts: np.stack(parts), *records)
+
+
+def _checked(rows, expected):
+    lengths = {len(leaf) for leaf in jax.tree.leaves(rows)}
+    if lengths != {expected}:
+        raise ValueError(f"{expected} rows were asked for, got {sorted(lengths)}.")
+    return rows
+
+
+class _Stream:
+    """An iterator of chunks as rows; holds only what is still to be read again."""
+
+    def __init__(self, chunks: Iterator[PyTree]):
+        self._chunks = chunks
+        self._held = None
+        self._first = 0
+
+    def read(self, start, stop):
+        if start < self._first:
+            raise ValueError(f"the stream has moved on to row {self._first}.")
+        self._drop(start)
+        while self._first + num_rows(self._held) < stop:
+            try:
+                chunk = jax.tree.map(np.asarray, next(self._chunks))
+            except StopIteration:
+                break
+            _checked(chunk, num_rows(chunk))
+            self._held = chunk if self._held is None else _join(self._held, chunk)
+            self._drop(start)
+        length = min(stop, self._first + num_rows(self._held)) - start
+        if length <= 0:
+            return None
+        return jax.tree.map(lambda leaf: leaf[:length], self._held)
+
+    def _drop(self, start):
+        count = min(start - self._first, num_rows(self._held))
+        if count > 0:
+            held = jax.tree.map(lambda leaf: leaf[count:], self._held)
+            self._held = held if num_rows(held) else None
+            self._first += count
+
+
+def _join(left, right):
+    return jax.tree.map(lambda a, b: np.concatenate((a, b)), left, right)
