@@ -12,6 +12,8 @@ from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool.chunks import score_in_chunks
+from iwps_jax.pool.sources import check_like
+from iwps_jax.types import AnyArray
 
 EVERYWHERE, BY_ROW = PartitionSpec(), PartitionSpec("pool")
 
@@ -74,7 +76,7 @@ def sharded(
     scores = jax.eval_shape(run, shapes)
 
     def place(rows):
-        _check_like(rows, shapes)
+        check_like(rows, shapes)
         rows = jax.tree.map(partial(_pad, size=size), rows)
         return jax.device_put(rows, NamedSharding(mesh, BY_ROW))
 
@@ -116,7 +118,7 @@ def _with_rows(row, size):
     )
 
 
-def _split(score_fn) -> tuple[_Call, list[jax.Array]]:
+def _split(score_fn) -> tuple[_Call, list[AnyArray]]:
     """What of a score is compiled, and the arrays it is called with."""
     checks.require_callable("score_fn", score_fn)
     if not isinstance(score_fn, partial):
@@ -157,23 +159,6 @@ def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
             check_vma=False,
         )
     )
-
-
-def _check_like(rows, expected):
-    """Refuses rows that another program would have to be compiled for."""
-    if jax.tree.structure(rows) != jax.tree.structure(expected):
-        raise ValueError(
-            f"all rows must have the structure {jax.tree.structure(expected)} of the "
-            f"first, got {jax.tree.structure(rows)}."
-        )
-    pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(expected), strict=True)
-    for leaf, first in pairs:
-        dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
-        if leaf.shape[1:] != first.shape[1:] or dtype != first.dtype:
-            raise ValueError(
-                f"all rows must be {first.dtype}{list(first.shape[1:])} like the "
-                f"first, got {leaf.dtype}{list(leaf.shape[1:])}."
-            )
 
 
 def _pad(leaf, *, size):

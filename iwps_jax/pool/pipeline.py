@@ -53,15 +53,19 @@ def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Ch
             been returned by then.
     """
     with ThreadPoolExecutor(1, "pool reader") as reader:
+        placed_chunks = _placed_chunks(reader, program, source, spans)
         running = None
         try:
-            for placed in _placed_chunks(reader, program, source, spans):
-                started = placed, program.run(placed.rows)
+            while True:
+                placed, error = _next_or_error(placed_chunks)
+                started = placed and (placed, program.run(placed.rows))
                 if running is not None:
                     yield _finished(*running)
+                if error is not None:
+                    raise error
+                if started is None:
+                    return
                 running = started
-            if running is not None:
-                yield _finished(*running)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -87,6 +91,14 @@ def scores_at(program: Program, source: Source, rows: list[int]) -> np.ndarray:
 def _concatenate(*parts):
     xp = jnp if isinstance(parts[0], jax.Array) else np
     return xp.concatenate(parts)
+
+
+def _next_or_error(placed_chunks):
+    """The next chunk or why there is none, for the one at work to be finished first."""
+    try:
+        return next(placed_chunks, None), None
+    except PoolError as error:
+        return None, error
 
 
 def _placed_chunks(reader, program, source, spans):

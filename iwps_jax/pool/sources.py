@@ -127,11 +127,34 @@ def naming_rows(start: int, stop: int) -> Iterator[None]:
     """
     try:
         yield
+    except PoolError:
+        raise
     except Exception as error:
         raise PoolError(
             f"rows {start} to {stop - 1} of the pool cannot be read: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def check_like(rows: PyTree, first: PyTree) -> None:
+    """Refuses rows that another program would have to be compiled for.
+
+    Raises:
+        ValueError: if structure, shapes or types are not those of the first rows.
+    """
+    if jax.tree.structure(rows) != jax.tree.structure(first):
+        raise ValueError(
+            f"all rows must have the structure {jax.tree.structure(first)} of the "
+            f"first, got {jax.tree.structure(rows)}."
+        )
+    pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(first), strict=True)
+    for leaf, like in pairs:
+        here, there = (
+            f"{jax.dtypes.canonicalize_dtype(x.dtype)}{list(x.shape[1:])}"
+            for x in (leaf, like)
+        )
+        if here != there:
+            raise ValueError(f"all rows must be {there} like the first, got {here}.")
 
 
 def num_rows(rows: PyTree | None) -> int:
@@ -171,23 +194,38 @@ class _Stream:
         self._chunks = chunks
         self._held = None
         self._first = 0
+        self._like = None
 
     def read(self, start, stop):
         if start < self._first:
             raise ValueError(f"the stream has moved on to row {self._first}.")
         self._drop(start)
         while self._first + num_rows(self._held) < stop:
-            try:
-                chunk = jax.tree.map(np.asarray, next(self._chunks))
-            except StopIteration:
+            chunk = self._next()
+            if chunk is None:
                 break
-            _checked(chunk, num_rows(chunk))
             self._held = chunk if self._held is None else _join(self._held, chunk)
             self._drop(start)
         length = min(stop, self._first + num_rows(self._held)) - start
         if length <= 0:
             return None
         return jax.tree.map(lambda leaf: leaf[:length], self._held)
+
+    def _next(self):
+        row = self._first + num_rows(self._held)
+        try:
+            chunk = jax.tree.map(np.asarray, next(self._chunks))
+            if self._like is None:
+                self._like = jax.tree.map(lambda leaf: leaf[:0], chunk)
+            check_like(chunk, self._like)
+            return _checked(chunk, num_rows(chunk))
+        except StopIteration:
+            return None
+        except Exception as error:
+            raise PoolError(
+                f"row {row} of the pool and those after it cannot be read: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _drop(self, start):
         count = min(start - self._first, num_rows(self._held))

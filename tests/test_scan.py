@@ -1,0 +1,560 @@
+"""One answer for a pool, however it is cut, kept, sharded or interrupted."""
+
+import re
+import tracemalloc
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import iwps_jax
+from iwps_jax import PoolError, iwps_last_layer, score_pool, top_k_of_pool
+from iwps_jax.pool import pipeline, planning, record
+from iwps_jax.pool.sources import open_source
+from tests import reference
+
+DEVICES = 8  # tests/conftest.py
+
+
+@pytest.fixture
+def small_calls(monkeypatch):
+    """Otherwise a CPU scores up to 16,384 rows in a call, and a test has but one."""
+    monkeypatch.setattr(planning, "CPU_ROWS_PER_CALL", 1)
+
+
+def some_features(size, width=8, seed=0):
+    return np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
+
+
+def a_model(width=8, classes=5, seed=1):
+    rng = np.random.default_rng(seed)
+    return {
+        "kernel": rng.normal(size=(width, classes)).astype(np.float32),
+        "bias": rng.normal(size=classes).astype(np.float32),
+        "holdout_features": rng.normal(size=(20, width)).astype(np.float32),
+        "holdout_labels": np.arange(20, dtype=np.int32) % classes,
+    }
+
+
+def first_feature(rows):
+    return rows[:, 0]
+
+
+def best(scores, k, where=None):
+    rows = np.arange(len(scores)) if where is None else np.flatnonzero(where)
+    return rows[np.argsort(-scores[rows], kind="stable")[:k]]
+
+
+# Chunks, devices and order change nothing
+
+
+@pytest.mark.parametrize("devices", [1, 2, DEVICES])
+@pytest.mark.parametrize("chunk_size", [None, 1, 7, 64, 10**6])
+def test_iwps_of_a_pool_is_that_of_float64(devices, chunk_size):
+    features, model = some_features(1003), a_model()
+    score = partial(iwps_last_layer, **model)
+    kept = dict(chunk_size=chunk_size, devices=jax.devices()[:devices])
+    kernel, bias, holdout, labels = model.values()
+    expected = reference.look_ahead_changes(
+        [(kernel, bias)], features, holdout, labels, steps=3, learning_rate=1e-3
+    ).mean(-1)
+    scores = score_pool(score, features, **kept)
+    np.testing.assert_allclose(scores, expected, rtol=2e-5, atol=1e-7)
+    top = top_k_of_pool(score, features, 40, **kept)
+    np.testing.assert_array_equal(top.rows, best(expected, 40))
+    np.testing.assert_array_equal(top.scores, scores[top.rows])
+
+
+@pytest.mark.parametrize("devices", [1, 2, DEVICES])
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 63, 64, 65])
+def test_ragged_pools_and_pools_smaller_than_the_devices(size, devices, small_calls):
+    features = some_features(size, width=1)
+    kept = dict(chunk_size=4, devices=jax.devices()[:devices])
+    np.testing.assert_array_equal(
+        score_pool(first_feature, features, **kept), features[:, 0]
+    )
+    for k in {1, min(5, size), size}:  # more than a shard holds, too
+        top = top_k_of_pool(first_feature, features, k, **kept)
+        np.testing.assert_array_equal(top.rows, best(features[:, 0], k))
+
+
+@pytest.mark.parametrize("devices", [1, DEVICES])
+@pytest.mark.parametrize("chunk_size", [3, 16, 1000])
+def test_ties_go_to_the_lower_row(devices, chunk_size, small_calls):
+    scores = np.array([1, 0, 2, 1] * 100, np.float32)[:, None]
+    scores[7] = -0.0
+    top = top_k_of_pool(
+        first_feature,
+        scores,
+        150,
+        chunk_size=chunk_size,
+        devices=jax.devices()[:devices],
+    )
+    np.testing.assert_array_equal(top.rows, best(scores[:, 0], 150))
+
+
+def test_copies_of_a_row_tie_wherever_they_are():
+    """Chunk by chunk and device by device, the same bits for the same row."""
+    features, model = np.tile(some_features(50), (40, 1)), a_model()
+    scores = score_pool(partial(iwps_last_layer, **model), features, chunk_size=37)
+    np.testing.assert_array_equal(scores, np.tile(scores[:50], 40))
+
+
+def test_order_of_the_rows_changes_no_pick():
+    features, model = some_features(2000), a_model()
+    score = partial(iwps_last_layer, **model)
+    order = np.random.default_rng(3).permutation(2000)
+    picked = top_k_of_pool(score, features, 50)
+    shuffled = top_k_of_pool(score, features[order], 50)
+    np.testing.assert_array_equal(order[shuffled.rows], picked.rows)
+    np.testing.assert_allclose(shuffled.scores, picked.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [1, 3, DEVICES])
+@pytest.mark.parametrize("chunk_size", [1, 10, 64])
+def test_random_draws_belong_to_rows(key, devices, chunk_size, small_calls):
+    def noise(pool):
+        features, rows = pool
+        draw = jax.vmap(jax.random.normal)(iwps_jax.sample_keys(key, rows))
+        return features[:, 0] + draw
+
+    features = some_features(101)
+    expected = noise((jnp.asarray(features), jnp.arange(101)))
+    found = score_pool(
+        noise,
+        (features, range(101)),
+        chunk_size=chunk_size,
+        devices=jax.devices()[:devices],
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_infinite_scores_are_legal_and_masked_rows_never_come():
+    scores = np.array([[-np.inf], [np.inf], [0], [5], [-np.inf]], np.float32)
+    where = np.array([True, False, True, False, True])
+    top = top_k_of_pool(first_feature, scores, 3, where=where)
+    assert top.rows.tolist() == [2, 0, 4]
+    assert top_k_of_pool(first_feature, scores, 5).rows.tolist() == [1, 3, 2, 0, 4]
+
+
+# What a pool can be kept in
+
+
+def test_embeddings_of_several_kinds(small_calls):
+    features = some_features(30)
+
+    def embed(rows):
+        return {"sums": rows.sum(-1), "halves": (rows / 2, rows > 0)}
+
+    found = score_pool(embed, features, chunk_size=4)
+    np.testing.assert_allclose(found["sums"], features.sum(-1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["halves"][0], features / 2)
+    np.testing.assert_array_equal(found["halves"][1], features > 0)
+
+
+def kept_in_many_ways(features, folder):
+    np.save(folder / "features.npy", features)
+    flat = np.memmap(folder / "features.raw", features.dtype, "w+", shape=(100, 8))
+    flat[:] = features
+    return {
+        "array": features,
+        "jax array": jnp.asarray(features),
+        "npy file": np.load(folder / "features.npy", mmap_mode="r"),
+        "memory map": flat,
+        "records": iwps_jax.Records(list(features), lambda record: record),
+        "one chunk": iter([features]),
+        "ragged chunks": iter([features[:1], features[1:70], features[70:]]),
+        "chunks of one": (row[None] for row in features),
+    }
+
+
+@pytest.mark.parametrize("chunk_size", [7, 100])
+def test_every_way_to_keep_a_pool_gives_the_same(tmp_path, chunk_size, small_calls):
+    features = some_features(100)
+    for kind, pool in kept_in_many_ways(features, tmp_path).items():
+        top = top_k_of_pool(first_feature, pool, 12, chunk_size=chunk_size)
+        assert top.rows.tolist() == best(features[:, 0], 12).tolist(), kind
+    for kind, pool in kept_in_many_ways(features, tmp_path).items():
+        found = score_pool(first_feature, pool, chunk_size=chunk_size)
+        np.testing.assert_array_equal(found, features[:, 0], err_msg=kind)
+
+
+def test_half_precision_on_disk_scores_as_its_values_do(tmp_path):
+    features, model = some_features(500).astype(np.float16), a_model()
+    np.save(tmp_path / "half.npy", features)
+    score = partial(iwps_last_layer, **model)
+    np.testing.assert_array_equal(
+        score_pool(score, np.load(tmp_path / "half.npy", mmap_mode="r")),
+        score_pool(score, features.astype(np.float32)),
+    )
+
+
+def test_array_records(tmp_path):
+    array_record_module = pytest.importorskip("array_record.python.array_record_module")
+    data_source = pytest.importorskip("array_record.python.array_record_data_source")
+    features = some_features(40)
+    path = tmp_path / "pool.array_record"
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    for row in features:
+        writer.write(row.tobytes())
+    writer.close()
+    with data_source.ArrayRecordDataSource(str(path)) as records:
+        pool = iwps_jax.Records(records, lambda record: np.frombuffer(record, "f4"))
+        top = top_k_of_pool(first_feature, pool, 5, chunk_size=16)
+    assert top.rows.tolist() == best(features[:, 0], 5).tolist()
+
+
+def test_records_of_several_fields_are_stacked():
+    class Images:
+        """As the data sources of TensorFlow Datasets: records by the list."""
+
+        def __len__(self):
+            return 9
+
+        def __getitem__(self, row):
+            raise AssertionError("read one by one")
+
+        def __getitems__(self, rows):
+            return [{"image": np.full((2, 2), row, np.uint8)} for row in rows]
+
+    top = top_k_of_pool(lambda rows: rows["image"].mean((1, 2)), Images(), 2)
+    assert top == (pytest.approx([8, 7]), pytest.approx([8, 7]))
+
+
+def test_an_iterator_shorter_than_k_gives_all_it_has():
+    top = top_k_of_pool(first_feature, iter([np.array([[1.0], [3.0]])]), 5)
+    assert top.rows.tolist() == [1, 0]
+
+
+class Counted:
+    """An array on disk, as it were, that counts what is read of it."""
+
+    def __init__(self, array, broken_at=None):
+        self.array, self.broken_at, self.read = array, broken_at, []
+        self.shape = array.shape
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        if self.broken_at is not None and rows.start <= self.broken_at < rows.stop:
+            raise OSError("bad sector")
+        self.read.extend(range(len(self))[rows])
+        return self.array[rows]
+
+
+def test_reads_each_row_once_and_not_far_ahead(small_calls):
+    pool = Counted(some_features(100))
+    score_pool(first_feature, pool, chunk_size=5, devices=jax.devices()[:1])
+    assert sorted(pool.read) == [0, *range(100)]  # the first also for its shape
+
+    pool = Counted(some_features(100))
+    source = open_source(pool)
+    program = iwps_jax.pool.devices.sharded(
+        first_feature, pool.array[:1], jax.devices()[:1], chunk_size=5, chunks=1
+    )
+    chunks = pipeline.scored_chunks(program, source, np.array([[0, 100]]))
+    next(chunks)
+    chunks.close()
+    assert len(pool.read) <= 5 * (pipeline.READ_AHEAD + 3)
+
+
+def test_memory_does_not_grow_with_the_pool():
+    class Endless:
+        def __init__(self, size):
+            self.size, self.shape = size, (size, 4)
+
+        def __len__(self):
+            return self.size
+
+        def __getitem__(self, rows):
+            return np.arange(rows.start, rows.stop)[:, None] % 97 + np.zeros(4, "f4")
+
+    def peak(size):
+        tracemalloc.start()
+        top_k_of_pool(first_feature, Endless(size), 100, chunk_size=4096)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(200_000)  # compiled, once
+    assert peak(4_000_000) < 1.5 * peak(400_000)
+
+
+# Programs
+
+
+def test_another_model_of_the_same_shapes_is_no_new_program():
+    traces, counts = [], []
+
+    def score(rows, weights, power):
+        traces.append(1)
+        return (rows @ weights) ** power
+
+    features = some_features(64)
+    for seed in range(3):
+        weights = some_features(8, width=1, seed=seed)[:, 0]
+        found = score_pool(
+            partial(score, weights=jnp.asarray(weights), power=2),
+            features,
+            chunk_size=16,
+        )
+        np.testing.assert_allclose(found, (features @ weights) ** 2, rtol=1e-4)
+        counts.append(len(traces))
+    assert counts[0] > 0 and counts == [counts[0]] * 3
+
+
+def test_arrays_of_a_closure_serve_too():
+    weights = jnp.asarray(some_features(8, width=1)[:, 0])
+    features = some_features(50)
+    found = score_pool(lambda rows: rows @ weights, features, chunk_size=3)
+    np.testing.assert_allclose(found, features @ weights, rtol=1e-4, atol=1e-6)
+
+
+def test_a_whole_network_is_scored_like_its_last_layer_alone(small_calls):
+    features, model = some_features(100), a_model()
+    kernel, bias, holdout, labels = model.values()
+
+    def apply(params, rows):
+        return rows @ params[0] + params[1][None]
+
+    score = partial(
+        iwps_jax.iwps,
+        apply,
+        (kernel, bias),
+        holdout_inputs=holdout,
+        holdout_labels=labels,
+    )
+    np.testing.assert_allclose(
+        score_pool(score, features, chunk_size=8),
+        score_pool(partial(iwps_last_layer, **model), features, chunk_size=8),
+        rtol=1e-3,
+        atol=1e-8,
+    )
+
+
+# Memory
+
+
+@pytest.mark.parametrize("free", [10**6, 10**8, 10**10])
+def test_the_planned_chunk_fits(free):
+    score, row = partial(iwps_last_layer, **a_model()), some_features(1)
+    device = jax.devices()[0]
+    chunk_size = planning.plan_chunk_size(score, row, device, free)
+    needed = iwps_jax.pool.devices.chunk_memory(score, row, chunk_size, device)
+    assert chunk_size >= 8 and chunk_size & (chunk_size - 1) == 0
+    assert needed + 3 * chunk_size * row.nbytes <= free
+
+
+def test_a_row_that_does_not_fit_is_refused_with_a_way_out():
+    with pytest.raises(MemoryError, match="iwps_app"):
+        planning.plan_chunk_size(
+            lambda rows: jnp.outer(rows.sum(-1), jnp.arange(10**6) * 1.0).sum(-1),
+            some_features(1),
+            jax.devices()[0],
+            1000,
+        )
+
+
+def test_there_is_memory():
+    assert planning.free_memory(jax.devices()[0]) > 10**7
+
+
+# What stops a scan
+
+
+@pytest.mark.parametrize("scan", [score_pool, partial(top_k_of_pool, k=3)])
+@pytest.mark.parametrize("devices", [1, DEVICES])
+def test_nan_is_named_by_its_rows(scan, devices, small_calls):
+    features = some_features(200)
+    features[[61, 63, 150]] = np.nan
+    with pytest.raises(PoolError, match=r"2 among rows \d+ to \d+ .*: 61, 63\."):
+        scan(
+            first_feature,
+            features,
+            chunk_size=64 // devices,
+            devices=jax.devices()[:devices],
+        )
+
+
+def test_many_nan_are_not_all_named():
+    features = np.full((100, 1), np.nan, np.float32)
+    with pytest.raises(PoolError, match=r"100 among rows 0 to 99 .* 8, 9, \.\.\.\.$"):
+        score_pool(first_feature, features, chunk_size=100)
+
+
+def test_rows_that_cannot_be_read_are_named(small_calls):
+    pool = Counted(some_features(100), broken_at=55)
+    sentence = "rows 48 to 63 of the pool cannot be read: OSError: bad sector"
+    with pytest.raises(PoolError, match=sentence):
+        score_pool(first_feature, pool, chunk_size=16, devices=jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    ("chunk", "reason"),
+    [
+        (np.zeros((4, 3), np.float32), r"float32\[8\] like the first, got float32"),
+        (np.zeros((4, 8), np.int32), "got int32"),
+        ({"x": np.zeros((4, 8))}, "structure"),
+    ],
+)
+def test_a_stream_that_changes_is_stopped(chunk, reason, small_calls):
+    stream = iter([np.zeros((4, 8), np.float32), chunk])
+    with pytest.raises(PoolError, match=f"^row 4 .*{reason}"):
+        score_pool(first_feature, stream, chunk_size=4, devices=jax.devices()[:1])
+
+
+def test_a_stream_that_fails_is_stopped():
+    def chunks():
+        yield np.zeros((4, 8), np.float32)
+        raise OSError("connection lost")
+
+    with pytest.raises(PoolError, match="connection lost"):
+        score_pool(first_feature, chunks(), chunk_size=4)
+
+
+# Going on
+
+
+def interrupted_then_finished(pool, folder, score=first_feature, **kept):
+    """Picks of a scan that stops at a broken row, then of one that goes on."""
+    pool.broken_at = 60
+    with pytest.raises(PoolError):
+        top_k_of_pool(score, pool, 9, folder=folder, **kept)
+    pool.broken_at, pool.read = None, []
+    return top_k_of_pool(score, pool, 9, folder=folder, **kept)
+
+
+def test_a_scan_goes_on_where_it_stopped(tmp_path, small_calls):
+    features = some_features(100)
+    pool = Counted(features)
+    top = interrupted_then_finished(
+        pool, tmp_path / "scan", chunk_size=8, devices=jax.devices()[:1]
+    )
+    assert top.rows.tolist() == best(features[:, 0], 9).tolist()
+    probes = sorted(np.linspace(0, 99, 16).astype(int))
+    assert sorted(pool.read) == sorted([0, *probes, *range(56, 100)])
+
+
+def test_with_other_chunks_and_devices_too_and_again(tmp_path, small_calls):
+    features, folder = some_features(100), tmp_path / "scan"
+    pool = Counted(features)
+    expected = best(features[:, 0], 9).tolist()
+    interrupted_then_finished(pool, folder, chunk_size=8, devices=jax.devices()[:1])
+    pool.broken_at = 60
+    for path in folder.glob("rows_from_5*"):
+        path.unlink()  # as if the second attempt had been killed
+    with pytest.raises(PoolError):
+        top_k_of_pool(first_feature, pool, 9, folder=folder, chunk_size=1)
+    pool.broken_at = None
+    top = top_k_of_pool(first_feature, pool, 9, folder=folder, chunk_size=3)
+    assert top.rows.tolist() == expected
+    pool.read = []
+    again = top_k_of_pool(first_feature, pool, 9, folder=folder)
+    assert again.rows.tolist() == expected and len(pool.read) == 17
+
+
+def test_a_stream_goes_on_too(tmp_path, small_calls):
+    features = some_features(50)
+
+    def chunks(broken):
+        for start in range(0, 50, 10):
+            if broken and start == 30:
+                raise OSError("connection lost")
+            yield features[start : start + 10]
+
+    kept = dict(chunk_size=10, folder=tmp_path / "scan", devices=jax.devices()[:1])
+    with pytest.raises(PoolError):
+        top_k_of_pool(first_feature, chunks(broken=True), 4, **kept)
+    for _ in range(2):
+        top = top_k_of_pool(first_feature, chunks(broken=False), 4, **kept)
+        assert top.rows.tolist() == best(features[:, 0], 4).tolist()
+
+
+def test_no_picks_before_the_nan_is_mended(tmp_path, small_calls):
+    features = some_features(100)
+    mended = features[70].copy()
+    features[70] = np.nan
+    kept = dict(folder=tmp_path / "scan", chunk_size=2)
+    for _ in range(2):
+        with pytest.raises(PoolError, match=": 70"):
+            top_k_of_pool(first_feature, features, 5, **kept)
+    features[70] = mended
+    top = top_k_of_pool(first_feature, features, 5, **kept)
+    assert top.rows.tolist() == best(features[:, 0], 5).tolist()
+
+
+@pytest.mark.parametrize("change", ["k", "where", "size", "model", "pool"])
+def test_the_folder_of_another_scan_is_refused(tmp_path, change):
+    features, weights = some_features(100), some_features(8, width=1)[:, 0]
+    arguments = {"score_fn": lambda rows: rows @ weights, "pool": features, "k": 5}
+    top_k_of_pool(**arguments, folder=tmp_path / "scan")
+    changed = {
+        "k": {"k": 6},
+        "where": {"where": np.arange(100) > 0},
+        "size": {"pool": features[:99]},
+        "model": {"score_fn": lambda rows: rows @ (1.01 * weights)},
+        "pool": {"pool": features[::-1]},
+    }
+    with pytest.raises(ValueError, match=f"another ({change}|model or pool)"):
+        top_k_of_pool(**(arguments | changed[change]), folder=tmp_path / "scan")
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="other files"):
+        top_k_of_pool(first_feature, some_features(5), 1, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"k": 0}, ValueError, "k must be at least 1 and at most the 10"),
+        ({"k": 11}, ValueError, "at most the 10 that may be picked, got 11"),
+        ({"k": 2.0}, TypeError, "k must be an integer"),
+        ({"where": np.arange(10) < 2}, ValueError, "at most the 2 that may be picked"),
+        ({"where": np.ones(9, bool)}, ValueError, "where must have length 10"),
+        ({"where": np.ones(10)}, TypeError, "where must be boolean"),
+        ({"pool": np.zeros((0, 3))}, ValueError, "at least one sample"),
+        ({"pool": 3}, TypeError, "iterator of chunks; got a int"),
+        ({"pool": [np.ones(2), np.ones(3)]}, ValueError, r"one length, got \[2, 3\]"),
+        ({"pool": iter([])}, PoolError, "ended"),
+        ({"chunk_size": 0}, ValueError, "chunk_size must be at least 1, got 0"),
+        ({"devices": []}, ValueError, "at least one device"),
+        ({"score_fn": 3}, TypeError, "score_fn must be a function, got int"),
+        ({"score_fn": lambda rows: rows}, ValueError, "one number for each"),
+        ({"score_fn": lambda rows: rows.sum()}, ValueError, "one row for each"),
+        (
+            {"score_fn": lambda rows: rows[:, 0].astype(int)},
+            TypeError,
+            "scores must be floating point",
+        ),
+    ],
+)
+def test_refusals(arguments, error, sentence, without_jaxtyping):
+    usual = {"score_fn": first_feature, "pool": some_features(10), "k": 3}
+    with pytest.raises(error, match=sentence):
+        top_k_of_pool(**(usual | arguments))
+
+
+# Progress
+
+
+def test_progress_is_shown_where_asked(capsys):
+    top_k_of_pool(first_feature, some_features(3000), 2, show_progress=True)
+    assert re.search(r"3,000 of 3,000", capsys.readouterr().out)
+    top_k_of_pool(first_feature, some_features(3000), 2)
+    assert capsys.readouterr().out == ""
+
+
+def test_saves_are_a_second_apart(tmp_path, monkeypatch, small_calls):
+    saves = []
+    monkeypatch.setattr(record, "save", lambda folder, finished: saves.append(1))
+    top_k_of_pool(first_feature, some_features(300), 2, chunk_size=1, folder=tmp_path)
+    assert len(saves) < 30
