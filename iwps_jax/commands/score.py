@@ -182,11 +182,12 @@ def _score(options) -> Callable:
         )
     if options.model is None:
         raise ValueError(f"--score {options.score} needs a --model.")
-    with np.load(options.model) as arrays:
-        missing = [name for name in MODEL if name not in arrays]
-        if missing:
-            raise ValueError(f"{options.model} must hold {', '.join(missing)}.")
-        model = {name: arrays[name] for name in MODEL}
+    arrays = np.load(options.model)
+    names = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else ()
+    missing = [name for name in MODEL if name not in names]
+    if missing:
+        raise ValueError(f"{options.model} must hold {', '.join(missing)}.")
+    model = {name: arrays[name] for name in MODEL}
     if options.score == "iwps_app_last_layer":
         return partial(iwps_app_last_layer, **model)
     return partial(

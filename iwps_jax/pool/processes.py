@@ -12,22 +12,35 @@ def gathered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """The arrays of every process, in the order of their numbers, on every process.
 
     Waits for all of them. Shapes may differ; 64-bit numbers stay 64-bit.
+
+    Raises:
+        PoolError: if another process has died. JAX may notice first and abort this one.
     """
     if jax.process_count() == 1:
         return [arrays]
-    from jax.experimental import multihost_utils
-
     packed = io.BytesIO()
     np.savez(packed, **arrays)
     message = np.frombuffer(packed.getvalue(), np.uint8)
-    lengths = multihost_utils.process_allgather(np.int32(len(message)))
+    lengths = _all_gather(np.int32(len(message)))
     padded = np.zeros(lengths.max(), np.uint8)
     padded[: len(message)] = message
-    messages = multihost_utils.process_allgather(padded)
+    messages = _all_gather(padded)
     return [
         _unpacked(message[:length])
         for message, length in zip(messages, lengths, strict=True)
     ]
+
+
+def _all_gather(array):
+    from jax.experimental import multihost_utils
+
+    try:
+        return multihost_utils.process_allgather(array)
+    except (RuntimeError, ValueError) as error:  # JAX raises either
+        raise PoolError(
+            "another process has died before the scan was finished: start all of them "
+            "again, with the same folder if there was one, to go on."
+        ) from error
 
 
 def require_no_error(error: Exception | None) -> None:
