@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+import iwps_jax
+
 
 class Program(NamedTuple):
     """Something to time.
@@ -43,6 +45,7 @@ class Timing(NamedTuple):
         temporary_megabytes: memory of the compiled program beside its arguments and
             results, by XLA's own account; None likewise.
         flops: floating-point operations by XLA's account; None likewise.
+        memory_megabytes: the same with arguments and results; None likewise.
     """
 
     samples: int
@@ -50,6 +53,7 @@ class Timing(NamedTuple):
     compile_seconds: float | None
     temporary_megabytes: float | None
     flops: float | None
+    memory_megabytes: float | None = None
 
     @property
     def rate(self) -> float:
@@ -69,6 +73,21 @@ class Ratio(NamedTuple):
     median: float
     lowest: float
     highest: float
+
+
+def chunked(score_fn: Callable, chunk_size: int) -> Callable:
+    """Jitted `program(pool, *others)`: `score_fn(chunk, *others)`, a chunk at a time.
+
+    What the score needs besides the pool comes as arguments, never as constants that
+    the compiler would fold and keep.
+    """
+
+    def program(pool, *others):
+        return iwps_jax.score_in_chunks(
+            lambda chunk: score_fn(chunk, *others), pool, chunk_size=chunk_size
+        )
+
+    return jax.jit(program)
 
 
 def in_turns(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]:
@@ -91,9 +110,13 @@ def _compiled(program: Program) -> tuple[Callable, Timing]:
     start = time.perf_counter()
     compiled = program.run.lower(*program.arguments).compile()
     seconds = time.perf_counter() - start
-    megabytes = compiled.memory_analysis().temp_size_in_bytes / 1e6
+    memory = compiled.memory_analysis()
+    temporary = memory.temp_size_in_bytes
+    whole = temporary + memory.argument_size_in_bytes + memory.output_size_in_bytes
     flops = (compiled.cost_analysis() or {}).get("flops")
-    return compiled, Timing(program.samples, [], seconds, megabytes, flops)
+    return compiled, Timing(
+        program.samples, [], seconds, temporary / 1e6, flops, whole / 1e6
+    )
 
 
 def speed_ratio(fast: Timing, slow: Timing) -> Ratio:
@@ -104,6 +127,13 @@ def speed_ratio(fast: Timing, slow: Timing) -> Ratio:
         for slower, faster in zip(slow.seconds, fast.seconds, strict=True)
     ]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def device_peak_megabytes() -> float | None:
+    """Most memory the device has held since the program began; None on a CPU."""
+    account = jax.devices()[0].memory_stats() or {}
+    peak = account.get("peak_bytes_in_use")
+    return None if peak is None else peak / 1e6
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:

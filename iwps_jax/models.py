@@ -122,7 +122,39 @@ def resnet18(
         §4.2. Aljundi et al. 2020, supplement §4 (ResNet, dropout p = 0.2 on the fully
         connected layer; its depth and stem are not stated, these are our choice).
     """
-    module = _ResNet18(num_classes, width, dropout_rate)
+    module = _ResNet(_basic, (2, 2, 2, 2), False, num_classes, width, dropout_rate)
+    return _bundle(module, input_shape, mean, std)
+
+
+def resnet50(
+    input_shape: Sequence[int],
+    num_classes: int,
+    *,
+    mean: Shift,
+    std: Shift,
+    width: int = 64,
+    dropout_rate: float = 0.2,
+) -> Network:
+    """ResNet-50 with the stem for large images: 7x7, stride 2, and max-pooling.
+
+    Four stages of 3, 4, 6 and 3 bottleneck blocks (1x1, 3x3, then 1x1 to four times
+    as many channels) with inner widths of width, 2·width, 4·width and 8·width; the
+    rest as in `resnet18`. Where a stage halves the image, the 3x3 convolution strides,
+    as in common implementations ("v1.5"), and not the first 1x1 as in the paper.
+
+    Args:
+        input_shape: [height, width, channels] of an image.
+        num_classes: classes of the problem.
+        mean: what is subtracted from the pixels, in their unit; broadcast.
+        std: what they are divided by then, in the same unit; broadcast.
+        width: inner channels of the first stage.
+        dropout_rate: share of the features dropped.
+
+    References:
+        He et al. 2016, "Deep Residual Learning for Image Recognition", Table 1 and
+        Fig. 5. Dropout as in `resnet18`.
+    """
+    module = _ResNet(_bottleneck, (3, 4, 6, 3), True, num_classes, width, dropout_rate)
     return _bundle(module, input_shape, mean, std)
 
 
@@ -190,54 +222,71 @@ class _MLP(nn.Module):
         return self.head(self.features(inputs, dropout))
 
 
-class _BasicBlock(nn.Module):
-    width: int
-    stride: int
+def _convolution(width, size, stride, name=None):
+    # Padding as in the original: SAME would shift the grid at stride 2.
+    return nn.Conv(
+        width,
+        (size, size),
+        stride,
+        padding=size // 2,
+        use_bias=False,
+        kernel_init=nn.initializers.he_normal(),
+        name=name,
+    )
+
+
+def _basic(width, stride):
+    """(width, size, stride) of the convolutions of a block of ResNet-18."""
+    return (width, 3, stride), (width, 3, 1)
+
+
+def _bottleneck(width, stride):
+    """The same for ResNet-50."""
+    return (width, 1, 1), (width, 3, stride), (4 * width, 1, 1)
+
+
+class _ResidualBlock(nn.Module):
+    convolutions: Sequence[tuple[int, int, int]]
 
     @nn.compact
     def __call__(self, inputs, use_minibatch_statistics):
-        def normalized(name, size, stride, inputs):
-            # Padding as in the original: SAME would shift the grid at stride 2.
-            convolved = nn.Conv(
-                self.width,
-                (size, size),
-                stride,
-                padding=size // 2,
-                use_bias=False,
-                kernel_init=nn.initializers.he_normal(),
-                name=f"{name}_convolution",
-            )(inputs)
+        def normalized(name, width, size, stride, inputs):
+            convolved = _convolution(width, size, stride, f"{name}_convolution")(inputs)
             return nn.BatchNorm(
                 use_running_average=not use_minibatch_statistics,
                 momentum=BATCH_NORM_MOMENTUM,
                 name=f"{name}_normalization",
             )(convolved)
 
-        outputs = nn.relu(normalized("first", 3, self.stride, inputs))
-        outputs = normalized("second", 3, 1, outputs)
+        outputs, stride = inputs, 1
+        for number, convolution in enumerate(self.convolutions):
+            outputs = nn.relu(outputs) if number else outputs
+            name = ("first", "second", "third")[number]
+            outputs = normalized(name, *convolution, outputs)
+            stride *= convolution[-1]
         if inputs.shape != outputs.shape:
-            inputs = normalized("shortcut", 1, self.stride, inputs)
+            inputs = normalized("shortcut", outputs.shape[-1], 1, stride, inputs)
         return nn.relu(outputs + inputs)
 
 
-class _ResNet18(nn.Module):
+class _ResNet(nn.Module):
+    block: Callable[[int, int], Sequence[tuple[int, int, int]]]
+    counts: Sequence[int]
+    for_large_images: bool
     num_classes: int
     width: int
     dropout_rate: float
 
     def setup(self):
-        self.stem_convolution = nn.Conv(
-            self.width,
-            (3, 3),
-            padding=1,
-            use_bias=False,
-            kernel_init=nn.initializers.he_normal(),
-        )
+        size, stride = (7, 2) if self.for_large_images else (3, 1)
+        self.stem_convolution = _convolution(self.width, size, stride)
         self.stem_normalization = nn.BatchNorm(momentum=BATCH_NORM_MOMENTUM)
         self.blocks = [
-            _BasicBlock(self.width * 2**stage, 2 if stage and not block else 1)
-            for stage in range(4)
-            for block in range(2)
+            _ResidualBlock(
+                self.block(self.width * 2**stage, 2 if stage and not number else 1)
+            )
+            for stage, count in enumerate(self.counts)
+            for number in range(count)
         ]
         self.dropout = nn.Dropout(self.dropout_rate)
         self.head = nn.Dense(self.num_classes)
@@ -248,6 +297,9 @@ class _ResNet18(nn.Module):
             use_running_average=not use_minibatch_statistics,
         )
         hidden = nn.relu(hidden)
+        if self.for_large_images:
+            around = ((1, 1), (1, 1))
+            hidden = nn.max_pool(hidden, (3, 3), (2, 2), padding=around)
         for block in self.blocks:
             hidden = block(hidden, use_minibatch_statistics)
         return hidden.mean((-3, -2))

@@ -6,6 +6,7 @@ through a tie or a NaN-free but infinite score.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int, Key
 from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray
 
+ROWS_PER_BLOCK = 8192
 CENTERS_PER_BLOCK = 128
 
 
@@ -77,7 +79,8 @@ def k_center_greedy(
         next = argmax_i min_(j in centers) ‖h_i - h_j‖²
 
     starting from all labeled rows as centers; ties, an empty labeled set among
-    them, go to the lower row. Memory pool · 128, whatever the number of centers.
+    them, go to the lower row. Memory beside the arguments: a few numbers a row and
+    blocks of 8,192 rows, whatever the number of centers.
 
     Args:
         features: one embedding per row, labeled rows included.
@@ -110,16 +113,20 @@ def k_center_greedy(
 
 @partial(jax.jit, static_argnames="k")
 def _k_center_greedy(features, labeled, *, k):
-    features = numerics.upcast(features)
     labeled = jnp.asarray(labeled)
-    features = features * _to_unit_range(features, jnp.ones_like(labeled))
-    distance = _distance_to_labeled(features, labeled)
+    scale = _to_unit_range(_largest_entries(features), jnp.ones_like(labeled))
+    distance = _distance_to_labeled(features, scale, labeled)
 
     def pick(i, carry):
         distance, is_center, rows = carry
         row = jnp.argmax(jnp.where(is_center, -1, distance)).astype(jnp.int32)
-        to_row = ((features - features[row][None]) ** 2).sum(-1)
-        distance = jnp.minimum(distance, to_row)
+        center = _take(features, row[None]) * scale
+
+        def nearer(start, size, distance):
+            change = _slice(features, start, size) * scale - center
+            return jnp.minimum(distance, _sum_rows(change**2))
+
+        distance = _in_blocks(nearer, distance)
         return distance, is_center.at[row].set(True), rows.at[i].set(row)
 
     rows = jnp.zeros(k, jnp.int32)
@@ -127,36 +134,46 @@ def _k_center_greedy(features, labeled, *, k):
 
 
 def _distance_to_labeled(
-    features: Float[jax.Array, "pool d"], labeled: Bool[jax.Array, " pool"]
+    features: Float[AnyArray, "pool d"],
+    scale: Float[jax.Array, ""],
+    labeled: Bool[jax.Array, " pool"],
 ) -> Float[jax.Array, " pool"]:
-    """Squared distance to the nearest labeled row, a block of centers at a time.
+    """Squared distance to the nearest labeled row, by blocks of rows and of centers.
 
     One matrix product a block finds the nearest center, from ‖c‖² - 2 h·c of centered
     features; that form cancels, so the distance itself is a sum of squared
     differences, exactly zero for a copy of a center.
     """
-    pool_size = len(features)
-    block = min(CENTERS_PER_BLOCK, pool_size)
+    num_centers = min(CENTERS_PER_BLOCK, len(features))
     labeled_first = jnp.argsort(~labeled, stable=True)
-    labeled_first = jnp.pad(labeled_first, (0, block))
+    labeled_first = jnp.pad(labeled_first, (0, num_centers))
     num_labeled = labeled.sum()
-    centered = features - features.mean(0)[None]
-    square = (centered**2).sum(-1)
+    num_blocks = (num_labeled + num_centers - 1) // num_centers
+    middle = _middle(features, scale)
 
-    def nearer(i, distance):
-        start = i * block
-        rows = jax.lax.dynamic_slice(labeled_first, (start,), (block,))
-        is_center = start + jnp.arange(block) < num_labeled
-        product = jnp.matmul(centered, centered[rows].T, precision=numerics.PRECISION)
-        closeness = jnp.where(
-            is_center[None], square[rows][None] - 2 * product, jnp.inf
-        )
-        nearest = features[rows[closeness.argmin(-1)]]
-        return jnp.minimum(distance, ((features - nearest) ** 2).sum(-1))
+    def to_nearest(start, size, distance):
+        block = _slice(features, start, size) * scale
+        centered = block - middle[None]
 
-    num_blocks = (num_labeled + block - 1) // block
-    farthest = jnp.full(pool_size, jnp.inf, features.dtype)
-    return jax.lax.fori_loop(0, num_blocks, nearer, farthest)
+        def nearer(i, distance):
+            first = i * num_centers
+            rows = jax.lax.dynamic_slice(labeled_first, (first,), (num_centers,))
+            centers = _take(features, rows) * scale
+            is_center = first + jnp.arange(num_centers) < num_labeled
+            opposite = centers - middle[None]
+            square = jnp.where(is_center, (opposite**2).sum(-1), jnp.inf)
+            product = jnp.matmul(opposite, centered.T, precision=numerics.PRECISION)
+            closeness = square[:, None] - 2 * product
+            # Twice as fast as an argmin, which the compiler does not vectorize.
+            is_nearest = closeness == closeness.min(0)[None]
+            numbers = jnp.arange(num_centers)[:, None]
+            nearest = centers[jnp.where(is_nearest, numbers, num_centers - 1).min(0)]
+            return jnp.minimum(distance, _sum_rows((block - nearest) ** 2))
+
+        return jax.lax.fori_loop(0, num_blocks, nearer, distance)
+
+    farthest = jnp.full(len(features), jnp.inf, scale.dtype)
+    return _in_blocks(to_nearest, farthest)
 
 
 def badge(
@@ -172,8 +189,8 @@ def badge(
 
     First the largest embedding, then rows at random in proportion to the squared
     distance to the nearest row chosen, uniformly once all of those are zero. The
-    distances come from the two factors; the [pool, classes · d] matrix is never
-    formed.
+    distances come from the two factors: neither the [pool, classes · d] matrix nor
+    the [pool, classes] residuals are formed, and memory is as for `k_center_greedy`.
 
     Args:
         key: randomness of the D² sampling.
@@ -208,15 +225,42 @@ def badge(
     return _badge(key, features, logits, where, k=int(k))
 
 
+class _Softmax(NamedTuple):
+    """What a residual is made of besides the logits; [pool] each.
+
+    Attributes:
+        predicted: the most probable class.
+        largest: its logit.
+        total: Σ_c exp(z_c - largest).
+        others: the probability of all other classes.
+    """
+
+    predicted: jax.Array
+    largest: jax.Array
+    total: jax.Array
+    others: jax.Array
+
+
 @partial(jax.jit, static_argnames="k")
 def _badge(key, features, logits, where, *, k):
-    features, logits = numerics.upcast((features, logits))
-    residual = numerics.label_residual(logits, logits.argmax(-1))
+    where = jnp.asarray(where)
+    softmax = _softmax_of(logits)
     # Distances are compared, never reported. Fourth powers of tiny residuals and
     # huge features leave float32; a power of two brings them back exactly.
-    features = features * _to_unit_range(features, where)
-    residual = residual * _to_unit_range(residual, where)
-    square = (residual**2).sum(-1) * (features**2).sum(-1)
+    feature_scale = _to_unit_range(_largest_entries(features), where)
+    residual_scale = _to_unit_range(softmax.others, where)
+
+    def factors(get, *place):  # of rows, got by _slice or _take
+        residual = _residual(*(get(array, *place) for array in (logits, *softmax)))
+        return residual * residual_scale, get(features, *place) * feature_scale
+
+    def square_norm(start, size, _):
+        residual, feature = factors(_slice, start, size)
+        return _sum_rows(residual**2) * _sum_rows(feature**2)
+
+    dtype = jnp.result_type(residual_scale, feature_scale)
+    square = _in_blocks(square_norm, jnp.zeros(len(features), dtype))
+    largest = jnp.argmax(jnp.where(where, square, -1))
 
     def pick(i, carry):
         distance, eligible, rows = carry
@@ -225,18 +269,44 @@ def _badge(key, features, logits, where, *, k):
         weight = jnp.where(eligible, distance, 0)
         log_weight = jnp.where(weight.max() > 0, jnp.log(weight), 0.0)
         drawn = jnp.argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
-        largest = jnp.argmax(jnp.where(eligible, square, -1))
         row = jnp.where(i == 0, largest, drawn).astype(jnp.int32)
-        to_row = _squared_distance_of_products(residual, features, row)
-        distance = jnp.minimum(distance, to_row)
+        chosen = factors(_take, row[None])
+
+        def nearer(start, size, distance):
+            to_row = _squared_distance_of_products(factors(_slice, start, size), chosen)
+            return jnp.minimum(distance, to_row)
+
+        distance = _in_blocks(nearer, distance)
         return distance, eligible.at[row].set(False), rows.at[i].set(row)
 
-    distance = jnp.full_like(square, jnp.inf)
+    distance = jnp.full(len(features), jnp.inf, dtype)
     rows = jnp.zeros(k, jnp.int32)
-    return jax.lax.fori_loop(0, k, pick, (distance, jnp.asarray(where), rows))[-1]
+    return jax.lax.fori_loop(0, k, pick, (distance, where, rows))[-1]
 
 
-def _squared_distance_of_products(left, right, row):
+def _softmax_of(logits):
+    """The residuals' [pool] parts; the [pool, classes] rest is made a block a time."""
+
+    def of_block(start, size, _):
+        block = _slice(logits, start, size)
+        predicted, largest = block.argmax(-1).astype(jnp.int32), block.max(-1)
+        residual = numerics.label_residual(block, predicted)
+        total = jnp.exp(block - largest[:, None]).sum(-1)
+        return _Softmax(predicted, largest, total, residual.max(-1))
+
+    zeros = jnp.zeros(len(logits), numerics.upcast(logits[:1]).dtype)
+    integers = jnp.zeros(len(logits), jnp.int32)
+    return _in_blocks(of_block, _Softmax(integers, zeros, zeros, zeros))
+
+
+def _residual(logits, predicted, largest, total, others):
+    """`numerics.label_residual` entry by entry: a copy of a row has the same bits."""
+    is_predicted = jnp.arange(logits.shape[-1])[None] == predicted[:, None]
+    probs = jnp.exp(logits - largest[:, None]) / total[:, None]
+    return jnp.where(is_predicted, others[:, None], -probs)
+
+
+def _squared_distance_of_products(rows, row):
     """‖l_i ⊗ r_i - l_j ⊗ r_j‖² to one row j, exactly zero for a copy of it.
 
     With differences Δ and midpoints μ, l_i ⊗ r_i - l_j ⊗ r_j = Δl ⊗ μr + μl ⊗ Δr, so
@@ -246,24 +316,82 @@ def _squared_distance_of_products(left, right, row):
     where the expansion in norms of the products would cancel for near-duplicates.
     """
 
-    def dot(x, y):
-        return (x * y).sum(-1)
+    def dots(x, y):
+        change, middle = x - y, (x + y) / 2
+        return _sum_rows(jnp.stack([change**2, middle**2, change * middle]))
 
-    left_change, right_change = left - left[row][None], right - right[row][None]
-    left_middle, right_middle = (
-        (left + left[row][None]) / 2,
-        (right + right[row][None]) / 2,
-    )
-    squared = (
-        dot(left_change, left_change) * dot(right_middle, right_middle)
-        + dot(left_middle, left_middle) * dot(right_change, right_change)
-        + 2 * dot(left_change, left_middle) * dot(right_change, right_middle)
-    )
+    left, right = map(dots, rows, row)
+    squared = left[0] * right[1] + left[1] * right[0] + 2 * left[2] * right[2]
     return jnp.maximum(squared, 0)
 
 
-def _to_unit_range(vectors, where):
-    """The power of two that brings the largest eligible entry into [0.5, 1)."""
-    largest = jnp.max(jnp.abs(vectors), where=where[:, None], initial=0)
+def _largest_entries(vectors):
+    """The largest absolute value of each row."""
+
+    def of_block(start, size, _):
+        return jnp.abs(_slice(vectors, start, size)).max(-1)
+
+    zeros = jnp.zeros(len(vectors), numerics.upcast(vectors[:1]).dtype)
+    return _in_blocks(of_block, zeros)
+
+
+def _middle(features, scale):
+    """About the mean of the scaled rows: those at the end may count twice."""
+    size = min(ROWS_PER_BLOCK, len(features))
+    num_blocks = -(-len(features) // size)
+
+    def add(i, mean):
+        block = _slice(features, i * size, size) * scale
+        return mean + block.mean(0) / num_blocks
+
+    zeros = jnp.zeros(features.shape[1], scale.dtype)
+    return jax.lax.fori_loop(0, num_blocks, add, zeros)
+
+
+def _to_unit_range(entries, where):
+    """The normal power of two that brings the largest eligible entry close to one."""
+    largest = jnp.max(entries, where=where, initial=0)
     _, exponent = jnp.frexp(largest)
-    return jnp.ldexp(jnp.ones_like(largest), -exponent)
+    return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -126, 126))
+
+
+def _in_blocks(of_block, vectors):
+    """Replaces vectors of [pool] by `of_block(start, size, old)` of their blocks.
+
+    The last block starts early enough to be whole: some rows may be computed twice.
+    """
+    num_rows = len(jax.tree.leaves(vectors)[0])
+    size = min(ROWS_PER_BLOCK, num_rows)  # no copy of the pool is ever in memory
+
+    def replace(i, vectors):
+        start = jnp.minimum(i * size, num_rows - size)
+        old = jax.tree.map(
+            lambda v: jax.lax.dynamic_slice(v, (start,), (size,)), vectors
+        )
+        new = of_block(start, size, old)
+        return jax.tree.map(
+            lambda v, part: jax.lax.dynamic_update_slice(v, part, (start,)),
+            vectors,
+            new,
+        )
+
+    return jax.lax.fori_loop(0, -(-num_rows // size), replace, vectors)
+
+
+def _slice(array, start, size):
+    """Consecutive rows, in float32 at least."""
+    # Without the barrier the compiler widens the whole array ahead of the loop.
+    array, start = jax.lax.optimization_barrier((jnp.asarray(array), start))
+    return numerics.upcast(jax.lax.dynamic_slice_in_dim(array, start, size))
+
+
+def _take(array, rows):
+    """These rows, in float32 at least."""
+    array, rows = jax.lax.optimization_barrier((jnp.asarray(array), rows))
+    return numerics.upcast(array[rows])
+
+
+def _sum_rows(entries):
+    """Sums over the last axis, as a product with ones: that needs no temporary copy."""
+    ones = jnp.ones(entries.shape[-1], entries.dtype)
+    return jnp.matmul(entries, ones, precision=numerics.PRECISION)

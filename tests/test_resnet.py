@@ -1,4 +1,4 @@
-"""ResNet-18: its sizes, its arithmetic in NumPy, and what its statistics do."""
+"""ResNet-18 and -50: their sizes, their arithmetic in NumPy, and what statistics do."""
 
 import functools
 
@@ -26,24 +26,39 @@ def make_network(num_classes=CLASSES):
     return models.resnet18((12, 12, 3), num_classes, mean=mean, std=60.0, width=WIDTH)
 
 
+def fast(network):
+    *functions, dense_layers = network
+    compile_fast = functools.partial(jax.jit, compiler_options=FAST_COMPILE)
+    return models.Network(*map(compile_fast, functions), dense_layers)
+
+
+def disturbed(start):
+    """Weights and running statistics unlike the initial ones, which hide mistakes."""
+    rng = np.random.default_rng(1)
+
+    def disturb(leaf):
+        noise = rng.normal(size=leaf.shape).astype(np.float32)
+        return leaf + 0.1 * noise if leaf.ndim > 1 else jnp.exp(0.3 * noise)
+
+    return jax.tree.map(disturb, start)
+
+
 @pytest.fixture(scope="module")
 def network():
-    *functions, dense_layers = make_network()
-    fast = functools.partial(jax.jit, compiler_options=FAST_COMPILE)
-    return models.Network(*map(fast, functions), dense_layers)
+    return fast(make_network())
 
 
 @pytest.fixture(scope="module")
 def variables(network):
-    """Weights and running statistics unlike the initial ones, which hide mistakes."""
-    start = network.init(jax.random.key(0))
-    rng = np.random.default_rng(1)
+    return disturbed(network.init(jax.random.key(0)))
 
-    def disturbed(leaf):
-        noise = rng.normal(size=leaf.shape).astype(np.float32)
-        return leaf + 0.1 * noise if leaf.ndim > 1 else jnp.exp(0.3 * noise)
 
-    return jax.tree.map(disturbed, start)
+@pytest.fixture(scope="module")
+def large():
+    """ResNet-50, of few channels and for images whose sizes it never halves evenly."""
+    mean = np.float32([120, 110, 100])
+    network = fast(models.resnet50((37, 37, 3), CLASSES, mean=mean, std=60.0, width=2))
+    return network, disturbed(network.init(jax.random.key(0)))
 
 
 # In NumPy
@@ -70,29 +85,44 @@ def normalized(inputs, params, statistics):
     return scaled * params["scale"] + params["bias"]
 
 
-def reference_features(variables, images):
+def max_pooled(inputs):
+    """The largest of every 3x3 positions, at every second one; all are positive."""
+    padded = np.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    rows, columns = ((length - 1) // 2 + 1 for length in inputs.shape[1:3])
+    outputs = np.zeros((len(inputs), rows, columns, inputs.shape[-1]))
+    for i in range(rows):
+        for j in range(columns):
+            outputs[:, i, j] = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(
+                (1, 2)
+            )
+    return outputs
+
+
+def reference_features(variables, images, counts=(2, 2, 2, 2), convolutions=(3, 3)):
+    """Blocks of convolutions of these sizes; the first 3x3 of a stage strides."""
     params, statistics = jax.tree.map(np.float64, variables)
 
-    def layer(block, name, inputs, stride):
-        kernel = params[block][f"{name}_convolution"]["kernel"]
-        part = f"{name}_normalization"
-        return normalized(
-            convolve(inputs, kernel, stride),
-            params[block][part],
-            statistics[block][part],
-        )
+    def layer(part, name, inputs, stride):
+        within, prefix = (params, statistics), f"{name}_"
+        if part is not None:
+            within = (params[part], statistics[part])
+        own, running = (tree[prefix + "normalization"] for tree in within)
+        kernel = within[0][prefix + "convolution"]["kernel"]
+        return normalized(convolve(inputs, kernel, stride), own, running)
 
+    is_large = len(convolutions) == 3
     hidden = (np.float64(images) - [120, 110, 100]) / 60
-    hidden = normalized(
-        convolve(hidden, params["stem_convolution"]["kernel"], 1),
-        params["stem_normalization"],
-        statistics["stem_normalization"],
-    )
-    hidden = np.maximum(hidden, 0)
-    for number, stride in enumerate((1, 1, 2, 1, 2, 1, 2, 1)):
-        block = f"blocks_{number}"
-        outputs = np.maximum(layer(block, "first", hidden, stride), 0)
-        outputs = layer(block, "second", outputs, 1)
+    hidden = np.maximum(layer(None, "stem", hidden, 2 if is_large else 1), 0)
+    hidden = max_pooled(hidden) if is_large else hidden
+    strides = [
+        2 if stage and not n else 1 for stage in range(4) for n in range(counts[stage])
+    ]
+    for number, stride in enumerate(strides):
+        block, outputs = f"blocks_{number}", hidden
+        for place, name in enumerate(("first", "second", "third")[: len(convolutions)]):
+            strides_here = place == convolutions.index(3)
+            outputs = np.maximum(outputs, 0) if place else outputs
+            outputs = layer(block, name, outputs, stride if strides_here else 1)
         if "shortcut_convolution" in params[block]:
             hidden = layer(block, "shortcut", hidden, stride)
         hidden = np.maximum(hidden + outputs, 0)
@@ -111,20 +141,66 @@ def test_inference_is_numpy_on_the_running_statistics(network, variables):
     )
 
 
-def test_the_full_network_has_the_size_of_the_literature():
-    """11,173,962 parameters: ResNet-18 with a 3x3 stem and ten classes."""
-    network = models.resnet18((32, 32, 3), 10, mean=0.0, std=1.0)
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes.params)) == 11_173_962
-    # A mean and a variance for each of the 4,800 normalized channels.
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)) == 9_600
+def test_inference_of_the_large_one_is_numpy_too(large):
+    network, variables = large
+    images = some_images(2, side=37)
+    expected = reference_features(variables, images, (3, 4, 6, 3), (1, 3, 1))
+    found = network.features(variables, images)
+    assert found.shape == (2, 4 * 8 * 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "num_classes", "num_features", "num_params", "num_channels"),
+    [
+        # ResNet-18 with a 3x3 stem and ten classes.
+        (models.resnet18, (32, 32, 3), 10, 512, 11_173_962, 4_800),
+        # ResNet-50 with ImageNet's classes.
+        (models.resnet50, (224, 224, 3), 1000, 2048, 25_557_032, 26_560),
+    ],
+)
+def test_the_full_network_has_the_sizes_of_the_literature(
+    make, shape, num_classes, num_features, num_params, num_channels
+):
+    network = make(shape, num_classes, mean=0.0, std=1.0)
+    variables = jax.eval_shape(network.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == num_params
+    # A mean and a variance for each of the normalized channels.
+    num_statistics = sum(leaf.size for leaf in jax.tree.leaves(variables.statistics))
+    assert num_statistics == 2 * num_channels
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.uint8)
+    features = jax.eval_shape(network.features, variables, images)
+    assert features.shape == (2, num_features)
+    assert jax.eval_shape(network.apply, variables, images).shape == (2, num_classes)
+
+
+def test_what_a_block_reads_is_halved_five_times():
+    """7x7 positions at the end of a 224x224 image, as in Table 1 of the paper."""
+    network = models.resnet50((224, 224, 3), 10, mean=0.0, std=1.0, width=1)
+    variables = jax.eval_shape(network.init, jax.random.key(0))
+    jaxpr = jax.make_jaxpr(network.features)(
+        variables, jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.uint8)
+    )
+    widths = [
+        equation.outvars[0].aval.shape[1]
+        for equation in jaxpr.eqns
+        if equation.primitive.name == "conv_general_dilated"
+    ]
+    assert widths[0] == 112
+    # Three convolutions a block, and a shortcut in the first of a stage, whose first
+    # 1x1 still reads the larger image.
+    found = [widths.count(width) for width in (112, 56, 28, 14, 7)]
+    assert found == [1, 3 * 3 + 1 + 1, 4 * 3 + 1, 6 * 3 + 1, 3 * 3]
 
 
 # Statistics
 
 
-def test_in_inference_samples_do_not_see_each_other(network, variables):
-    images = some_images(5)
+@pytest.mark.parametrize("side", [12, 37])
+def test_in_inference_samples_do_not_see_each_other(network, variables, large, side):
+    if side == 37:
+        network, variables = large
+    images = some_images(5, side=side)
     alone = network.apply(variables, images[2:3])
     together = network.apply(variables, images)[2:3]
     np.testing.assert_allclose(alone, together, rtol=1e-3, atol=1e-4)

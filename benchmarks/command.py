@@ -1,0 +1,201 @@
+"""What the benchmarks share besides the clock: command line, tables, and JSON."""
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import measure
+from benchmarks.measure import Timing
+from experiments.command import output_folder
+from experiments.folder import FolderError
+
+
+class Comparison(NamedTuple):
+    """Two programs of one run to compare.
+
+    Attributes:
+        what: the program that should be the faster one, or cost little more.
+        against: the other one.
+        aim: in words.
+        least: the least speed ratio, samples a second of `what` by those of
+            `against`, that meets the aim; None where there is none.
+    """
+
+    what: str
+    against: str
+    aim: str = "for information"
+    least: float | None = None
+
+
+class Unmeasured(NamedTuple):
+    """A row that does not fit, in place of its `Timing`.
+
+    Attributes:
+        not_measured: the reason.
+    """
+
+    not_measured: str
+
+
+def parser(about: str | None, *, repeats: int) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    made = argparse.ArgumentParser(
+        description=about,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--repeats", type=positive, default=repeats, help="turns of every program"
+    )
+    made.add_argument("--out", type=Path, help="JSON file to write")
+    return made
+
+
+def parse(
+    made: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> argparse.Namespace:
+    """Reads the options, and makes the folder of `--out` before the work is done."""
+    options = made.parse_args(arguments)
+    if options.out:
+        try:
+            output_folder(options.out.parent)
+        except FolderError as error:
+            made.error(str(error))
+        if options.out.is_dir():
+            made.error(f"--out must name a file, got the folder {options.out}.")
+    return options
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of at least one.
+
+    Example:
+        >>> positive("1_000")
+        1000
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}.")
+    return number
+
+
+def digits(number: float) -> str:
+    """Three digits or more, without an exponent where the number is large.
+
+    Example:
+        >>> print(digits(12345.6), digits(123.4), digits(1.2345), digits(0.012345))
+        12,346 123 1.23 0.0123
+    """
+    return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def compared(
+    timings: Mapping[str, Timing | Unmeasured], comparisons: Sequence[Comparison]
+) -> list[dict[str, Any]]:
+    """Speed ratios within the run, of those comparisons whose programs were timed."""
+    rows = []
+    for what, against, aim, least in comparisons:
+        pair = timings.get(what), timings.get(against)
+        if all(isinstance(timing, Timing) for timing in pair):
+            ratio = measure.speed_ratio(*pair)
+            met = None if least is None else ratio.median >= least
+            row = {"what": what, "against": against, **ratio._asdict()}
+            rows.append({**row, "aim": aim, "met": met})
+    return rows
+
+
+def as_json(timings: Mapping[str, Timing | Unmeasured]) -> dict[str, dict]:
+    """Timings by name, with all seconds."""
+    return {name: timing._asdict() for name, timing in timings.items()}
+
+
+def finish(
+    benchmark: str,
+    options: argparse.Namespace,
+    results: Mapping[str, Any],
+    packages: Sequence[str] = (),
+) -> None:
+    """Writes the JSON that `--out` names, if it does.
+
+    Args:
+        benchmark: name of the module.
+        options: all of them but `--out` are settings.
+        results: what was measured.
+        packages: those the numbers depend on, besides jax.
+    """
+    if options.out:
+        settings = {k: v for k, v in vars(options).items() if k != "out"}
+        measure.write(
+            options.out,
+            {
+                "benchmark": benchmark,
+                "settings": settings,
+                "machine": measure.machine(packages),
+                "device_peak_megabytes": measure.device_peak_megabytes(),
+                **results,
+            },
+        )
+
+
+def show_timings(title: str, timings: Mapping[str, Timing | Unmeasured]) -> None:
+    """Prints a row for each program, medians over the turns."""
+    table = Table("program", title=title, title_justify="left")
+    for column in (
+        "samples",
+        "samples/s",
+        "µs a sample",
+        "MB",
+        "temporary",
+        "compile s",
+    ):
+        table.add_column(column, justify="right")
+    console, reasons = Console(width=120), []
+    for name, timing in timings.items():
+        if isinstance(timing, Unmeasured):
+            table.add_row(name, "", "not measured")
+            reasons.append(f"{name}: not measured, {timing.not_measured}")
+            continue
+        seconds = statistics.median(timing.seconds)
+        table.add_row(
+            name,
+            f"{timing.samples:,}",
+            digits(timing.rate),
+            digits(1e6 * seconds / timing.samples),
+            *(
+                "-" if value is None else digits(value)
+                for value in (
+                    timing.memory_megabytes,
+                    timing.temporary_megabytes,
+                    timing.compile_seconds,
+                )
+            ),
+        )
+    console.print(table)
+    for reason in reasons:
+        console.print(reason, highlight=False)
+
+
+def show_ratios(title: str, ratios: Sequence[Mapping[str, Any]]) -> None:
+    """Prints a row for each comparison, with the aim where there is one."""
+    table = Table("what", "against", title=title, title_justify="left")
+    for column in ("speed ratio", "lowest", "highest", "takes"):
+        table.add_column(column, justify="right")
+    table.add_column("aim")
+    for row in ratios:
+        verdict = {True: " (met)", False: " (MISSED)", None: ""}[row["met"]]
+        table.add_row(
+            row["what"],
+            row["against"],
+            *(f"{digits(row[key])}x" for key in ("median", "lowest", "highest")),
+            f"{digits(100 / row['median'])} %",
+            row["aim"] + verdict,
+        )
+    Console(width=140).print(table)

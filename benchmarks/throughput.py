@@ -1,0 +1,167 @@
+r"""How many samples a second does every score on arrays take, in how much memory?
+
+    python -m benchmarks.throughput                    # 4 minutes, 2 CPU cores
+    python -m benchmarks.throughput --out FILE.json    # keeps the numbers
+    python -m benchmarks.throughput --full --max-gigabytes 100 --chunk-size 65536 \
+        --max-exponentials 20_000_000_000                 # for a GPU
+
+Grid: pool size, classes, features. From its smallest corner one axis is varied at a
+time, then classes and features are largest together; `--full` takes all combinations.
+Scores of logits and draws do not read features, so they have rows at the smallest d
+only. A row whose arrays, counted twice since a copy may be held, do not fit into
+`--max-gigabytes` says so. Where a candidate costs classes² exponentials a holdout
+sample, as many candidates are timed as `--max-exponentials` allows.
+
+Every row takes turns with the head's own forward pass, the unit of the ratios.
+Memory is the compiler's account: arguments, results and what is held in between.
+What a score costs beside a network's forward pass is in `benchmarks.networks`.
+"""
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from benchmarks import command, measure, scores
+from benchmarks.command import Comparison, Unmeasured
+from benchmarks.measure import Timing
+
+LEARNING_RATE = 1e-3
+
+
+class Case(NamedTuple):
+    """A place of the grid."""
+
+    pool_size: int
+    num_classes: int
+    dimension: int
+
+    def __str__(self) -> str:
+        """What the rows of this place are under, in tables and JSON."""
+        return (
+            f"pool {self.pool_size:,}, {self.num_classes:,} classes, "
+            f"d {self.dimension:,}"
+        )
+
+    def gigabytes(self, reads: str) -> float:
+        """Size of the array that a score reads, in float32."""
+        width = {
+            "features": self.dimension,
+            "logits": self.num_classes,
+            "draws": scores.NUM_DRAWS * self.num_classes,
+        }[reads]
+        return 4e-9 * self.pool_size * width
+
+
+def grid(
+    pool_sizes: Sequence[int],
+    classes: Sequence[int],
+    dimensions: Sequence[int],
+    *,
+    full: bool,
+) -> list[Case]:
+    """Places to measure at, the smallest first, none twice.
+
+    Example:
+        >>> [tuple(case) for case in grid([9, 99], [2], [4, 8], full=False)]
+        [(9, 2, 4), (9, 2, 8), (99, 2, 4)]
+    """
+    everywhere = sorted(
+        itertools.starmap(Case, itertools.product(pool_sizes, classes, dimensions))
+    )
+    if full:
+        return list(dict.fromkeys(everywhere))
+    least = Case(min(pool_sizes), min(classes), min(dimensions))
+    corner = Case(least.pool_size, max(classes), max(dimensions))
+    return [
+        case
+        for case in dict.fromkeys(everywhere)
+        if case == corner or sum(a != b for a, b in zip(case, least, strict=True)) <= 1
+    ]
+
+
+def measured(case: Case, options: argparse.Namespace) -> dict[str, Timing | Unmeasured]:
+    """Times the rows of one place that fit."""
+    needed = {
+        name: 2 * case.gigabytes(name) for name in ("features", "logits", "draws")
+    }
+    too_large = {name for name in needed if needed[name] > options.max_gigabytes}
+    is_repeated = case.dimension > min(options.dimensions)
+    arrays = scores.random_arrays(
+        *case,
+        options.holdout_size,
+        without=too_large | ({"logits", "draws"} if is_repeated else set()),
+    )
+    rows = [
+        row
+        for row in scores.rows(LEARNING_RATE)
+        if row.reads == "features" or not is_repeated
+    ]
+    timings = measure.in_turns(
+        {
+            row.name: scores.as_program(
+                row,
+                arrays,
+                chunk_size=options.chunk_size,
+                max_exponentials=options.max_exponentials,
+            )
+            for row in rows
+            if row.reads not in too_large
+        },
+        options.repeats,
+    )
+    return {
+        row.name: timings.get(
+            row.name,
+            Unmeasured(
+                f"needs {needed[row.reads]:,.1f} gigabytes, "
+                f"{options.max_gigabytes:,} allowed"
+            ),
+        )
+        for row in rows
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times, prints and keeps the numbers."""
+    parser = command.parser(__doc__, repeats=5)
+    for name, sizes in (
+        ("pool-sizes", [10_000, 100_000, 1_000_000]),
+        ("classes", [10, 100, 1000]),
+        ("dimensions", [256, 512, 2048]),
+    ):
+        parser.add_argument(
+            f"--{name}", type=command.positive, nargs="+", default=sizes, metavar="SIZE"
+        )
+    for name, size in (
+        ("holdout-size", 100),
+        ("chunk-size", 1024),
+        ("max-gigabytes", 4),
+        ("max-exponentials", 200_000_000),
+    ):
+        parser.add_argument(f"--{name}", type=command.positive, default=size)
+    parser.add_argument("--full", action="store_true", help="all combinations")
+    options = command.parse(parser, arguments)
+    timings, ratios = {}, {}
+    cases = grid(
+        options.pool_sizes, options.classes, options.dimensions, full=options.full
+    )
+    for case in cases:
+        timings[str(case)] = found = measured(case, options)
+        command.show_timings(str(case), found)
+        ratios[str(case)] = command.compared(
+            found,
+            [Comparison(name, scores.UNIT) for name in found if name != scores.UNIT],
+        )
+    command.finish(
+        "throughput",
+        options,
+        {
+            "timings": {case: command.as_json(of) for case, of in timings.items()},
+            "ratios": ratios,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
