@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import iwps_jax
 from iwps_jax import PoolError, iwps_last_layer, score_pool, top_k_of_pool
@@ -281,6 +282,16 @@ def test_memory_does_not_grow_with_the_pool():
 
     peak(200_000)  # compiled, once
     assert peak(4_000_000) < 1.5 * peak(400_000)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_arrays_on_a_mesh_and_callers_in_one(kind):
+    features = some_features(64)
+    mesh = jax.make_mesh((DEVICES,), ("rows",), axis_types=(kind,))
+    spread = jax.device_put(features, NamedSharding(mesh, PartitionSpec("rows")))
+    with jax.set_mesh(mesh):
+        found = score_pool(first_feature, spread, chunk_size=4)
+    np.testing.assert_array_equal(found, features[:, 0])
 
 
 # Programs

@@ -70,16 +70,21 @@ def sharded(
     call, arrays = _split(score_fn)
     mesh = _mesh(tuple(devices))
     arrays = jax.device_put(arrays, NamedSharding(mesh, EVERYWHERE))
-    run = partial(_score_rows(call, mesh, chunk_size), arrays)
+    score_rows = _score_rows(call, mesh, chunk_size)
     size = chunk_size * chunks * len(devices)
     shapes = _with_rows(row, size)
-    scores = jax.eval_shape(run, shapes)
+
+    def run(rows):
+        with jax.set_mesh(mesh):  # whatever mesh the caller works in
+            return score_rows(arrays, rows)
 
     def place(rows):
         check_like(rows, shapes)
         rows = jax.tree.map(partial(_pad, size=size), rows)
         return jax.device_put(rows, NamedSharding(mesh, BY_ROW))
 
+    with jax.set_mesh(mesh):
+        scores = jax.eval_shape(score_rows, arrays, shapes)
     return Program(run, place, size, scores)
 
 
@@ -104,8 +109,9 @@ def chunk_flops(
 
 def _lowered(score_fn, row, size, device):
     call, arrays = _split(score_fn)
-    score_rows = _score_rows(call, _mesh((device,)), size)
-    return score_rows.lower(arrays, _with_rows(row, size))
+    mesh = _mesh((device,))
+    with jax.set_mesh(mesh):
+        return _score_rows(call, mesh, size).lower(arrays, _with_rows(row, size))
 
 
 def _with_rows(row, size):

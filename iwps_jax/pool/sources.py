@@ -67,7 +67,8 @@ def open_source(pool: Any) -> Source:
     """The pool as rows to read; nothing is read but the length.
 
     Args:
-        pool: an array, a memory map or anything else with a length that can be sliced
+        pool: an array (one sharded over devices is read through the host), a memory
+            map or anything else with a length that can be sliced
             into arrays; a map-style dataset of records (TFDS, ArrayRecord), whose
             records are stacked; a `range`, which stands for row numbers; a pytree of
             these, with one length; or an iterator of chunks, of any lengths.
@@ -167,6 +168,13 @@ def _reader(leaf):
     if isinstance(leaf, range):
         kind = np.int32 if max(abs(leaf[0]), abs(leaf[-1])) < 2**31 else np.uint32
         return lambda start, stop: np.asarray(leaf[start:stop], kind)
+    if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1:
+        if not leaf.is_fully_addressable:
+            raise ValueError(
+                "pool must not be a jax.Array over several processes: give each "
+                "process a file or array of all rows, of which it reads its own."
+            )
+        leaf = np.asarray(leaf)
     if isinstance(leaf, jax.Array):
         return lambda start, stop: take_rows(leaf, start, stop - start)
     if hasattr(leaf, "__getitems__"):
