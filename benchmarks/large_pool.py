@@ -1,0 +1,180 @@
+"""Does a pool that fits no memory cost more a sample than one that does?
+
+    python -m benchmarks.large_pool                     # 10 GB on disk, five minutes
+    python -m benchmarks.large_pool --rows 2000000      # 1 GB, a minute
+
+Writes features in half precision to a file, forgets the pages the system has cached of
+it, and picks the best by exact IWPS on the last layer through a memory map. The rate is
+compared with that of the same scan of rows held in memory, before and after it in the
+same run. Resident memory is what the process itself holds (RssAnon of Linux); the pages
+of the file that the system caches can be given back at any time.
+"""
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import iwps_jax
+from benchmarks.measure import machine, write
+
+BLOCK = 2**16
+LEAST_SHARE, MOST_GIGABYTES = 0.6, 3.0
+
+
+def write_pool(path: Path, rows: int, dim: int) -> None:
+    """Distinct random rows in half precision, written a block at a time."""
+    block = np.random.default_rng(0).normal(size=(BLOCK, dim)).astype(np.float16)
+    pool = np.lib.format.open_memmap(path, "w+", np.float16, (rows, dim))
+    for number, start in enumerate(range(0, rows, BLOCK)):
+        stop = min(start + BLOCK, rows)
+        # Other neighbors and signs: no row is in the file twice.
+        turned = np.roll(block, number, axis=1)
+        turned *= np.float16(1 + number / (rows // BLOCK + 1))
+        pool[start:stop] = turned[: stop - start]
+    pool.flush()
+
+
+def forget_pages(path: Path) -> None:
+    """Makes the system read the file from the disk again."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def a_model(dim: int, classes: int, holdout: int) -> dict[str, np.ndarray]:
+    """A last layer and labeled samples to judge by."""
+    rng = np.random.default_rng(1)
+    return {
+        "kernel": (rng.normal(size=(dim, classes)) / 10).astype(np.float32),
+        "bias": np.zeros(classes, np.float32),
+        "holdout_features": rng.normal(size=(holdout, dim)).astype(np.float32),
+        "holdout_labels": (np.arange(holdout) % classes).astype(np.int32),
+    }
+
+
+class ResidentMemory:
+    """The most the process held in its own pages within a `with` block, in GB."""
+
+    def __enter__(self):
+        """Starts to look, ten times a second."""
+        self.gigabytes, self._done = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error):
+        """Stops looking."""
+        self._done.set()
+        self._thread.join()
+
+    def _look(self):
+        while not self._done.wait(0.1):
+            status = Path("/proc/self/status").read_text()
+            held = status.split("RssAnon:")[1].split()[0]
+            self.gigabytes = max(self.gigabytes, int(held) * 1024 / 1e9)
+
+
+def timed_scan(score, pool, k: int) -> tuple[float, iwps_jax.TopK]:
+    """Rows a second of one scan, and what it picks."""
+    start = time.perf_counter()
+    top = iwps_jax.top_k_of_pool(score, pool, k, show_progress=True)
+    return len(pool) / (time.perf_counter() - start), top
+
+
+def measure(options: argparse.Namespace, path: Path) -> dict:
+    """The rates and the memory."""
+    model = a_model(options.dim, options.classes, options.holdout_size)
+    score = partial(iwps_jax.iwps_last_layer, **model)
+    on_disk = np.load(path, mmap_mode="r")
+    in_memory = np.array(on_disk[: options.memory_rows])
+    timed_scan(score, in_memory, options.k)  # compiles
+    before, expected = timed_scan(score, in_memory, options.k)
+    forget_pages(path)
+    held = in_memory.nbytes / 1e9
+    with ResidentMemory() as memory:
+        rate, top = timed_scan(score, on_disk, options.k)
+    after, _ = timed_scan(score, in_memory, options.k)
+    direct = np.asarray(jax.jit(score)(on_disk[top.rows]))
+    return {
+        "samples_per_second_from_disk": rate,
+        "samples_per_second_in_memory": [before, after],
+        "share": rate / ((before + after) / 2),
+        "resident_gigabytes_beside_the_array_in_memory": memory.gigabytes - held,
+        "file_gigabytes": path.stat().st_size / 1e9,
+        "largest_error_of_picked": float(np.abs(direct - top.scores).max()),
+        "picks_of_the_first_rows_agree": bool(
+            np.isin(top.rows[top.rows < options.memory_rows], expected.rows).all()
+        ),
+    }
+
+
+def print_table(results: dict) -> None:
+    """Prints the rates, and whether the aims were met."""
+    table = Table("what", "measured", "aim")
+    before, after = results["samples_per_second_in_memory"]
+    held = results["resident_gigabytes_beside_the_array_in_memory"]
+    met = {True: "met", False: "MISSED"}
+    rate, share = results["samples_per_second_from_disk"], results["share"]
+    table.add_row("rows in memory, samples/s", f"{before:,.0f} and {after:,.0f}", "")
+    table.add_row("memory map, cold, samples/s", f"{rate:,.0f}", "")
+    table.add_row(
+        "share of the rate in memory",
+        f"{share:.0%}",
+        f"at least {LEAST_SHARE:.0%} ({met[share >= LEAST_SHARE]})",
+    )
+    table.add_row(
+        "resident memory, GB",
+        f"{held:.2f}",
+        f"at most {MOST_GIGABYTES} ({met[held <= MOST_GIGABYTES]})",
+    )
+    table.add_row("file, GB", f"{results['file_gigabytes']:.1f}", "")
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes the pool, scans it, prints and keeps the numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--memory-rows", type=int, default=2_000_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--holdout-size", type=int, default=100)
+    parser.add_argument("--k", type=int, default=1000)
+    parser.add_argument(
+        "--folder", type=Path, help="on the disk to measure; default: a temporary one"
+    )
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        path = Path(folder) / "pool.npy"
+        write_pool(path, options.rows, options.dim)
+        results = measure(options, path)
+    print_table(results)
+    if options.out:
+        settings = {
+            key: value
+            for key, value in vars(options).items()
+            if key not in ("out", "folder")
+        }
+        write(
+            options.out,
+            {"settings": settings, "machine": machine(), "results": results},
+        )
+
+
+if __name__ == "__main__":
+    main()
