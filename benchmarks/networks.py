@@ -12,11 +12,11 @@ random: values change no time but that of the exact look-ahead of the last layer
 whose branch is faster while every |k δ| is at most one; the bound η T max |k| that is
 printed guarantees it where it is at most one.
 
-A score "with features" computes and reads them in the same program, a chunk at a time: what
-it takes beyond the forward pass is what it adds. The scores on features, logits or
-draws alone take what was computed before, of a thousand rows or more.
-`holdout_gradient` is needed once a round; its samples are those of the holdout. Where
-each candidate carries all weights (`iwps`, autodiff, the kernel) few are timed.
+A score "with features" computes them in the same program, a chunk at a time: what it
+takes beyond the forward pass is what it adds. The scores on features, logits or draws
+alone take what was computed before, of a thousand rows or more. `holdout_gradient` is
+needed once a round; its samples are those of the holdout. Where each candidate carries
+all weights (`iwps`, autodiff, the kernel) few are timed.
 """
 
 import argparse
