@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -27,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 import iwps_jax
+from benchmarks import command
 from benchmarks.large_pool import a_model
-from benchmarks.measure import machine, write
 
 DEVICES = (1, 2, 4, 8)
 PROCESSES = 2
@@ -102,22 +101,16 @@ def on_processes(arguments: Sequence[str]) -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Scans, compares, prints and keeps the numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--holdout-size", type=int, default=100)
-    parser.add_argument("--k", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
+    parser = command.parser(__doc__, repeats=5)
+    parser.add_argument("--rows", type=command.positive, default=1_000_000)
+    parser.add_argument("--dim", type=command.positive, default=256)
+    parser.add_argument("--classes", type=command.positive, default=10)
+    parser.add_argument("--holdout-size", type=command.positive, default=100)
+    parser.add_argument("--k", type=command.positive, default=1000)
     parser.add_argument("--coordinator", help=argparse.SUPPRESS)
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = parser.parse_args(arguments)
+    options = command.parse(parser, arguments)
     if options.coordinator:
         as_process(options)
         return
@@ -139,13 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "the same" if result["same_picks"] else "DIFFERENT",
         )
     Console().print(table)
-    if options.out:
-        for result in results.values():
-            del result["rows"]
-        left_out = ("out", "coordinator", "process")
-        settings = {k: v for k, v in vars(options).items() if k not in left_out}
-        numbers = {"settings": settings, "machine": machine(), "results": results}
-        write(options.out, numbers)
+    for result in results.values():
+        del result["rows"]
+    del options.coordinator, options.process
+    command.finish("strong_scaling", options, {"results": results})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""The benchmarks of whole pools, on tiny ones: they run, agree, keep their numbers."""
+
+import json
+
+from benchmarks import large_pool, strong_scaling
+
+TINY = ["--dim", "8", "--holdout-size", "5", "--k", "7"]
+
+
+def test_a_pool_on_disk_is_scanned_as_one_in_memory(tmp_path, capsys):
+    out = tmp_path / "numbers" / "pool.json"
+    rows = ["--rows", "70000", "--memory-rows", "3000", "--folder", str(tmp_path)]
+    large_pool.main([*TINY, *rows, "--out", str(out)])
+    written = json.loads(out.read_text())
+    assert "folder" not in written["settings"] and written["settings"]["rows"] == 70_000
+    results = written["results"]
+    assert results["picks_agree"] and results["largest_error_of_picked"] < 1e-6
+    rates = results["samples_per_second_from_disk"]
+    assert len(rates) == 1 and rates[0] > 0 and results["share"] > 0
+    assert results["file_gigabytes"] == (70_000 * 8 * 2 + 128) / 1e9
+    assert "at least 60%" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers"]  # no pool is left
+
+
+def test_devices_and_processes_pick_the_same(tmp_path, capsys):
+    out = tmp_path / "scaling.json"
+    strong_scaling.main([*TINY, "--rows", "3001", "--repeats", "2", "--out", str(out)])
+    results = json.loads(out.read_text())["results"]
+    assert list(results) == [
+        "1 device",
+        *(f"{count} devices" for count in (2, 4, 8)),
+        "2 processes on the CPU",
+    ]
+    for result in results.values():
+        assert result["same_picks"] and len(result["seconds"]) == 2
+    assert "DIFFERENT" not in capsys.readouterr().out
