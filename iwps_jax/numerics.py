@@ -5,10 +5,12 @@ difference of two float32 losses, or of a probability and one, such numbers are
 rounding noise; every function here avoids that subtraction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, Int, PyTree
 
 # Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
@@ -37,6 +39,84 @@ def all_of_batch(predicate: jax.Array) -> jax.Array:
 def _all_of_batch_under_vmap(axis_size, in_batched, predicate):
     del axis_size, in_batched
     return all_of_batch(predicate.all(0)), False
+
+
+@cache
+def expm1_series(radius: float, order: int) -> tuple[float, ...]:
+    """a_1 … a_order of the polynomial Σ_j a_j x^j that is expm1(x) for |x| <= radius.
+
+    Nearly the best one in relative error, which is about
+    radius^order / ((order + 1)! 2^(order - 1)): 2^(order - 1) times less than what
+    the Taylor series leaves out.
+    """
+    # An odd number of nodes has one at zero, where the quotient is its limit.
+    return _interpolate(
+        lambda x: np.where(x == 0, 1, np.expm1(x) / np.where(x == 0, 1, x)),
+        order,
+        (-radius, radius),
+    )
+
+
+def _interpolate(function, num_terms, domain) -> tuple[float, ...]:
+    """Coefficients, constant first, of the interpolation at the Chebyshev nodes."""
+    nodes = np.polynomial.Chebyshev.interpolate(function, num_terms - 1, domain)
+    return tuple(nodes.convert(kind=np.polynomial.Polynomial).coef.tolist())
+
+
+def polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
+    """Σ_j a_j x^j, the constant first."""
+    total = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * x + coefficient
+    return total
+
+
+# 2 artanh(s) / s as a polynomial in s², for s up to tanh(1).
+_ARTANH_SERIES = _interpolate(
+    lambda square: 2 * np.arctanh(np.sqrt(square)) / np.sqrt(square),
+    12,
+    (0, np.tanh(1) ** 2),
+)
+
+
+def moderate_log1p(x: jax.Array) -> jax.Array:
+    """log1p(x) to float32 rounding where |log1p(x)| <= 2: a quotient and a polynomial.
+
+    log1p(x) = 2 artanh(x / (2 + x)); several times faster on a CPU than `jnp.log1p`.
+    """
+    ratio = x / (2 + x)
+    return ratio * polynomial(_ARTANH_SERIES, ratio**2)
+
+
+def log_of_sum(total: jax.Array, excess: jax.Array) -> jax.Array:
+    """log(total), from total and total - 1, both exact in relation to themselves."""
+    is_near = (excess > -0.5) & (excess < 1)
+    far = jnp.log(jnp.where(is_near, 1, total))
+    return jnp.where(is_near, moderate_log1p(jnp.where(is_near, excess, 0)), far)
+
+
+_LOG_2 = float(np.log(2))
+
+
+def exp_and_expm1(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """exp(x) and expm1(x) for |x| <= 64, from one polynomial on |r| <= log(2) / 2.
+
+        expm1(x) = 2^n expm1(r) + (2^n - 1),    r = x - n log 2
+
+    One program for both and for all signs, several times faster on a CPU than theirs.
+    """
+    doublings = jnp.round(x * (1 / _LOG_2))
+    rest = x - doublings * _LOG_2
+    power = _power_of_two(doublings)
+    grown = power * polynomial((0.0, *expm1_series(0.36, 6)), rest)
+    return grown + power, grown + (power - 1)
+
+
+def _power_of_two(n: jax.Array) -> jax.Array:
+    """2^n for whole n, written into the exponent's bits."""
+    info = jnp.finfo(n.dtype)
+    exponent = n.astype(f"int{info.bits}") + (info.maxexp - 1)
+    return jax.lax.bitcast_convert_type(exponent << info.nmant, n.dtype)
 
 
 def label_residual(

@@ -1,5 +1,7 @@
 """Against long double NumPy, and at the places where the code changes its form."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iwps_jax import numerics
+from iwps_jax.scores import lookahead
 
 SEEDS = st.integers(0, 2**31 - 1)
 TINY = 1e-35  # products of float32 numbers flush to zero below
@@ -145,6 +148,65 @@ def test_change_never_traces_a_class_of_its_own():
         )
         sizes.append(len(str(program(log_probs))))
     assert sizes[1] < 1.1 * sizes[0]
+
+
+# Polynomials within a radius
+
+
+def both_signs(smallest, largest):
+    """Numbers of all sizes in between, the ends included."""
+    sizes = np.geomspace(smallest, largest, 2000)
+    line = np.linspace(-largest, largest, 20001)
+    values = np.float32(np.concatenate([-sizes, sizes, line]))
+    return values[values != 0]
+
+
+@pytest.mark.parametrize(
+    ("radius", "order"), [*lookahead.SERIES, (0.1, 4), (1.0, 8), (0.5, 1)]
+)
+def test_series_is_expm1_up_to_its_radius(radius, order):
+    series = numerics.expm1_series(radius, order)
+    x = both_signs(1e-30, radius)
+    found = np.longdouble(jax.jit(lambda x: numerics.polynomial((0.0, *series), x))(x))
+    left_out = radius**order / math.factorial(order + 1) / 2 ** (order - 1)
+    expected = np.expm1(np.longdouble(x))
+    assert np.abs(found / expected - 1).max() < 2 * left_out + 3e-7
+    assert len(series) == order
+
+
+@pytest.mark.parametrize(("radius", "order"), lookahead.SERIES)
+def test_series_of_the_look_ahead_leave_out_less_than_float32_rounds(radius, order):
+    x = np.longdouble(np.linspace(-radius, radius, 10000))
+    series = np.longdouble(numerics.expm1_series(radius, order))
+    total = x * np.polynomial.polynomial.polyval(x, series)
+    assert np.abs(total / np.expm1(x) - 1).max() < np.finfo(np.float32).eps
+
+
+def test_moderate_log1p_is_log1p():
+    x = np.float32(np.expm1(np.float64(both_signs(1e-30, 2.0))))
+    expected = np.log1p(np.longdouble(x))
+    found = np.longdouble(jax.jit(numerics.moderate_log1p)(x))
+    assert np.abs(found / expected - 1).max() < 4e-7
+    assert numerics.moderate_log1p(jnp.array(0.0)) == 0
+
+
+def test_exp_and_expm1_are_those():
+    x = both_signs(1e-30, 64.0)
+    exp, expm1 = np.longdouble(jax.jit(numerics.exp_and_expm1)(x))
+    wide = np.longdouble(x)
+    rounding = 3e-7 * (1 + np.abs(wide))  # as much as x's own
+    assert (np.abs(exp / np.exp(wide) - 1) < rounding).all()
+    assert (np.abs(expm1 / np.expm1(wide) - 1) < rounding).all()
+    small = np.abs(x) < 0.34
+    assert np.abs(expm1 / np.expm1(wide) - 1)[small].max() < 4e-7
+    assert [float(part) for part in numerics.exp_and_expm1(jnp.array(0.0))] == [1, 0]
+
+
+def test_log_of_sum_is_exact_on_either_side_of_one():
+    logs = np.longdouble(both_signs(1e-30, 64.0))
+    total, excess = np.float32(np.exp(logs)), np.float32(np.expm1(logs))
+    found = np.longdouble(jax.jit(numerics.log_of_sum)(total, excess))
+    assert np.abs(found / logs - 1).max() < 6e-7
 
 
 # Residual

@@ -57,6 +57,20 @@ def couplings(
     return 1 + jnp.matmul(features, others.T, precision=numerics.PRECISION)
 
 
+def squared_norm(features: Float[jax.Array, " d"]) -> Float[jax.Array, ""]:
+    """‖h‖², as a matrix product under `jax.vmap`: a CPU is slow at sums over rows."""
+    ones = jnp.ones_like(features)
+    return jnp.matmul(features**2, ones, precision=numerics.PRECISION)
+
+
+def reach(
+    features: Float[jax.Array, "n d"], others: Float[jax.Array, "m d"]
+) -> Float[jax.Array, " n"]:
+    """What no coupling of a sample exceeds in size: 1 + ‖h_n‖ max_m ‖g_m‖ >= |k_nm|."""
+    farthest = jax.vmap(squared_norm)(others).max()
+    return 1 + jnp.sqrt(jax.vmap(squared_norm)(features)) * jnp.sqrt(farthest)
+
+
 def is_small_step(
     deltas: Float[jax.Array, "n *labels classes"],
     couplings: Float[jax.Array, "n m"],
@@ -91,7 +105,7 @@ def displacement(
     """
     if label is None:
         label = jnp.argmax(logits)
-    own_coupling = 1 + jnp.sum(features**2)
+    own_coupling = 1 + squared_norm(features)
 
     def step(delta, _):
         residual = numerics.label_residual(logits + own_coupling * delta, label)

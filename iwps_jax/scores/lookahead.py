@@ -16,19 +16,32 @@ References:
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head, network
 from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
-# Cut after the ninth power, the exponential series is off by less than 1/10! for
-# arguments up to one: float32 rounding.
-SERIES_RADIUS = 1.0
-SERIES_ORDER = 9
+# (radius, order): up to |k δ| = radius, an exponential series of so many terms is
+# exact to float32 rounding (1e-7 relative).
+SERIES = ((0.25, 5), (0.75, 7))
+# Up to here exponentials need no shift: they stay far within float32.
+PLAIN_RADIUS = 16.0
+CLASSES_AT_ONCE = 5  # of a walk over the classes; more is hardly faster
+
+
+class _Holdout(NamedTuple):
+    """What the holdout set contributes to every candidate's score."""
+
+    features: Float[jax.Array, "m d"]
+    labels: Int[jax.Array, " m"]
+    log_probs: Float[jax.Array, "m classes"]
+    is_label: Float[jax.Array, "m classes"]
+    others: Float[jax.Array, "m classes"]  # probabilities, zero at the label
 
 
 def iwps_last_layer(
@@ -48,8 +61,10 @@ def iwps_last_layer(
     with δ_n the displacement of the head after the candidate's T steps (see
     `iwps_jax.scores.head`) and p_m the holdout probabilities before them. Equal to
     `iwps` on the head's parameters, without a copy of any weight: memory pool · m.
-    While all |k δ| are at most one, the usual case, the classes are summed by matrix
-    products and the cost is that of a few; else by pool · m · classes exponentials.
+    The time depends on the largest |k δ| of all candidates scored together, bounded by
+    |δ_n| (1 + ‖h_n‖ max_m ‖g_m‖): up to 0.75 the classes are summed by a few matrix
+    products, up to 16 by pool · m · classes exponentials, and beyond, where these
+    could overflow, by several times as much. The score is as exact in every case.
 
     About zero for a confident candidate; negative where the step would help the
     holdout. As η → 0, score / (η T) tends to `iwps_app_last_layer`, and one step's
@@ -109,61 +124,115 @@ def _iwps_last_layer(
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
-    holdout_labels = holdout_labels.astype(jnp.int32)
     deltas = jax.vmap(
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )(features, head.head_logits(features, kernel, bias))
-    couplings = head.couplings(features, holdout_features)
-    holdout_logits = head.head_logits(holdout_features, kernel, bias)
-    scores = jax.lax.cond(
-        head.is_small_step(deltas, couplings, SERIES_RADIUS),
-        _mean_change_by_series,
-        _mean_change_by_classes,
+    reach = head.reach(features, holdout_features)
+    largest = (jnp.abs(deltas).max(-1) * reach).max()
+    by_series = [
+        partial(_mean_change_by_series, numerics.expm1_series(radius, order))
+        for radius, order in SERIES
+    ]
+    radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
+    # One way for all, under `jax.vmap` too: else every way would be computed.
+    way = sum(~numerics.all_of_batch(largest <= radius) for radius in radii)
+    scores = jax.lax.switch(
+        way,
+        [*by_series, _mean_change_by_classes, _mean_change_of_any_step],
+        features,
         deltas,
-        couplings,
-        holdout_logits,
-        holdout_labels,
+        reach,
+        _holdout(holdout_features, holdout_labels.astype(jnp.int32), kernel, bias),
     )
     return scores.astype(jnp.float32)
 
 
-def _mean_change_by_classes(deltas, couplings, logits, labels):
-    """The formula as it stands: pool · m · classes exponentials, for any step."""
-    log_probs = jax.nn.log_softmax(logits).T
+def _holdout(features, labels, kernel, bias) -> _Holdout:
+    logits = head.head_logits(features, kernel, bias)
+    is_label = jax.nn.one_hot(labels, kernel.shape[1], dtype=logits.dtype)
+    others = jnp.where(is_label > 0, 0, -numerics.label_residual(logits, labels))
+    return _Holdout(features, labels, jax.nn.log_softmax(logits), is_label, others)
+
+
+# Sums over classes and holdout samples are matrix products below, also where a sum or
+# a gather would do: those are not vectorized on a CPU.
+_matmul = partial(jnp.matmul, precision=numerics.PRECISION)
+
+
+def _mean(changes: Float[jax.Array, "pool m"]) -> Float[jax.Array, " pool"]:
+    num_samples = changes.shape[1]
+    return _matmul(changes, jnp.full(num_samples, 1 / num_samples, changes.dtype))
+
+
+def _mean_change_by_series(series, features, deltas, reach, holdout):
+    """The mean over m for small |k δ|, where matrix products sum the classes.
+
+    With y the holdout label, q_c = p_c for c != y, u = k δ_y, and expm1(x) written as
+    the polynomial Σ_j a_j x^j,
+
+        Σ_c p_c exp(k (δ_c - δ_y)) - 1 = A + (A + 1 - p_y) expm1(-u)
+        A = Σ_(c != y) q_c expm1(k δ_c) = Σ_j k^j (Σ_c q_c a_j δ_c^j)
+
+    Every term carries a factor q, so a holdout sample that is already sure of its
+    label keeps its digits.
+    """
+    # Between -1 and 1, so that no power of a tiny δ or a huge k leaves float32.
+    couplings = head.couplings(features, holdout.features) / reach[:, None]
+    deltas = deltas * reach[:, None]
+    powers = [deltas]
+    for _ in series[1:]:
+        powers.append(powers[-1] * deltas)
+    total = jnp.zeros_like(couplings)
+    for coefficient, power in zip(reversed(series), reversed(powers), strict=True):
+        moment = _matmul(coefficient * power, holdout.others.T)
+        total = (total + moment) * couplings
+    label_change = couplings * _matmul(deltas, holdout.is_label.T)
+    shrink = numerics.polynomial((0.0, *series), -label_change)
+    excess = total + (total + holdout.others.sum(-1)[None]) * shrink
+    return _mean(numerics.moderate_log1p(excess))
+
+
+def _mean_change_by_classes(features, deltas, reach, holdout):
+    """The mean over m for any |k δ| <= PLAIN_RADIUS: pool · m · classes exponentials.
+
+    With y the holdout label, q_c = p_c for c != y, and v_c = k (δ_c - δ_y),
+
+        Σ_c p_c exp(v_c) - 1 = Σ_(c != y) q_c expm1(v_c)
+
+    or, where that is near -1, the sum on the left.
+    """
+    del reach
+    couplings = head.couplings(features, holdout.features)
+    label_deltas = _matmul(deltas, holdout.is_label.T)
+    label_probs = jnp.exp((holdout.log_probs * holdout.is_label).sum(-1))
+
+    def add_class(sums, of_class):
+        total, excess = sums
+        delta, prob = of_class
+        exp, expm1 = numerics.exp_and_expm1(couplings * (delta[:, None] - label_deltas))
+        return (total + prob[None] * exp, excess + prob[None] * expm1), None
+
+    (total, excess), _ = jax.lax.scan(
+        add_class,
+        (jnp.broadcast_to(label_probs, couplings.shape), jnp.zeros_like(couplings)),
+        (deltas.T, holdout.others.T),
+        unroll=min(CLASSES_AT_ONCE, deltas.shape[1]),
+    )
+    return _mean(numerics.log_of_sum(total, excess))
+
+
+def _mean_change_of_any_step(features, deltas, reach, holdout):
+    """The same beyond, where an exponential may leave float32."""
+    del reach
+    log_probs = holdout.log_probs.T
 
     def score(delta, coupling):
-        delta_of_label = delta[labels]
+        delta_of_label = delta[holdout.labels]
         return numerics.cross_entropy_change(
             log_probs, lambda c: coupling * (delta[c] - delta_of_label)
         ).mean()
 
-    return jax.vmap(score)(deltas, couplings)
-
-
-def _mean_change_by_series(deltas, couplings, logits, labels):
-    """The same for |k δ| <= SERIES_RADIUS, where a matrix product sums the classes.
-
-    With y the holdout label, q_c = p_c for c != y, and u = k δ_y,
-
-        Σ_c p_c exp(k (δ_c - δ_y)) - 1 = A + (A + 1 - p_y) expm1(-u)
-        A = Σ_(c != y) q_c expm1(k δ_c) = Σ_j k^j (Σ_c q_c δ_c^j / j!)
-
-    Every term carries a factor q, so a holdout sample that is already sure of its
-    label keeps its digits, and only two transcendentals a pair are left.
-    """
-    residual = numerics.label_residual(logits, labels)
-    is_label = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
-    others = jnp.where(is_label, 0, -residual)
-    not_label = others.sum(-1)
-    powers = [deltas]
-    for order in range(2, SERIES_ORDER + 1):
-        powers.append(powers[-1] * deltas / order)
-    total = jnp.zeros_like(couplings)
-    for power in reversed(powers):
-        moment = jnp.matmul(power, others.T, precision=numerics.PRECISION)
-        total = (total + moment) * couplings
-    shrink = jnp.expm1(-couplings * deltas[:, labels])
-    return jnp.log1p(total + (total + not_label[None]) * shrink).mean(-1)
+    return jax.vmap(score)(deltas, head.couplings(features, holdout.features))
 
 
 def iwps(
