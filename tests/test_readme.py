@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
+import numpy as np
 
 import iwps_jax
 
@@ -15,17 +15,21 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_examples_run(code):
+def test_examples_run_one_after_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scope = {}
-    exec(compile(code, "README.md", "exec"), scope)
-    picks = scope["label_next"].tolist()
-    assert len(set(picks)) == 200
-    assert min(picks) >= 100  # the first 100 rows are labeled
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), scope)
+    label_next = scope["label_next"].tolist()
+    assert len(set(label_next)) == 200
+    assert min(label_next) >= 100  # the first 100 rows are labeled
+    rows, scores = scope["picks"]
+    assert len(set(rows.tolist())) == 1000
+    np.testing.assert_allclose(scores, scope["scores"][rows], rtol=0.05, atol=1e-6)
 
 
 def test_the_test_command_is_what_ci_runs():
-    setup, tests = blocks("bash")
+    setup, tests, *_ = blocks("bash")
     assert "python -m experiments.mnist_imbalanced" in setup
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     script = script.replace("--quiet --disable-pip-version-check ", "")
