@@ -96,11 +96,18 @@ def test_ties_go_to_the_lower_row(devices, chunk_size, small_calls):
     np.testing.assert_array_equal(top.rows, best(scores[:, 0], 150))
 
 
-def test_copies_of_a_row_tie_wherever_they_are():
+@pytest.mark.parametrize("devices", [1, 3, DEVICES])
+@pytest.mark.parametrize("chunk_size", [8, 37, 100, None])
+def test_copies_of_a_row_tie_wherever_they_are(devices, chunk_size, small_calls):
     """Chunk by chunk and device by device, the same bits for the same row."""
-    features, model = np.tile(some_features(50), (40, 1)), a_model()
-    scores = score_pool(partial(iwps_last_layer, **model), features, chunk_size=37)
-    np.testing.assert_array_equal(scores, np.tile(scores[:50], 40))
+    features, model = np.tile(some_features(50, width=33), (41, 1)), a_model(33)
+    scores = score_pool(
+        partial(iwps_last_layer, **model),
+        features,
+        chunk_size=chunk_size,
+        devices=jax.devices()[:devices],
+    )
+    np.testing.assert_array_equal(scores, np.tile(scores[:50], 41))
 
 
 def test_order_of_the_rows_changes_no_pick():
@@ -259,7 +266,7 @@ def test_reads_each_row_once_and_not_far_ahead(small_calls):
     chunks = pipeline.scored_chunks(program, source, np.array([[0, 100]]))
     next(chunks)
     chunks.close()
-    assert len(pool.read) <= 5 * (pipeline.READ_AHEAD + 3)
+    assert len(pool.read) <= 5 * (pipeline.READ_AHEAD + pipeline.RUNNING + 2)
 
 
 def test_memory_does_not_grow_with_the_pool():

@@ -16,6 +16,7 @@ from iwps_jax.pool.record import Spans
 from iwps_jax.pool.sources import PoolError, Source
 
 READ_AHEAD = 2
+RUNNING = 2  # of which a CPU, whose programs use one core at times, runs two at once
 ROWS_NAMED = 10
 
 
@@ -45,27 +46,26 @@ class _Placed(NamedTuple):
 def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Chunk]:
     """The chunks of these rows, in order.
 
-    While the devices score one chunk, the next is waiting there and a thread reads
-    those after it.
+    While the devices score some, the next are waiting there and a thread reads those
+    after them.
 
     Raises:
         PoolError: if rows cannot be read, or a score is NaN; the chunks before have
             been returned by then.
     """
     with ThreadPoolExecutor(1, "pool reader") as reader:
-        placed_chunks = _placed_chunks(reader, program, source, spans)
-        running = None
+        running, placed = deque(), None
         try:
-            while True:
-                placed, error = _next_or_error(placed_chunks)
-                started = placed and (placed, program.run(placed.rows))
-                if running is not None:
-                    yield _finished(*running)
-                if error is not None:
-                    raise error
-                if started is None:
-                    return
-                running = started
+            for placed in _placed_chunks(reader, program, source, spans):
+                if isinstance(placed, PoolError):
+                    break
+                running.append((placed, program.run(placed.rows)))
+                if len(running) > RUNNING:
+                    yield _finished(*running.popleft())
+            while running:
+                yield _finished(*running.popleft())
+            if isinstance(placed, PoolError):
+                raise placed
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -93,26 +93,21 @@ def _concatenate(*parts):
     return xp.concatenate(parts)
 
 
-def _next_or_error(placed_chunks):
-    """The next chunk or why there is none, for the one at work to be finished first."""
-    try:
-        return next(placed_chunks, None), None
-    except PoolError as error:
-        return None, error
-
-
 def _placed_chunks(reader, program, source, spans):
-    """What has been read and put on the devices, up to where the pool ends."""
+    """What has been read and put on the devices, up to where the pool ends.
+
+    An error comes in its place, for the chunks before it to be finished first.
+    """
     reading = deque()
     for start, stop in _steps(spans, program.size):
         reading.append(reader.submit(_read_and_place, program, source, start, stop))
         if len(reading) > READ_AHEAD:
             yield (placed := reading.popleft().result())
-            if placed.is_last:
+            if isinstance(placed, PoolError) or placed.is_last:
                 return
     for future in reading:
         yield (placed := future.result())
-        if placed.is_last:
+        if isinstance(placed, PoolError) or placed.is_last:
             return
 
 
@@ -123,11 +118,13 @@ def _steps(spans, size):
 
 
 def _read_and_place(program, source, start, stop):
-    rows, is_last = sources.read_chunk(source, start, stop)
-    with sources.naming_rows(start, stop):
-        return _Placed(
-            start, start + sources.num_rows(rows), program.place(rows), is_last
-        )
+    try:
+        rows, is_last = sources.read_chunk(source, start, stop)
+        with sources.naming_rows(start, stop):
+            stop = start + sources.num_rows(rows)
+            return _Placed(start, stop, program.place(rows), is_last)
+    except PoolError as error:
+        return error
 
 
 def _finished(placed, scores):

@@ -14,6 +14,9 @@ LARGEST_CHUNK = 2**16
 TRIAL_SIZES = (64, 1)
 # A CPU is fastest on what its caches hold; accelerators want all they can get.
 CPU_WORKING_SET = 2**22
+# A CPU's last, half-filled vector rounds otherwise than full ones, and copies of a row
+# would not tie; but chunks of a few rows are chosen because more do not fit.
+LANES = 8
 CPU_FLOPS_PER_CALL, CPU_ROWS_PER_CALL = 2e9, 2**14
 SHARE_OF_FREE_MEMORY = 0.5
 # Beside the chunk at work: one being read, one on its way, one waiting.
@@ -64,6 +67,16 @@ def plan_chunk_size(
     if device.platform == "cpu":
         fitting = min(fitting, max(CPU_WORKING_SET / max(working, 1), 8))
     return min(LARGEST_CHUNK, 2 ** int(np.log2(fitting)))
+
+
+def whole_lanes(chunk_size: int) -> int:
+    """Whole eights of rows, if there is one.
+
+    Example:
+        >>> whole_lanes(37), whole_lanes(5)
+        (32, 5)
+    """
+    return max(chunk_size // LANES * LANES, min(chunk_size, LANES - 1))
 
 
 def plan_chunks_per_call(

@@ -14,9 +14,11 @@ from iwps_jax.pool import processes, ranking, record, sources
 from iwps_jax.pool.devices import Program, sharded
 from iwps_jax.pool.pipeline import scored_chunks, scores_at
 from iwps_jax.pool.planning import (
+    LANES,
     free_memory,
     plan_chunk_size,
     plan_chunks_per_call,
+    whole_lanes,
 )
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.pool.ranking import TopK
@@ -59,8 +61,8 @@ def top_k_of_pool(
             global rows, for `sample_keys`.
         k: how many rows to pick. Of an iterator with fewer, all.
         where: rows that may be picked; all by default. All are scored.
-        chunk_size: rows scored at once on each device; by default as many as suit its
-            memory, see `plan_chunk_size`.
+        chunk_size: rows scored at once on each device, of 8 and more whole eights; by
+            default as many as suit its memory, see `plan_chunk_size`.
         devices: of this process; all by default.
         folder: where to keep what is finished, at least once a second. A scan that was
             killed goes on there when called again with the same arguments, with any
@@ -179,8 +181,8 @@ def _program(score_fn, source, chunk_size, devices) -> Program:
         chunk_size = plan_chunk_size(score_fn, row, devices[0], free)
     elif checks.require_integer("chunk_size", chunk_size) < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
-    chunk_size, most = int(chunk_size), _per_device(source.size, len(devices))
-    chunk_size = min(chunk_size, most)
+    most = _per_device(source.size, len(devices))
+    chunk_size = whole_lanes(min(int(chunk_size), most))
     chunks = plan_chunks_per_call(score_fn, row, chunk_size, devices[0])
     chunks = min(chunks, -(-most // chunk_size))
     return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
@@ -188,7 +190,9 @@ def _program(score_fn, source, chunk_size, devices) -> Program:
 
 def _per_device(size, num_devices):
     """Rows of the pool for each device, of which no call needs more."""
-    return END_OF_STREAM if size is None else -(-size // num_devices)
+    if size is None:
+        return END_OF_STREAM
+    return LANES * -(-size // (LANES * num_devices))
 
 
 def _check_vector(program):
