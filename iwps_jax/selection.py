@@ -119,7 +119,7 @@ def _k_center_greedy(features, labeled, *, k):
 
     def pick(i, carry):
         distance, is_center, rows = carry
-        row = jnp.argmax(jnp.where(is_center, -1, distance)).astype(jnp.int32)
+        row = _argmax(jnp.where(is_center, -1, distance))
         center = _take(features, row[None]) * scale
 
         def nearer(start, size, distance):
@@ -133,11 +133,7 @@ def _k_center_greedy(features, labeled, *, k):
     return jax.lax.fori_loop(0, k, pick, (distance, labeled, rows))[-1]
 
 
-def _distance_to_labeled(
-    features: Float[AnyArray, "pool d"],
-    scale: Float[jax.Array, ""],
-    labeled: Bool[jax.Array, " pool"],
-) -> Float[jax.Array, " pool"]:
+def _distance_to_labeled(features, scale, labeled):
     """Squared distance to the nearest labeled row, by blocks of rows and of centers.
 
     One matrix product a block finds the nearest center, from ‖c‖² - 2 h·c of centered
@@ -145,8 +141,7 @@ def _distance_to_labeled(
     differences, exactly zero for a copy of a center.
     """
     num_centers = min(CENTERS_PER_BLOCK, len(features))
-    labeled_first = jnp.argsort(~labeled, stable=True)
-    labeled_first = jnp.pad(labeled_first, (0, num_centers))
+    labeled_first = jnp.pad(jnp.argsort(~labeled, stable=True), (0, num_centers))
     num_labeled = labeled.sum()
     num_blocks = (num_labeled + num_centers - 1) // num_centers
     middle = _middle(features, scale)
@@ -163,11 +158,7 @@ def _distance_to_labeled(
             opposite = centers - middle[None]
             square = jnp.where(is_center, (opposite**2).sum(-1), jnp.inf)
             product = jnp.matmul(opposite, centered.T, precision=numerics.PRECISION)
-            closeness = square[:, None] - 2 * product
-            # Twice as fast as an argmin, which the compiler does not vectorize.
-            is_nearest = closeness == closeness.min(0)[None]
-            numbers = jnp.arange(num_centers)[:, None]
-            nearest = centers[jnp.where(is_nearest, numbers, num_centers - 1).min(0)]
+            nearest = centers[_argmax(2 * product - square[:, None])]
             return jnp.minimum(distance, _sum_rows((block - nearest) ** 2))
 
         return jax.lax.fori_loop(0, num_blocks, nearer, distance)
@@ -260,7 +251,7 @@ def _badge(key, features, logits, where, *, k):
 
     dtype = jnp.result_type(residual_scale, feature_scale)
     square = _in_blocks(square_norm, jnp.zeros(len(features), dtype))
-    largest = jnp.argmax(jnp.where(where, square, -1))
+    largest = _argmax(jnp.where(where, square, -1))
 
     def pick(i, carry):
         distance, eligible, rows = carry
@@ -268,8 +259,8 @@ def _badge(key, features, logits, where, *, k):
         noise = jax.random.gumbel(jax.random.fold_in(key, i), distance.shape)
         weight = jnp.where(eligible, distance, 0)
         log_weight = jnp.where(weight.max() > 0, jnp.log(weight), 0.0)
-        drawn = jnp.argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
-        row = jnp.where(i == 0, largest, drawn).astype(jnp.int32)
+        drawn = _argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
+        row = jnp.where(i == 0, largest, drawn)
         chosen = factors(_take, row[None])
 
         def nearer(start, size, distance):
@@ -295,8 +286,7 @@ def _softmax_of(logits):
         return _Softmax(predicted, largest, total, residual.max(-1))
 
     zeros = jnp.zeros(len(logits), numerics.upcast(logits[:1]).dtype)
-    integers = jnp.zeros(len(logits), jnp.int32)
-    return _in_blocks(of_block, _Softmax(integers, zeros, zeros, zeros))
+    return _in_blocks(of_block, _Softmax(zeros.astype(jnp.int32), zeros, zeros, zeros))
 
 
 def _residual(logits, predicted, largest, total, others):
@@ -337,8 +327,7 @@ def _largest_entries(vectors):
 
 def _middle(features, scale):
     """About the mean of the scaled rows: those at the end may count twice."""
-    size = min(ROWS_PER_BLOCK, len(features))
-    num_blocks = -(-len(features) // size)
+    num_blocks, size = _blocks(len(features))
 
     def add(i, mean):
         block = _slice(features, i * size, size) * scale
@@ -355,13 +344,19 @@ def _to_unit_range(entries, where):
     return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -126, 126))
 
 
+def _blocks(num_rows):
+    """The number of blocks and their size, about the same for all of them."""
+    num_blocks = -(-num_rows // ROWS_PER_BLOCK)
+    return num_blocks, -(-num_rows // num_blocks)
+
+
 def _in_blocks(of_block, vectors):
     """Replaces vectors of [pool] by `of_block(start, size, old)` of their blocks.
 
     The last block starts early enough to be whole: some rows may be computed twice.
     """
     num_rows = len(jax.tree.leaves(vectors)[0])
-    size = min(ROWS_PER_BLOCK, num_rows)  # no copy of the pool is ever in memory
+    num_blocks, size = _blocks(num_rows)
 
     def replace(i, vectors):
         start = jnp.minimum(i * size, num_rows - size)
@@ -375,7 +370,7 @@ def _in_blocks(of_block, vectors):
             new,
         )
 
-    return jax.lax.fori_loop(0, -(-num_rows // size), replace, vectors)
+    return jax.lax.fori_loop(0, num_blocks, replace, vectors)
 
 
 def _slice(array, start, size):
@@ -389,6 +384,13 @@ def _take(array, rows):
     """These rows, in float32 at least."""
     array, rows = jax.lax.optimization_barrier((jnp.asarray(array), rows))
     return numerics.upcast(array[rows])
+
+
+def _argmax(values):
+    """The first row of the largest value; `jnp.argmax` is not vectorized on CPU."""
+    is_largest = values == values.max(0, keepdims=True)
+    numbers = jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
+    return jnp.where(is_largest, numbers, len(values) - 1).min(0)
 
 
 def _sum_rows(entries):
