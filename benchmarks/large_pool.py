@@ -6,8 +6,9 @@
 Writes features in half precision to a file, forgets the pages the system has cached of
 it, and picks the best by exact IWPS on the last layer through a memory map. The rate is
 compared with that of the same scan of rows held in memory, before and after it in the
-same run. Resident memory is what the process itself holds (RssAnon of Linux); the pages
-of the file that the system caches can be given back at any time.
+same run, on all devices; each core of a CPU is one here. Resident memory is what the
+process itself holds (RssAnon of Linux); the pages of the file that the system caches
+can be given back at any time.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -156,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--folder", type=Path, help="on the disk to measure; default: a temporary one"
     )
     options = command.parse(parser, arguments)
+    with suppress(RuntimeError):  # JAX has been used before
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "pool.npy"
         write_pool(path, options.rows, options.dim)

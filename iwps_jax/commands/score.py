@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
 
     A refusal is one sentence on standard error, and no picks are written.
     """
+    _use_all_cores()
     is_one_of_several = _join_processes(options)
     close = _watch_over(options) if is_one_of_several else lambda: None
     try:
@@ -132,6 +134,16 @@ def run(options: argparse.Namespace) -> int:
         return 1
     close()
     return 0
+
+
+def _use_all_cores():
+    """On a CPU, a device for each core: one alone leaves much of them idle."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with suppress(RuntimeError):  # a caller of `main` may have used JAX before
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _join_processes(options) -> bool:

@@ -179,6 +179,9 @@ def _reader(leaf):
         return lambda start, stop: take_rows(leaf, start, stop - start)
     if hasattr(leaf, "__getitems__"):
         return lambda start, stop: _stack(leaf.__getitems__(list(range(start, stop))))
+    if isinstance(leaf, np.memmap):
+        # A copy: the disk is read here, not page by page while a device waits.
+        return lambda start, stop: np.array(leaf[start:stop])
     if hasattr(leaf, "shape"):
         return lambda start, stop: np.asarray(leaf[start:stop])
     return lambda start, stop: _stack([leaf[row] for row in range(start, stop)])
