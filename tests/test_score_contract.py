@@ -331,3 +331,28 @@ def test_a_network_with_wrong_logits_is_named(without_jaxtyping, width):
     arguments = on_device(network_arguments(13))
     with pytest.raises((ValueError, TypeError), match="apply_fn|logits"):
         iwps_jax.iwps(wrong, **arguments)
+
+
+@every_score
+def test_no_product_is_left_to_the_precision_of_the_device(row):
+    """GPUs and TPUs shorten float32 products unless told, and ranks are lost."""
+    arguments = on_device(row.arguments(0))
+    text = jax.jit(lambda kwargs: row.score(**kwargs)).lower(arguments).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert [p for p in products if "precision = [HIGHEST, HIGHEST]" not in p] == []
+
+
+@pytest.mark.parametrize("name", ["holdout_gradient", "gradient_kernel"])
+def test_nor_is_one_of_the_gradients(name):
+    layers, inputs, holdout, labels = reference.network_problem(
+        0, POOL, (DIM, 6, CLASSES), HOLDOUT
+    )
+    samples = {
+        "holdout_gradient": (holdout, labels),
+        "gradient_kernel": (inputs, np.zeros(POOL, int), holdout, labels),
+    }
+    score = partial(getattr(iwps_jax, name), apply_network)
+    text = jax.jit(score).lower(layers, *samples[name]).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert products
+    assert [p for p in products if "precision = [HIGHEST, HIGHEST]" not in p] == []

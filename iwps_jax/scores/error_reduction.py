@@ -160,7 +160,7 @@ def _entropy_reduction(
                 reference_log_probs, coupling, deltas
             )
             # A mean of differences keeps digits that a difference of means has not.
-            return probs @ changes.mean(-1)
+            return jnp.vdot(probs, changes.mean(-1), precision=numerics.PRECISION)
 
         return lambda: jax.vmap(of_candidate)(jax.nn.softmax(logits), deltas, couplings)
 
