@@ -7,7 +7,7 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 from iwps_jax import loop
 from iwps_jax.loop import LoopState, RoundInfo
 from iwps_jax.pool import sample_keys, score_in_chunks
-from iwps_jax.scores.dense import iwps_mlp
+from iwps_jax.scores.dense import dense_layers, iwps_mlp
 from iwps_jax.scores.error_reduction import (
     error_reduction,
     expected_entropy_reduction,
@@ -35,6 +35,7 @@ __all__ = [
     "RoundInfo",
     "badge",
     "bald",
+    "dense_layers",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
