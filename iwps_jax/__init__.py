@@ -10,7 +10,7 @@ from iwps_jax.pool.chunks import sample_keys, score_in_chunks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError, Records
-from iwps_jax.scores.dense import iwps_mlp
+from iwps_jax.scores.dense import dense_layers, iwps_mlp
 from iwps_jax.scores.error_reduction import (
     error_reduction,
     expected_entropy_reduction,
@@ -41,6 +41,7 @@ __all__ = [
     "TopK",
     "badge",
     "bald",
+    "dense_layers",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",

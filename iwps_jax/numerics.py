@@ -6,7 +6,7 @@ rounding noise; every function here avoids that subtraction.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from jaxtyping import Float, Int, PyTree
 
 # Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
 PRECISION = jax.lax.Precision.HIGHEST
+
+# Of a walk over the classes: the loop costs little then, and the program stays small.
+CLASSES_AT_ONCE = 5
 
 
 def upcast(tree: PyTree) -> PyTree:
@@ -146,8 +149,8 @@ def cross_entropy_change(
     with u the change of the logits and y the sample's label. It is written in
     the *margin* changes v, in which the label's own term is exactly zero, so
     nothing is left to cancel: Δ = log1p(Σ_c p_c expm1(v_c)) while that sum is
-    moderate, and the logarithm of a shifted sum beyond. The classes are walked one at a
-    time: memory is [m], whatever their number.
+    moderate, and the logarithm of a shifted sum beyond. The classes are walked a few at
+    a time: memory is [m], whatever their number.
 
     Args:
         log_probs: log p before the change; -inf is allowed.
@@ -157,12 +160,13 @@ def cross_entropy_change(
         Δ per sample, in nats; finite whenever v is.
     """
     classes = jnp.arange(log_probs.shape[0])
+    walk = partial(jax.lax.scan, unroll=min(CLASSES_AT_ONCE, len(log_probs)))
 
     def raise_peak(peak, c):
         return jnp.maximum(peak, log_probs[c] + margin_change(c)), None
 
     lowest = jnp.full(log_probs.shape[1:], -jnp.inf, log_probs.dtype)
-    peak, _ = jax.lax.scan(raise_peak, lowest, classes)
+    peak, _ = walk(raise_peak, lowest, classes)
     # Only where the plain sum would overflow or vanish is it shifted; there |Δ| > 1
     # and the shifted logarithm loses nothing.
     is_extreme = (peak > 1) | (peak < -40)
@@ -173,13 +177,12 @@ def cross_entropy_change(
         change = margin_change(c)
         prob = jnp.exp(log_probs[c])
         term = jnp.exp(log_probs[c] + change - shift)
-        gain = jnp.where(
-            change < 1, prob * jnp.expm1(jnp.minimum(change, 1)), term - prob
-        )
+        _, growth = exp_and_expm1(jnp.clip(change, -64, 1))
+        gain = jnp.where(change < 1, prob * growth, term - prob)
         return (total + term, excess + gain), None
 
     zeros = jnp.zeros_like(peak)
-    (total, excess), _ = jax.lax.scan(add_class, (zeros, zeros), classes)
+    (total, excess), _ = walk(add_class, (zeros, zeros), classes)
     is_moderate = ~is_extreme & (excess > -0.5)
     return jnp.where(
         is_moderate,

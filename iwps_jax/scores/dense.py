@@ -10,8 +10,10 @@ always reads the candidate itself, so that there one term holds all steps. All
 candidates share the weights, and each carries only its few vectors a_r and u_r.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -19,10 +21,15 @@ import jax.numpy as jnp
 from jaxtyping import Float, Integer
 
 from iwps_jax import checks, numerics
-from iwps_jax.types import AnyArray
+from iwps_jax.types import AnyArray, ApplyFn, Params
 
 Layers: TypeAlias = Sequence[tuple[Float[AnyArray, "_ _"], Float[AnyArray, " _"]]]
 """(kernel [d_in, d_out], bias [d_out]) of each layer, in order."""
+
+# `dense_layers` compares at inputs times these, to this accuracy, in so many orders.
+SCALES = (1.0, -1.0, 1 / 16, 16.0)
+SAME = 1e-4
+MOST_ORDERS = 24
 
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
@@ -111,6 +118,115 @@ def iwps_mlp(
     )
 
 
+def dense_layers(
+    apply_fn: ApplyFn, params: Params, inputs: AnyArray
+) -> list[tuple[AnyArray, AnyArray]] | None:
+    """The layers for `iwps_mlp`, if the network is one that it can score.
+
+    Finds the (kernel, bias) of every layer in `params`, whatever holds them: Flax's
+    dictionaries, or lists of pairs or of dictionaries. Layers follow each other in the
+    natural order of their names (Dense_2 before Dense_10) as far as their shapes allow.
+    Nothing is believed: the outputs of `apply_fn` and their derivative along the
+    parameters must be those of the layers with ReLUs between them, on the inputs and
+    on the inputs times -1, 1/16 and 16.
+
+    None is a network that is anything else: another activation, a skip connection,
+    normalization, a convolution, a layer without bias (`iwps_mlp` would learn one),
+    parameters that are not used or not learned; also one that first changes its inputs,
+    such as pixels to be normalized: do that before, in the inputs of both. In doubt, as
+    where outputs are not exact to 1e-4 of the largest, it is None too. Call it
+    outside `jax.jit`, since the answer depends on values.
+
+    Args:
+        apply_fn: pure `apply_fn(params, inputs) -> logits [batch, classes]` in
+            inference mode.
+        params: θ, a pytree of floating-point arrays.
+        inputs: a few samples as `apply_fn` reads them, [n, ...] floating point, not
+            all zero. `iwps_mlp` reads them flattened to [n, d].
+
+    Returns:
+        (kernel [d_in, d_out], bias [d_out]) of each layer in order, or None.
+
+    Example:
+        >>> from iwps_jax import iwps
+        >>> def apply_fn(params, x):
+        ...     first, last = params["in"], params["out"]
+        ...     hidden = jax.nn.relu(x @ first["w"] + first["b"][None])
+        ...     return hidden @ last["w"] + last["b"][None]
+        >>> layer = {"w": jnp.eye(2), "b": jnp.ones(2)}
+        >>> params, pool = {"out": layer, "in": layer}, jnp.array([[0.6, -0.1]])
+        >>> holdout, labels = jnp.array([[0.5, 0.2]]), jnp.array([1])
+        >>> layers = dense_layers(apply_fn, params, pool)
+        >>> if layers:
+        ...     scores = iwps_mlp(layers, pool, holdout, labels)
+        ... else:
+        ...     scores = iwps(apply_fn, params, pool, holdout, labels)
+        >>> bool(scores[0] > 0)
+        True
+    """
+    found = _pairs(params)
+    is_batch = getattr(inputs, "ndim", 0) >= 2 and len(inputs) > 0
+    if not found or not is_batch or not jnp.issubdtype(inputs.dtype, jnp.floating):
+        return None
+    width = inputs.size // len(inputs)
+    for layers in islice(_orders(found, width), MOST_ORDERS):
+        if all(_is_same(apply_fn, params, layers, scale * inputs) for scale in SCALES):
+            return layers
+    return None
+
+
+def _pairs(tree) -> list[tuple[AnyArray, AnyArray]] | None:
+    """Every matrix with the vector beside it; None if the tree holds anything else."""
+    if isinstance(tree, Mapping):
+        children = [tree[name] for name in sorted(tree, key=_natural_order)]
+    elif isinstance(tree, Sequence) and not isinstance(tree, str):
+        children = list(tree)
+    else:
+        return None
+    ranks = [getattr(child, "ndim", None) for child in children]
+    if ranks in ([1, 2], [2, 1]):
+        kernel, bias = children if ranks == [2, 1] else reversed(children)
+        return [(kernel, bias)]
+    found = [_pairs(child) for child in children]
+    return None if None in found else [pair for pairs in found for pair in pairs]
+
+
+def _natural_order(name):
+    return [int(part) if part.isdigit() else part for part in _split(str(name))]
+
+
+_split = re.compile(r"([0-9]+)").split
+
+
+def _orders(layers, width) -> Iterator[list]:
+    """Orders in which each layer reads what the one before writes, the given first."""
+    if not layers:
+        yield []
+    for index, (kernel, bias) in enumerate(layers):
+        if kernel.shape[0] == width and bias.shape == kernel.shape[1:]:
+            others = [*layers[:index], *layers[index + 1 :]]
+            for rest in _orders(others, kernel.shape[1]):
+                yield [(kernel, bias), *rest]
+
+
+def _is_same(apply_fn, params, layers, inputs):
+    """Whether outputs, and their derivatives along all parameters, agree."""
+    params, layers, inputs = numerics.upcast((params, layers, inputs))
+    flat = inputs.reshape(len(inputs), -1)
+    # Products rounded as on a GPU by default would hide, or feign, a difference.
+    with jax.default_matmul_precision("highest"):
+        found = jax.jvp(lambda p: apply_fn(p, inputs), (params,), (params,))
+    expected = jax.jvp(lambda p: _outputs(p, flat)[-1], (layers,), (layers,))
+
+    def agree(found, expected):
+        if jnp.shape(found) != expected.shape:
+            return False
+        allowed = SAME * jnp.abs(expected).max(-1, keepdims=True)
+        return bool((jnp.abs(found - expected) <= allowed).all())
+
+    return all(map(agree, found, expected))
+
+
 def _check_layers(layers):
     """Refuses anything but pairs of arrays, each reading what the one before writes."""
     if not isinstance(layers, Sequence) or len(layers) == 0:
@@ -192,10 +308,11 @@ def _updates(layers, candidate, *, steps, learning_rate) -> tuple[_Update, ...]:
         )
         for index, (kernel, _) in enumerate(layers)
     )
-    label = jnp.argmax(forward(at_start)[1])
 
-    def step(updates, now):
+    def step(updates_and_label, now):
+        updates, label = updates_and_label
         activations, logits = forward(updates)
+        label = jnp.where(now == 0, jnp.argmax(logits), label)
         ascent = learning_rate * numerics.label_residual(logits, label)
         moved = list(updates)
         for index in reversed(range(1, len(layers))):
@@ -208,9 +325,10 @@ def _updates(layers, candidate, *, steps, learning_rate) -> tuple[_Update, ...]:
             back = back + _matmul(_matmul(outputs, ascent), inputs)
             ascent = jnp.where(activation > 0, back, 0)
         moved[0] = updates[0]._replace(outputs=updates[0].outputs + ascent[None])
-        return tuple(moved), None
+        return (tuple(moved), label), None
 
-    return jax.lax.scan(step, at_start, jnp.arange(steps))[0]
+    start = at_start, jnp.zeros((), jnp.int32)
+    return jax.lax.scan(step, start, jnp.arange(steps))[0][0]
 
 
 def _logit_change(layers, updates, samples, outputs) -> Float[jax.Array, "m classes"]:
@@ -229,7 +347,6 @@ def _logit_change(layers, updates, samples, outputs) -> Float[jax.Array, "m clas
     ):
         activation = jax.nn.relu(output)
         change = jnp.maximum(change + jnp.minimum(output, 0), -activation)
-        couplings = _matmul(activation, update.inputs.T) + 1
-        couplings = couplings + _matmul(change, update.inputs.T)
+        couplings = _matmul(activation + change, update.inputs.T) + 1
         change = _matmul(change, kernel) + _matmul(couplings, update.outputs)
     return change

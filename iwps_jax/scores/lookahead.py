@@ -31,7 +31,6 @@ from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 SERIES = ((0.25, 5), (0.75, 7))
 # Up to here exponentials need no shift: they stay far within float32.
 PLAIN_RADIUS = 16.0
-CLASSES_AT_ONCE = 5  # of a walk over the classes; more is hardly faster
 
 
 class _Holdout(NamedTuple):
@@ -216,7 +215,7 @@ def _mean_change_by_classes(features, deltas, reach, holdout):
         add_class,
         (jnp.broadcast_to(label_probs, couplings.shape), jnp.zeros_like(couplings)),
         (deltas.T, holdout.others.T),
-        unroll=min(CLASSES_AT_ONCE, deltas.shape[1]),
+        unroll=min(numerics.CLASSES_AT_ONCE, deltas.shape[1]),
     )
     return _mean(numerics.log_of_sum(total, excess))
 
@@ -315,6 +314,7 @@ def iwps(
 def _iwps(
     apply_fn, params, inputs, holdout_inputs, holdout_labels, learning_rate, *, steps
 ):
+    apply_fn = network.in_full_precision(apply_fn)
     params, inputs, holdout_inputs = numerics.upcast((params, inputs, holdout_inputs))
     holdout_labels = holdout_labels.astype(jnp.int32)
     holdout_logits = numerics.upcast(apply_fn(params, holdout_inputs))

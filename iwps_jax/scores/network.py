@@ -1,7 +1,5 @@
 """A whole network as a pure function: what the scores that use it have in common."""
 
-from contextlib import AbstractContextManager
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Int, PyTree
@@ -10,13 +8,18 @@ from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
 
-def in_full_precision() -> AbstractContextManager:
-    """Within it a network's products of float32 are of float32, as those here are.
+def in_full_precision(apply_fn: ApplyFn) -> ApplyFn:
+    """The network with products of float32 that are of float32, as those here are.
 
     On GPUs and TPUs they are not by default, and the change of a loss by one step is
     smaller than the error that makes.
     """
-    return jax.default_matmul_precision("highest")
+
+    def applied(params, inputs):
+        with jax.default_matmul_precision("highest"):
+            return apply_fn(params, inputs)
+
+    return applied
 
 
 def check_classifier(
@@ -58,8 +61,8 @@ def mean_gradient(
     apply_fn: ApplyFn, params: Params, inputs: Inputs, labels: Int[jax.Array, " n"]
 ) -> PyTree:
     """∇ mean_n ℓ(f(x_n; θ), y_n), from residuals that keep their precision."""
-    with in_full_precision():
-        logits, pull_back = jax.vjp(lambda p: apply_fn(p, inputs), params)
+    apply_fn = in_full_precision(apply_fn)
+    logits, pull_back = jax.vjp(lambda p: apply_fn(p, inputs), params)
     residual = numerics.label_residual(numerics.upcast(logits), labels)
     (gradient,) = pull_back((-residual / len(labels)).astype(logits.dtype))
     return gradient
@@ -79,10 +82,8 @@ def first_order_change(
     Without `labels` each sample is taken under its own prediction. No per-sample
     gradient is ever formed.
     """
-    with in_full_precision():
-        logits, tangent = jax.jvp(
-            lambda p: apply_fn(p, inputs), (params,), (direction,)
-        )
+    apply_fn = in_full_precision(apply_fn)
+    logits, tangent = jax.jvp(lambda p: apply_fn(p, inputs), (params,), (direction,))
     logits, tangent = numerics.upcast((logits, tangent))
     if labels is None:
         labels = logits.argmax(-1)
