@@ -28,6 +28,7 @@ exponential counts as one operation, which makes the floor a low one:
 
 The step of the core-set is the difference of two runs with more and fewer picks. What
 fits into the caches, as logits of few classes may, can be faster than the roofline.
+Aimed at: half of it for `iwps_last_layer` at a million candidates on a GPU.
 """
 
 from collections.abc import Sequence

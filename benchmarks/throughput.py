@@ -13,7 +13,8 @@ only. A row whose arrays, counted twice since a copy may be held, do not fit int
 sample, as many candidates are timed as `--max-exponentials` allows.
 
 Every row takes turns with the head's own forward pass, the unit of the ratios.
-Memory is the compiler's account: arguments, results and what is held in between.
+Memory is the compiler's account: arguments, results and what is held in between. On a
+GPU the JSON also has the most that the device held, up to and including each place.
 What a score costs beside a network's forward pass is in `benchmarks.networks`.
 """
 
@@ -142,12 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=command.positive, default=size)
     parser.add_argument("--full", action="store_true", help="all combinations")
     options = command.parse(parser, arguments)
-    timings, ratios = {}, {}
+    timings, ratios, peaks = {}, {}, {}
     cases = grid(
         options.pool_sizes, options.classes, options.dimensions, full=options.full
     )
     for case in cases:
         timings[str(case)] = found = measured(case, options)
+        peaks[str(case)] = measure.device_peak_megabytes()
         command.show_timings(str(case), found)
         ratios[str(case)] = command.compared(
             found,
@@ -159,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {
             "timings": {case: command.as_json(of) for case, of in timings.items()},
             "ratios": ratios,
+            "device_peak_megabytes_so_far": peaks,
         },
     )
 
