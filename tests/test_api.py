@@ -31,6 +31,7 @@ SIGNATURES = {
     "steps=3, learning_rate=0.001",
     "iwps_mlp": "layers, inputs, holdout_inputs, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
+    "dense_layers": "apply_fn, params, inputs",
     "holdout_gradient": "apply_fn, params, holdout_inputs, holdout_labels",
     "iwps_app": "apply_fn, params, inputs, holdout_gradient",
     "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels",
@@ -55,7 +56,13 @@ SIGNATURES = {
     "top_k_of_pool": "score_fn, pool, k, *, where=None, chunk_size=None, "
     "devices=None, folder=None, show_progress=False",
 }
-AROUND_SCORES = ("score_in_chunks", "sample_keys", "score_pool", "top_k_of_pool")
+AROUND_SCORES = (
+    "dense_layers",
+    "sample_keys",
+    "score_in_chunks",
+    "score_pool",
+    "top_k_of_pool",
+)
 LITERATURE = [name for name in SIGNATURES if name not in AROUND_SCORES]
 MODULES = (loop, training, checkpoint, chunks, planning, scan, models)
 
