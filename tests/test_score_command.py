@@ -199,6 +199,13 @@ def test_two_processes_pick_what_one_does(here):
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
+def test_a_process_may_have_no_row(here):
+    np.save("one.npy", np.load("features.npy")[:1])
+    codes, outputs = outcome(start_two("one.npy", *FROM_FILES[1:3], "--pick", 1))
+    assert codes == [0, 0], outputs
+    assert [row for row, _ in picks("picks.csv")] == [0]
+
+
 def test_a_killed_scan_goes_on(slow):
     process = start(*FROM_SLOW, "--folder", "scan")
     wait_for_file(slow / "scan", "rows_from_*.npz")
