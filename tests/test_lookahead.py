@@ -375,3 +375,28 @@ def test_options_must_be_positive(without_jaxtyping, score, argument, value):
         score, arguments = iwps_jax.iwps_last_layer, tuple(problem.values())
     with pytest.raises((ValueError, TypeError), match=argument):
         score(*arguments, **{argument: value})
+
+
+# Memory
+
+
+def iwps_memory(pool_size, steps):
+    """Temporary floats of one call, and the number of parameters."""
+    layers = [
+        (jnp.zeros((96, 128)), jnp.zeros(128)),
+        (jnp.zeros((128, 4)), jnp.zeros(4)),
+    ]
+    holdout, labels = jnp.zeros((3, 96)), jnp.zeros(3, jnp.int32)
+    program = jax.jit(partial(iwps_jax.iwps, apply_network, steps=steps))
+    compiled = program.lower(
+        layers, jnp.zeros((pool_size, 96)), holdout, labels
+    ).compile()
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(layers))
+    return compiled.memory_analysis().temp_size_in_bytes / 4, num_params
+
+
+def test_memory_of_iwps_is_five_networks_a_candidate_whatever_the_steps():
+    few, num_params = iwps_memory(32, steps=3)
+    many, _ = iwps_memory(32, steps=10)
+    assert 32 * num_params < many <= 5 * 32 * num_params
+    assert abs(many - few) < 0.01 * many

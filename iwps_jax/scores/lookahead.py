@@ -31,6 +31,8 @@ from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 SERIES = ((0.25, 5), (0.75, 7))
 # Up to here exponentials need no shift: they stay far within float32.
 PLAIN_RADIUS = 16.0
+# So many are walked without a loop; XLA does not vectorize one unrolled in part.
+FEW_CLASSES = 10
 
 
 class _Holdout(NamedTuple):
@@ -203,6 +205,7 @@ def _mean_change_by_classes(features, deltas, reach, holdout):
     del reach
     couplings = head.couplings(features, holdout.features)
     label_deltas = _matmul(deltas, holdout.is_label.T)
+    num_classes = deltas.shape[1]
     label_probs = jnp.exp((holdout.log_probs * holdout.is_label).sum(-1))
 
     def add_class(sums, of_class):
@@ -215,7 +218,7 @@ def _mean_change_by_classes(features, deltas, reach, holdout):
         add_class,
         (jnp.broadcast_to(label_probs, couplings.shape), jnp.zeros_like(couplings)),
         (deltas.T, holdout.others.T),
-        unroll=min(numerics.CLASSES_AT_ONCE, deltas.shape[1]),
+        unroll=num_classes if num_classes <= FEW_CLASSES else 1,
     )
     return _mean(numerics.log_of_sum(total, excess))
 
@@ -248,7 +251,8 @@ def iwps(
 
         score(x) = mean_m [ℓ(f(g_m; θ_x), y_m) - ℓ(f(g_m; θ), y_m)]
 
-    A `vmap` over the pool of a `lax.scan` over the T steps; memory is pool · |θ|,
+    A `vmap` over the pool of a `lax.scan` over the T steps. Whatever T, temporary
+    memory is at most 5 · pool · |θ| floats beside the activations of the holdout set,
     so score a large pool in chunks (`iwps_jax.score_in_chunks`). To let only
     some parameters learn, pass those as `params` and close over the others.
 
