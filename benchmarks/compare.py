@@ -2,13 +2,15 @@
 
     python -m benchmarks.compare OLD.json NEW.json
     python -m benchmarks.compare OLD.json NEW.json --tolerance 1.1
+    python -m benchmarks.compare OLD.json NEW.json --no-rates  # on a busy machine
 
 Rows are matched by name. Compared are samples a second, the speed ratios within each
 run, and the memory of each program by the compiler's account. What is worse by more
 than the tolerance is a regression, and the exit status is 1 if there is one; 2 if the
 files cannot be compared. Absolute speeds of two machines say nothing about the
-program: where the machines differ they are shown and not judged. On one machine they
-still drift; the ratios within a run do so less.
+program: where the machines differ they are shown and not judged. On one machine that
+others share they still drift, by twice within minutes: `--no-rates` shows them only.
+The ratios within a run drift far less.
 """
 
 import argparse
@@ -25,6 +27,8 @@ from rich.table import Table
 from benchmarks.command import digits
 
 RATE, RATIO, MEMORY = "samples/s", "speed ratio", "MB"
+HARDWARE = ("device", "platform", "devices", "cores", "processor")
+"""Keys of `machine` that name the machine; the others are versions of software."""
 
 
 class CompareError(ValueError):
@@ -166,10 +170,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list, b
     return warnings, is_other
 
 
-HARDWARE = ("device", "platform", "devices", "cores", "processor")
-"""Keys of `machine` that name the machine; the others are versions of software."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compares, prints, and exits with 1 on a regression."""
     parser = argparse.ArgumentParser(
@@ -180,6 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("old", type=Path, metavar="OLD.json")
     parser.add_argument("new", type=Path, metavar="NEW.json")
     parser.add_argument("--tolerance", type=_tolerance, default=1.3, metavar="RATIO")
+    parser.add_argument("--no-rates", action="store_true", help="judge no samples/s")
     options = parser.parse_args(arguments)
     try:
         old, new = read(options.old), read(options.new)
@@ -194,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         change
         for change in found
         if change.improvement * options.tolerance < 1
-        and not (is_other and change.what == RATE)
+        and not (change.what == RATE and (is_other or options.no_rates))
     ]
     console = Console(width=130)
     console.print(_table(found, worse))

@@ -2,8 +2,8 @@ r"""How many samples a second does every score on arrays take, in how much memor
 
     python -m benchmarks.throughput                    # 4 minutes, 2 CPU cores
     python -m benchmarks.throughput --out FILE.json    # keeps the numbers
-    python -m benchmarks.throughput --full --max-gigabytes 100 --chunk-size 65536 \
-        --max-exponentials 20_000_000_000                 # for a GPU
+    python -m benchmarks.throughput --full --max-gigabytes 60 --chunk-size 65536 \
+        --max-exponentials 20_000_000_000              # for a GPU
 
 Grid: pool size, classes, features. From its smallest corner one axis is varied at a
 time, then classes and features are largest together; `--full` takes all combinations.

@@ -54,6 +54,8 @@ def test_what_became_worse_is_counted(tmp_path, capsys, change, regressions):
     assert f"{regressions} of 3 numbers" in printed
     assert printed.count("REGRESSION") == regressions
     compare.main([*files, "--tolerance", "3"])
+    if not {"ratio", "megabytes"} & change.keys():
+        compare.main([*files, "--no-rates"])
 
 
 def test_rates_of_two_machines_are_shown_and_not_judged(tmp_path, capsys):
