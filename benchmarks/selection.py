@@ -1,6 +1,6 @@
 """How long do k-center and BADGE take at 10k, 100k and 1M points, and in what memory?
 
-    python -m benchmarks.selection                       # ten minutes on 2 CPU cores
+    python -m benchmarks.selection                       # 15 minutes on 2 busy cores
     python -m benchmarks.selection --out selection.json  # keeps the numbers
 
 All programs of one pool size take turns. Features are standard normal, one row in a
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pool-sizes", type=int, nargs="+", default=sizes)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--k", type=int, default=100, help="rows to choose")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     for name in ("dim", "k", "repeats"):
