@@ -30,6 +30,7 @@ SIGNATURES = {
     "steps=3, learning_rate=0.001",
     "iwps_mlp": "layers, inputs, holdout_inputs, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
+    "dense_layers": "apply_fn, params, inputs",
     "holdout_gradient": "apply_fn, params, holdout_inputs, holdout_labels",
     "iwps_app": "apply_fn, params, inputs, holdout_gradient",
     "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels",
