@@ -51,7 +51,8 @@ SIGNATURES = {
     "score_in_chunks": "score_fn, inputs, *, chunk_size",
     "sample_keys": "key, rows",
 }
-LITERATURE = [name for name in SIGNATURES if name not in pool.__dict__]
+HELPERS = {"dense_layers", *pool.__dict__}  # of no paper, without a formula
+LITERATURE = [name for name in SIGNATURES if name not in HELPERS]
 MODULES = (loop, training, checkpoint, pool, models)
 
 
