@@ -380,23 +380,20 @@ def test_options_must_be_positive(without_jaxtyping, score, argument, value):
 # Memory
 
 
-def iwps_memory(pool_size, steps):
-    """Temporary floats of one call, and the number of parameters."""
+def iwps_memory(layers, pool_size, steps):
+    """Temporary floats of one call."""
+    arrays = layers, jnp.zeros((pool_size, 96)), jnp.zeros((3, 96)), jnp.zeros(3, int)
+    program = jax.jit(partial(iwps_jax.iwps, apply_network, steps=steps))
+    compiled = program.lower(*arrays).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / 4
+
+
+def test_memory_of_iwps_is_five_networks_a_candidate_whatever_the_steps():
     layers = [
         (jnp.zeros((96, 128)), jnp.zeros(128)),
         (jnp.zeros((128, 4)), jnp.zeros(4)),
     ]
-    holdout, labels = jnp.zeros((3, 96)), jnp.zeros(3, jnp.int32)
-    program = jax.jit(partial(iwps_jax.iwps, apply_network, steps=steps))
-    compiled = program.lower(
-        layers, jnp.zeros((pool_size, 96)), holdout, labels
-    ).compile()
     num_params = sum(leaf.size for leaf in jax.tree.leaves(layers))
-    return compiled.memory_analysis().temp_size_in_bytes / 4, num_params
-
-
-def test_memory_of_iwps_is_five_networks_a_candidate_whatever_the_steps():
-    few, num_params = iwps_memory(32, steps=3)
-    many, _ = iwps_memory(32, steps=10)
+    few, many = (iwps_memory(layers, 32, steps) for steps in (3, 10))
     assert 32 * num_params < many <= 5 * 32 * num_params
     assert abs(many - few) < 0.01 * many

@@ -82,10 +82,15 @@ def margin(logits: Float[AnyArray, "pool classes"]) -> Float[jax.Array, " pool"]
 
 @jax.jit
 def _margin(logits):
+    others = _all_but_the_first(logits)
+    return (others.sum(-1) + others.max(-1)).astype(jnp.float32)
+
+
+def _all_but_the_first(logits):
+    """The class probabilities, with zero in place of the most probable one."""
     probs = jax.nn.softmax(numerics.upcast(logits))
-    ordered = jnp.sort(probs, axis=-1)
-    others, second = ordered[:, :-1].sum(-1), ordered[:, -2]
-    return (others + second).astype(jnp.float32)
+    is_first = jax.nn.one_hot(probs.argmax(-1), probs.shape[-1], dtype=bool)
+    return jnp.where(is_first, 0, probs)
 
 
 def least_confidence(
@@ -120,8 +125,7 @@ def least_confidence(
 
 @jax.jit
 def _least_confidence(logits):
-    probs = jax.nn.softmax(numerics.upcast(logits))
-    return jnp.sort(probs, axis=-1)[:, :-1].sum(-1).astype(jnp.float32)
+    return _all_but_the_first(logits).sum(-1).astype(jnp.float32)
 
 
 def mc_dropout(
