@@ -312,7 +312,7 @@ def _updates(layers, candidate, *, steps, learning_rate) -> tuple[_Update, ...]:
     def step(updates_and_label, now):
         updates, label = updates_and_label
         activations, logits = forward(updates)
-        label = jnp.where(now == 0, jnp.argmax(logits), label)
+        label = jnp.where(now == 0, jnp.argmax(logits).astype(label.dtype), label)
         ascent = learning_rate * numerics.label_residual(logits, label)
         moved = list(updates)
         for index in reversed(range(1, len(layers))):
