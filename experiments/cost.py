@@ -57,7 +57,7 @@ from experiments.cost_programs import (
 from experiments.methods import NUM_DRAWS
 from experiments.networks import RECIPES
 from iwps_jax.models import Network
-from iwps_jax.scores.lookahead import SERIES_ORDER
+from iwps_jax.scores.lookahead import SERIES
 
 
 class Size(NamedTuple):
@@ -264,6 +264,7 @@ def remarks(costs: Sequence[Cost], network: Network, layers: int) -> list[str]:
     d, classes = jax.eval_shape(network.head, shared)[0].shape
     products, pairs = HOLDOUT_SIZE * (d + classes), HOLDOUT_SIZE * classes
     unit = costs[0].flops
+    radius, order = SERIES[0]
     found = [
         f"C = {unit:,.0f} FLOPs; N^h = {HOLDOUT_SIZE}, T = {STEPS}, L = {layers}, "
         f"n = {NUM_DRAWS}; Coreset and BADGE choose {ACQUIRE_SIZE}. The supplement "
@@ -271,8 +272,8 @@ def remarks(costs: Sequence[Cost], network: Network, layers: int) -> list[str]:
         f"IWPS, last layer: the formula charges N^h C = {HOLDOUT_SIZE} C to evaluate "
         f"the holdout. The closed form needs N^h (d + classes) = {products:,} "
         f"multiply-adds ({_number(2 * products / unit)} C) and N^h classes = {pairs} "
-        "exponentials instead, since the holdout's features never change; for small "
-        f"|k δ|, {SERIES_ORDER} N^h classes multiply-adds and 2 N^h exponentials.",
+        "exponentials instead, since the holdout's features never change; for |k δ| up "
+        f"to {radius}, {order} N^h classes multiply-adds and no exponential.",
         f"The last layer costs {_number(2 * d * classes / unit)} C in this network, "
         f"the formulas take it for C/L = {_number(1 / layers)} C.",
         "IWPS, full network: where the formula charges one pass of the holdout, it is "

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import iwps_jax
 from iwps_jax import PoolError, iwps_last_layer, score_pool, top_k_of_pool
 from iwps_jax.pool import pipeline, planning, record
 from iwps_jax.pool.sources import open_source
-from tests import reference
 
 DEVICES = 8  # tests/conftest.py
 
