@@ -1,6 +1,5 @@
 """One answer for a pool, however it is cut, kept, sharded or interrupted."""
 
-import re
 import tracemalloc
 from functools import partial
 
@@ -10,43 +9,12 @@ import numpy as np
 import pytest
 import reference
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from some_pools import DEVICES, Counted, a_model, best, first_feature, some_features
 
 import iwps_jax
-from iwps_jax import PoolError, iwps_last_layer, score_pool, top_k_of_pool
-from iwps_jax.pool import pipeline, planning, record
+from iwps_jax import iwps_last_layer, score_pool, top_k_of_pool
+from iwps_jax.pool import pipeline, planning
 from iwps_jax.pool.sources import open_source
-
-DEVICES = 8  # tests/conftest.py
-
-
-@pytest.fixture
-def small_calls(monkeypatch):
-    """Otherwise a CPU scores up to 16,384 rows in a call, and a test has but one."""
-    monkeypatch.setattr(planning, "CPU_ROWS_PER_CALL", 1)
-
-
-def some_features(size, width=8, seed=0):
-    return np.random.default_rng(seed).normal(size=(size, width)).astype(np.float32)
-
-
-def a_model(width=8, classes=5, seed=1):
-    rng = np.random.default_rng(seed)
-    return {
-        "kernel": rng.normal(size=(width, classes)).astype(np.float32),
-        "bias": rng.normal(size=classes).astype(np.float32),
-        "holdout_features": rng.normal(size=(20, width)).astype(np.float32),
-        "holdout_labels": np.arange(20, dtype=np.int32) % classes,
-    }
-
-
-def first_feature(rows):
-    return rows[:, 0]
-
-
-def best(scores, k, where=None):
-    rows = np.arange(len(scores)) if where is None else np.flatnonzero(where)
-    return rows[np.argsort(-scores[rows], kind="stable")[:k]]
-
 
 # Chunks, devices and order change nothing
 
@@ -70,7 +38,7 @@ def test_iwps_of_a_pool_is_that_of_float64(devices, chunk_size):
 
 @pytest.mark.parametrize("devices", [1, 2, DEVICES])
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 63, 64, 65])
-def test_ragged_pools_and_pools_smaller_than_the_devices(size, devices, small_calls):
+def test_ragged_pools_and_pools_smaller_than_the_devices(size, devices):
     features = some_features(size, width=1)
     kept = dict(chunk_size=4, devices=jax.devices()[:devices])
     np.testing.assert_array_equal(
@@ -83,7 +51,7 @@ def test_ragged_pools_and_pools_smaller_than_the_devices(size, devices, small_ca
 
 @pytest.mark.parametrize("devices", [1, DEVICES])
 @pytest.mark.parametrize("chunk_size", [3, 16, 1000])
-def test_ties_go_to_the_lower_row(devices, chunk_size, small_calls):
+def test_ties_go_to_the_lower_row(devices, chunk_size):
     scores = np.array([1, 0, 2, 1] * 100, np.float32)[:, None]
     scores[7] = -0.0
     top = top_k_of_pool(
@@ -98,7 +66,7 @@ def test_ties_go_to_the_lower_row(devices, chunk_size, small_calls):
 
 @pytest.mark.parametrize("devices", [1, 3, DEVICES])
 @pytest.mark.parametrize("chunk_size", [8, 37, 100, None])
-def test_copies_of_a_row_tie_wherever_they_are(devices, chunk_size, small_calls):
+def test_copies_of_a_row_tie_wherever_they_are(devices, chunk_size):
     """Chunk by chunk and device by device, the same bits for the same row."""
     features, model = np.tile(some_features(50, width=33), (41, 1)), a_model(33)
     scores = score_pool(
@@ -122,7 +90,7 @@ def test_order_of_the_rows_changes_no_pick():
 
 @pytest.mark.parametrize("devices", [1, 3, DEVICES])
 @pytest.mark.parametrize("chunk_size", [1, 10, 64])
-def test_random_draws_belong_to_rows(key, devices, chunk_size, small_calls):
+def test_random_draws_belong_to_rows(key, devices, chunk_size):
     def noise(pool):
         features, rows = pool
         draw = jax.vmap(jax.random.normal)(iwps_jax.sample_keys(key, rows))
@@ -150,7 +118,7 @@ def test_infinite_scores_are_legal_and_masked_rows_never_come():
 # What a pool can be kept in
 
 
-def test_embeddings_of_several_kinds(small_calls):
+def test_embeddings_of_several_kinds():
     features = some_features(30)
 
     def embed(rows):
@@ -178,8 +146,8 @@ def kept_in_many_ways(features, folder):
     }
 
 
-@pytest.mark.parametrize("chunk_size", [7, 100])
-def test_every_way_to_keep_a_pool_gives_the_same(tmp_path, chunk_size, small_calls):
+@pytest.mark.parametrize("chunk_size", [8, 100])
+def test_every_way_to_keep_a_pool_gives_the_same(tmp_path, chunk_size):
     features = some_features(100)
     for kind, pool in kept_in_many_ways(features, tmp_path).items():
         top = top_k_of_pool(first_feature, pool, 12, chunk_size=chunk_size)
@@ -236,24 +204,7 @@ def test_an_iterator_shorter_than_k_gives_all_it_has():
     assert top.rows.tolist() == [1, 0]
 
 
-class Counted:
-    """An array on disk, as it were, that counts what is read of it."""
-
-    def __init__(self, array, broken_at=None):
-        self.array, self.broken_at, self.read = array, broken_at, []
-        self.shape = array.shape
-
-    def __len__(self):
-        return len(self.array)
-
-    def __getitem__(self, rows):
-        if self.broken_at is not None and rows.start <= self.broken_at < rows.stop:
-            raise OSError("bad sector")
-        self.read.extend(range(len(self))[rows])
-        return self.array[rows]
-
-
-def test_reads_each_row_once_and_not_far_ahead(small_calls):
+def test_reads_each_row_once_and_not_far_ahead():
     pool = Counted(some_features(100))
     score_pool(first_feature, pool, chunk_size=5, devices=jax.devices()[:1])
     assert sorted(pool.read) == [0, *range(100)]  # the first also for its shape
@@ -266,7 +217,7 @@ def test_reads_each_row_once_and_not_far_ahead(small_calls):
     chunks = pipeline.scored_chunks(program, source, np.array([[0, 100]]))
     next(chunks)
     chunks.close()
-    assert len(pool.read) <= 5 * (pipeline.READ_AHEAD + pipeline.RUNNING + 2)
+    assert len(pool.read) <= 5 * (pipeline.READ_AHEAD + pipeline.RUNNING + 3)
 
 
 def test_memory_does_not_grow_with_the_pool():
@@ -324,6 +275,43 @@ def test_another_model_of_the_same_shapes_is_no_new_program():
     assert counts[0] > 0 and counts == [counts[0]] * 3
 
 
+class Changing:
+    """A model whose weights move in place, as those of object-oriented ones do."""
+
+    def __init__(self):
+        self.weights = jnp.ones(8)
+
+    def __call__(self, rows):
+        return rows @ self.weights
+
+    def score(self, rows):
+        return rows @ self.weights
+
+
+@pytest.mark.parametrize("kind", ["lambda", "method", "partial", "object"])
+def test_what_a_model_has_learned_is_seen(kind):
+    model, features = Changing(), some_features(30)
+    score = {
+        "lambda": lambda rows: model(rows),
+        "method": model.score,
+        "partial": partial(model.score),
+        "object": model,
+    }[kind]
+    before = score_pool(score, features)
+    model.weights = 2 * model.weights
+    np.testing.assert_allclose(score_pool(score, features), 2 * before, rtol=1e-6)
+
+
+def test_bound_arguments_differ_by_type_too():
+    def score(rows, flag):
+        return rows[:, 0] * (2.0 if flag is True else 1.0)
+
+    features = some_features(10)
+    for flag, factor in ((1, 1), (True, 2), (1.0, 1)):
+        found = score_pool(partial(score, flag=flag), features)
+        np.testing.assert_array_equal(found, factor * features[:, 0])
+
+
 def test_arrays_of_a_closure_serve_too():
     weights = jnp.asarray(some_features(8, width=1)[:, 0])
     features = some_features(50)
@@ -331,7 +319,7 @@ def test_arrays_of_a_closure_serve_too():
     np.testing.assert_allclose(found, features @ weights, rtol=1e-4, atol=1e-6)
 
 
-def test_a_whole_network_is_scored_like_its_last_layer_alone(small_calls):
+def test_a_whole_network_is_scored_like_its_last_layer_alone():
     features, model = some_features(100), a_model()
     kernel, bias, holdout, labels = model.values()
 
@@ -378,201 +366,3 @@ def test_a_row_that_does_not_fit_is_refused_with_a_way_out():
 
 def test_there_is_memory():
     assert planning.free_memory(jax.devices()[0]) > 10**7
-
-
-# What stops a scan
-
-
-@pytest.mark.parametrize("scan", [score_pool, partial(top_k_of_pool, k=3)])
-@pytest.mark.parametrize("devices", [1, DEVICES])
-def test_nan_is_named_by_its_rows(scan, devices, small_calls):
-    features = some_features(200)
-    features[[61, 63, 150]] = np.nan
-    with pytest.raises(PoolError, match=r"2 among rows \d+ to \d+ .*: 61, 63\."):
-        scan(
-            first_feature,
-            features,
-            chunk_size=64 // devices,
-            devices=jax.devices()[:devices],
-        )
-
-
-def test_many_nan_are_not_all_named():
-    features = np.full((100, 1), np.nan, np.float32)
-    with pytest.raises(PoolError, match=r"100 among rows 0 to 99 .* 8, 9, \.\.\.\.$"):
-        score_pool(first_feature, features, chunk_size=100)
-
-
-def test_rows_that_cannot_be_read_are_named(small_calls):
-    pool = Counted(some_features(100), broken_at=55)
-    sentence = "rows 48 to 63 of the pool cannot be read: OSError: bad sector"
-    with pytest.raises(PoolError, match=sentence):
-        score_pool(first_feature, pool, chunk_size=16, devices=jax.devices()[:1])
-
-
-@pytest.mark.parametrize(
-    ("chunk", "reason"),
-    [
-        (np.zeros((4, 3), np.float32), r"float32\[8\] like the first, got float32"),
-        (np.zeros((4, 8), np.int32), "got int32"),
-        ({"x": np.zeros((4, 8))}, "structure"),
-    ],
-)
-def test_a_stream_that_changes_is_stopped(chunk, reason, small_calls):
-    stream = iter([np.zeros((4, 8), np.float32), chunk])
-    with pytest.raises(PoolError, match=f"^row 4 .*{reason}"):
-        score_pool(first_feature, stream, chunk_size=4, devices=jax.devices()[:1])
-
-
-def test_a_stream_that_fails_is_stopped():
-    def chunks():
-        yield np.zeros((4, 8), np.float32)
-        raise OSError("connection lost")
-
-    with pytest.raises(PoolError, match="connection lost"):
-        score_pool(first_feature, chunks(), chunk_size=4)
-
-
-# Going on
-
-
-def interrupted_then_finished(pool, folder, score=first_feature, **kept):
-    """Picks of a scan that stops at a broken row, then of one that goes on."""
-    pool.broken_at = 60
-    with pytest.raises(PoolError):
-        top_k_of_pool(score, pool, 9, folder=folder, **kept)
-    pool.broken_at, pool.read = None, []
-    return top_k_of_pool(score, pool, 9, folder=folder, **kept)
-
-
-def test_a_scan_goes_on_where_it_stopped(tmp_path, small_calls):
-    features = some_features(100)
-    pool = Counted(features)
-    top = interrupted_then_finished(
-        pool, tmp_path / "scan", chunk_size=8, devices=jax.devices()[:1]
-    )
-    assert top.rows.tolist() == best(features[:, 0], 9).tolist()
-    probes = sorted(np.linspace(0, 99, 16).astype(int))
-    assert sorted(pool.read) == sorted([0, *probes, *range(56, 100)])
-
-
-def test_with_other_chunks_and_devices_too_and_again(tmp_path, small_calls):
-    features, folder = some_features(100), tmp_path / "scan"
-    pool = Counted(features)
-    expected = best(features[:, 0], 9).tolist()
-    interrupted_then_finished(pool, folder, chunk_size=8, devices=jax.devices()[:1])
-    pool.broken_at = 60
-    for path in folder.glob("rows_from_5*"):
-        path.unlink()  # as if the second attempt had been killed
-    with pytest.raises(PoolError):
-        top_k_of_pool(first_feature, pool, 9, folder=folder, chunk_size=1)
-    pool.broken_at = None
-    top = top_k_of_pool(first_feature, pool, 9, folder=folder, chunk_size=3)
-    assert top.rows.tolist() == expected
-    pool.read = []
-    again = top_k_of_pool(first_feature, pool, 9, folder=folder)
-    assert again.rows.tolist() == expected and len(pool.read) == 17
-
-
-def test_a_stream_goes_on_too(tmp_path, small_calls):
-    features = some_features(50)
-
-    def chunks(broken):
-        for start in range(0, 50, 10):
-            if broken and start == 30:
-                raise OSError("connection lost")
-            yield features[start : start + 10]
-
-    kept = dict(chunk_size=10, folder=tmp_path / "scan", devices=jax.devices()[:1])
-    with pytest.raises(PoolError):
-        top_k_of_pool(first_feature, chunks(broken=True), 4, **kept)
-    for _ in range(2):
-        top = top_k_of_pool(first_feature, chunks(broken=False), 4, **kept)
-        assert top.rows.tolist() == best(features[:, 0], 4).tolist()
-
-
-def test_no_picks_before_the_nan_is_mended(tmp_path, small_calls):
-    features = some_features(100)
-    mended = features[70].copy()
-    features[70] = np.nan
-    kept = dict(folder=tmp_path / "scan", chunk_size=2)
-    for _ in range(2):
-        with pytest.raises(PoolError, match=": 70"):
-            top_k_of_pool(first_feature, features, 5, **kept)
-    features[70] = mended
-    top = top_k_of_pool(first_feature, features, 5, **kept)
-    assert top.rows.tolist() == best(features[:, 0], 5).tolist()
-
-
-@pytest.mark.parametrize("change", ["k", "where", "size", "model", "pool"])
-def test_the_folder_of_another_scan_is_refused(tmp_path, change):
-    features, weights = some_features(100), some_features(8, width=1)[:, 0]
-    arguments = {"score_fn": lambda rows: rows @ weights, "pool": features, "k": 5}
-    top_k_of_pool(**arguments, folder=tmp_path / "scan")
-    changed = {
-        "k": {"k": 6},
-        "where": {"where": np.arange(100) > 0},
-        "size": {"pool": features[:99]},
-        "model": {"score_fn": lambda rows: rows @ (1.01 * weights)},
-        "pool": {"pool": features[::-1]},
-    }
-    with pytest.raises(ValueError, match=f"another ({change}|model or pool)"):
-        top_k_of_pool(**(arguments | changed[change]), folder=tmp_path / "scan")
-
-
-def test_a_folder_of_other_files_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="other files"):
-        top_k_of_pool(first_feature, some_features(5), 1, folder=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "sentence"),
-    [
-        ({"k": 0}, ValueError, "k must be at least 1 and at most the 10"),
-        ({"k": 11}, ValueError, "at most the 10 that may be picked, got 11"),
-        ({"k": 2.0}, TypeError, "k must be an integer"),
-        ({"where": np.arange(10) < 2}, ValueError, "at most the 2 that may be picked"),
-        ({"where": np.ones(9, bool)}, ValueError, "where must have length 10"),
-        ({"where": np.ones(10)}, TypeError, "where must be boolean"),
-        ({"pool": np.zeros((0, 3))}, ValueError, "at least one sample"),
-        ({"pool": 3}, TypeError, "iterator of chunks; got a int"),
-        ({"pool": [np.ones(2), np.ones(3)]}, ValueError, r"one length, got \[2, 3\]"),
-        ({"pool": iter([])}, PoolError, "ended"),
-        ({"chunk_size": 0}, ValueError, "chunk_size must be at least 1, got 0"),
-        ({"devices": []}, ValueError, "at least one device"),
-        ({"score_fn": 3}, TypeError, "score_fn must be a function, got int"),
-        ({"score_fn": lambda rows: rows}, ValueError, "one number for each"),
-        ({"score_fn": lambda rows: rows.sum()}, ValueError, "one row for each"),
-        (
-            {"score_fn": lambda rows: rows[:, 0].astype(int)},
-            TypeError,
-            "scores must be floating point",
-        ),
-    ],
-)
-def test_refusals(arguments, error, sentence, without_jaxtyping):
-    usual = {"score_fn": first_feature, "pool": some_features(10), "k": 3}
-    with pytest.raises(error, match=sentence):
-        top_k_of_pool(**(usual | arguments))
-
-
-# Progress
-
-
-def test_progress_is_shown_where_asked(capsys):
-    top_k_of_pool(first_feature, some_features(3000), 2, show_progress=True)
-    assert re.search(r"3,000 of 3,000", capsys.readouterr().out)
-    top_k_of_pool(first_feature, some_features(3000), 2)
-    assert capsys.readouterr().out == ""
-
-
-def test_saves_are_a_second_apart(tmp_path, monkeypatch, small_calls):
-    saves = []
-    monkeypatch.setattr(record, "save", lambda folder, finished: saves.append(1))
-    top_k_of_pool(first_feature, some_features(300), 2, chunk_size=1, folder=tmp_path)
-    assert len(saves) < 30

@@ -95,13 +95,15 @@ def start(*arguments):
     )
 
 
-def start_two(*arguments):
+def start_two(*arguments, second=None):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    several = ("--coordinator", f"127.0.0.1:{port}", "--processes", 2)
     timeout = ("--peer-timeout", 10)
-    return [start(*arguments, *several, *timeout, "--process", i) for i in (0, 1)]
+    return [
+        start(*of_one, *several(f"127.0.0.1:{port}", process), *timeout)
+        for process, of_one in enumerate((arguments, second or arguments))
+    ]
 
 
 def outcome(processes):
@@ -154,6 +156,11 @@ def test_labeled_rows_are_never_picked(here):
     assert [row for row, _ in picks("next.csv")][:15] == first[10:]
 
 
+def several(coordinator, process):
+    described = ("--coordinator", coordinator, "--processes", 2, "--process", process)
+    return tuple(map(str, described))
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -166,6 +173,13 @@ def test_labeled_rows_are_never_picked(here):
         ((*FROM_FILES, "--labeled", "outside.npy"), "must hold rows in [0, 50003)"),
         ((*FROM_FILES, "--chunk-size", "0"), "chunk_size must be at least 1"),
         ((*FROM_FILES, "--folder", "."), "other files"),
+        ((*FROM_FILES, "--out", "."), "--out must name a file, got the folder"),
+        ((*FROM_FILES, "--coordinator", "127.0.0.1:1"), "must be given together"),
+        ((*FROM_FILES, *several("nonsense", 0)), "must be host:port: nonsense"),
+        ((*FROM_FILES, *several("a:1", 2)), "--process must be in [0, 2), got 2"),
+        ((*FROM_FILES, "--peer-timeout", "0"), "--peer-timeout must be at least 1"),
+        (("features.npy", "--score", "entropy", "--steps", "4"), "not entropy"),
+        (("csv:no_function", *FROM_FILES[1:]), "csv has no no_function"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence):
@@ -176,9 +190,10 @@ def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence
     assert not Path("picks.csv").exists()
 
 
-def test_half_a_description_of_the_processes_is_refused(here):
-    code = run(*FROM_FILES, "--coordinator", "127.0.0.1:1")
-    assert "--coordinator, --processes and --process" in code
+def test_an_error_in_the_callers_code_is_shown_where_it_is(here, capfd):
+    Path("my_code.py").write_text("def score():\n    return lambda rows: rows + 'a'\n")
+    assert run("features.npy", "--score", "my_code:score", "--pick", 5) == 1
+    assert "my_code.py" in capfd.readouterr().err
 
 
 def test_nan_is_reported_and_nothing_is_picked(here, capfd):
@@ -186,7 +201,7 @@ def test_nan_is_reported_and_nothing_is_picked(here, capfd):
     features[[12_345, 45_678]] = np.nan
     np.save("damaged.npy", features)
     assert run("damaged.npy", *FROM_FILES[1:]) == 1
-    assert " 12345, 45678." in capfd.readouterr().err
+    assert ": 12345" in capfd.readouterr().err
     assert not Path("picks.csv").exists()
 
 
@@ -247,6 +262,25 @@ def test_an_error_in_one_process_ends_both_with_its_rows(slow):
     assert "process 1 gave up" in outputs[0] and "bad sector" in outputs[0]
     assert "cannot be read: OSError: bad sector" in outputs[1]
     assert not (slow / "picks.csv").exists()
+
+
+def test_processes_with_other_arguments_are_refused(here):
+    np.save("half.npy", np.load("features.npy")[: SIZE // 2])
+    for other in (("half.npy", *FROM_FILES[1:]), (*FROM_FILES[:-1], PICKED - 2)):
+        codes, outputs = outcome(start_two(*FROM_FILES, second=other))
+        assert codes == [1, 1]
+        for output in outputs:
+            assert "process 1 has another" in output
+    assert not Path("picks.csv").exists()
+
+
+def test_an_interrupt_of_one_process_ends_both(slow):
+    together = start_two(*FROM_SLOW, "--folder", "scan")
+    wait_for_file(slow / "scan", "rows_from_2*.npz")
+    os.kill(together[1].pid, signal.SIGINT)
+    codes, outputs = outcome(together)
+    assert codes[1] == 130 and "interrupted" in outputs[1]
+    assert codes[0] != 0 and not (slow / "picks.csv").exists()
 
 
 def wait_for_file(folder, pattern):

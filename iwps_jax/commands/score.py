@@ -18,9 +18,11 @@ once for each process by a launcher that JAX knows (Slurm, a TPU pod, Open MPI),
 import argparse
 import csv
 import importlib
+import importlib.util
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -77,8 +79,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--model", type=Path, help=f".npz with {', '.join(MODEL)} for the first two"
     )
-    parser.add_argument("--steps", type=int, default=3, help="T of iwps_last_layer")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="η of it")
+    parser.add_argument("--steps", type=int, help="T of iwps_last_layer, default 3")
+    parser.add_argument("--learning-rate", type=float, help="η of it, default 1e-3")
     parser.add_argument("--pick", type=int, required=True, help="how many rows")
     parser.add_argument(
         "--labeled", type=Path, help=".npy of rows that are labeled: never picked"
@@ -107,17 +109,21 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Scores, picks and writes; returns the exit status.
 
-    A refusal is one sentence on standard error, and no picks are written.
+    A refusal is one sentence on standard error, an error in code that the options name
+    a traceback; no picks are written then.
     """
-    _use_all_cores()
-    is_one_of_several = _join_processes(options)
-    close = _watch_over(options) if is_one_of_several else lambda: None
+    close, is_one_of_several = lambda: None, False
     try:
+        _check(options)
+        _use_all_cores()
+        is_one_of_several = _join_processes(options)
+        close = _watch_over(options) if is_one_of_several else close
+        pool = _pool(options.pool)
         top = top_k_of_pool(
             _score(options),
-            _pool(options.pool),
+            pool,
             options.pick,
-            where=_where(options),
+            where=_where(options, pool),
             chunk_size=options.chunk_size,
             folder=options.folder,
             show_progress=jax.process_index() == 0,
@@ -125,15 +131,65 @@ def run(options: argparse.Namespace) -> int:
         if jax.process_index() == 0:
             _write(top, options.out)
             print(f"{len(top.rows):,} rows, best first, in {options.out}")
-    except (PoolError, ValueError, TypeError, MemoryError, OSError) as error:
-        print(f"{error}", file=sys.stderr, flush=True)
         close()
+        return 0
+    except BaseException as error:
+        _tell(error)
+        close()
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
         if is_one_of_several:
-            # An orderly end would wait for processes that may be no more.
-            os._exit(1)
-        return 1
-    close()
-    return 0
+            # An orderly end would wait for the others, who may be waiting for this.
+            sys.stderr.flush()
+            os._exit(status)
+        return status
+
+
+def _tell(error):
+    """One sentence, or the traceback of an error that is not of our making."""
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return
+    origin = traceback.extract_tb(error.__traceback__)[-1].filename
+    is_refusal = isinstance(error, PoolError | OSError | MemoryError) or (
+        Path(origin).is_relative_to(Path(__file__).parents[1])
+    )
+    if not is_refusal:
+        traceback.print_exception(error)
+    print(str(error) or type(error).__name__, file=sys.stderr)
+
+
+def _check(options):
+    """What can be refused before the work is done."""
+    several = (options.coordinator, options.processes, options.process)
+    if not options.distributed and several != (None, None, None):
+        if None in several:
+            raise ValueError(
+                "--coordinator, --processes and --process must be given together, or "
+                "--distributed for a launcher that JAX knows."
+            )
+        host, _, port = options.coordinator.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"--coordinator must be host:port: {several[0]}.")
+        if not 0 <= options.process < options.processes:
+            raise ValueError(
+                f"--process must be in [0, {options.processes}), got {options.process}."
+            )
+    if options.peer_timeout < 1:
+        raise ValueError(
+            f"--peer-timeout must be at least 1, got {options.peer_timeout}."
+        )
+    for name in ("steps", "learning_rate"):
+        given = getattr(options, name) is not None
+        if given and options.score != "iwps_last_layer":
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is of iwps_last_layer, not {options.score}.")
+    if options.out.is_dir():
+        raise ValueError(f"--out must name a file, got the folder {options.out}.")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.out.parent, os.W_OK):
+        raise ValueError(
+            f"--out must be in a folder that can be written: {options.out}."
+        )
 
 
 def _use_all_cores():
@@ -148,15 +204,17 @@ def _use_all_cores():
 
 def _join_processes(options) -> bool:
     """Makes this process one of several where the options say so."""
-    several = (options.coordinator, options.processes, options.process)
-    if not options.distributed and several == (None, None, None):
+    if not options.distributed and options.coordinator is None:
         return False
-    if not options.distributed and None in several:
-        raise SystemExit(
-            "--coordinator, --processes and --process must be given together, or "
-            "--distributed for a launcher that JAX knows."
+    try:
+        jax.distributed.initialize(
+            options.coordinator,
+            options.processes,
+            options.process,
+            heartbeat_timeout_seconds=options.peer_timeout,
         )
-    jax.distributed.initialize(*several, heartbeat_timeout_seconds=options.peer_timeout)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the processes cannot be joined: {error}") from error
     return True
 
 
@@ -202,12 +260,9 @@ def _score(options) -> Callable:
     model = {name: arrays[name] for name in MODEL}
     if options.score == "iwps_app_last_layer":
         return partial(iwps_app_last_layer, **model)
-    return partial(
-        iwps_last_layer,
-        **model,
-        steps=options.steps,
-        learning_rate=options.learning_rate,
-    )
+    look_ahead = {"steps": options.steps, "learning_rate": options.learning_rate}
+    given = {name: value for name, value in look_ahead.items() if value is not None}
+    return partial(iwps_last_layer, **model, **given)
 
 
 def _pool(name):
@@ -222,18 +277,22 @@ def _made_by(name):
     """What the function named module:function returns."""
     module, function = name.split(":", 1)
     sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name} cannot be called: {error}.") from error
+    if importlib.util.find_spec(module) is None:
+        raise ValueError(f"{name} cannot be called: there is no module {module}.")
+    made_by = getattr(importlib.import_module(module), function, None)
+    if made_by is None:
+        raise ValueError(f"{name} cannot be called: {module} has no {function}.")
+    return made_by()
 
 
-def _where(options):
+def _where(options, pool):
     """The rows that may be picked, as a mask; None for all."""
     if options.labeled is None:
         return None
     labeled = np.load(options.labeled)
-    size = len(jax.tree.leaves(_pool(options.pool))[0])
+    if hasattr(pool, "__next__"):
+        raise ValueError("--labeled needs a pool with a length, got an iterator.")
+    size = len(jax.tree.leaves(pool)[0])
     if labeled.ndim != 1 or not np.issubdtype(labeled.dtype, np.integer):
         raise ValueError(f"{options.labeled} must hold a vector of row numbers.")
     if labeled.size and not 0 <= labeled.min() <= labeled.max() < size:

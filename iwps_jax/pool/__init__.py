@@ -6,9 +6,12 @@ the chunk, device, process or attempt that scores it.
     chunks      inside one `jax.jit`: chunks that bound a score's memory
     sources     where rows come from: arrays, memory maps, records, iterators
     planning    how many rows at once: from the memory of the device
-    devices     one chunk sharded over the devices of this process
+    devices     a stretch of rows sharded over the devices of this process
+    pipeline    reading ahead of the devices
     ranking     the best rows seen so far
+    spans       stretches of rows: what is done, what is left
     record      what a scan has finished, on disk
+    progress    how far it is, in the terminal
     processes   what the processes of one scan tell each other
     scan        all of it: `score_pool` and `top_k_of_pool`
 """

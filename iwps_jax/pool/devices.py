@@ -1,5 +1,6 @@
 """A stretch of the pool, sharded over the devices of this process."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool.chunks import score_in_chunks
-from iwps_jax.pool.sources import check_like
+from iwps_jax.pool.sources import check_like, check_numbers
 from iwps_jax.types import AnyArray
 
 EVERYWHERE, BY_ROW = PartitionSpec(), PartitionSpec("pool")
@@ -41,11 +42,13 @@ class _Call(NamedTuple):
     Attributes:
         function: the score.
         static: its bound arguments, None in the place of every array.
+        types: of those, since 1, 1.0 and True are equal.
         structure: of the bound arguments as a pytree.
     """
 
     function: Callable
     static: tuple
+    types: tuple
     structure: Any
 
 
@@ -60,9 +63,9 @@ def sharded(
     """The score of `chunks` chunks of rows like `row` on every device at once.
 
     Each device scores its own rows, a chunk after another, without a word to the
-    others. Arrays bound to the score by `functools.partial` are arguments of the
-    program, copied to every device once: another model of the same shapes is no new
-    program. Arrays that a closure holds are compiled into it.
+    others. Arrays bound to a plain function by `functools.partial` are arguments of
+    the program, copied to every device once: another model of the same shapes is no
+    new program. Any other callable may hold anything and is compiled anew.
 
     Raises:
         ValueError: if the score does not return one row for each row.
@@ -80,6 +83,7 @@ def sharded(
 
     def place(rows):
         check_like(rows, shapes)
+        check_numbers(rows)
         rows = jax.tree.map(partial(_pad, size=size), rows)
         return jax.device_put(rows, NamedSharding(mesh, BY_ROW))
 
@@ -128,12 +132,13 @@ def _split(score_fn) -> tuple[_Call, list[AnyArray]]:
     """What of a score is compiled, and the arrays it is called with."""
     checks.require_callable("score_fn", score_fn)
     if not isinstance(score_fn, partial):
-        return _Call(score_fn, (), None), []
+        return _Call(score_fn, (), (), None), []
     leaves, structure = jax.tree.flatten((score_fn.args, score_fn.keywords))
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
     arrays = [leaf for leaf, yes in zip(leaves, is_array, strict=True) if yes]
     static = [None if yes else x for x, yes in zip(leaves, is_array, strict=True)]
-    return _Call(score_fn.func, tuple(static), structure), arrays
+    types = tuple(map(type, static))
+    return _Call(score_fn.func, tuple(static), types, structure), arrays
 
 
 @lru_cache
@@ -141,10 +146,15 @@ def _mesh(devices):
     return Mesh(np.array(devices), ("pool",), axis_types=(AxisType.Auto,))
 
 
-@lru_cache(maxsize=64)
 def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
     """`(bound arrays, rows) -> scores`, jitted, each device on its own rows."""
+    is_plain = inspect.isfunction(call.function) or hasattr(call.function, "lower")
+    if call.structure is not None and is_plain:
+        return _kept_score_rows(call, mesh, chunk_size)
+    return _new_score_rows(call, mesh, chunk_size)
 
+
+def _new_score_rows(call, mesh, chunk_size):
     def score_rows(arrays, rows):
         if call.structure is None:
             score_fn = call.function
@@ -165,6 +175,9 @@ def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
             check_vma=False,
         )
     )
+
+
+_kept_score_rows = lru_cache(maxsize=16)(_new_score_rows)
 
 
 def _pad(leaf, *, size):

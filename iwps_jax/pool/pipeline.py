@@ -1,8 +1,11 @@
 """Reading ahead of the devices: chunk after chunk, read, placed, scored, checked."""
 
+import math
+import queue
+import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import jax
@@ -12,8 +15,8 @@ from jaxtyping import PyTree
 
 from iwps_jax.pool import sources
 from iwps_jax.pool.devices import Program
-from iwps_jax.pool.record import Spans
 from iwps_jax.pool.sources import PoolError, Source
+from iwps_jax.pool.spans import Spans
 
 READ_AHEAD = 2
 RUNNING = 2  # of which a CPU, whose programs use one core at times, runs two at once
@@ -52,40 +55,56 @@ def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Ch
     Raises:
         PoolError: if rows cannot be read, or a score is NaN; the chunks before have
             been returned by then.
+        MemoryError: if a chunk is more than the devices hold.
     """
-    with ThreadPoolExecutor(1, "pool reader") as reader:
-        running, placed = deque(), None
-        try:
-            for placed in _placed_chunks(reader, program, source, spans):
-                if isinstance(placed, PoolError):
-                    break
-                running.append((placed, program.run(placed.rows)))
-                if len(running) > RUNNING:
-                    yield _finished(*running.popleft())
-            while running:
-                yield _finished(*running.popleft())
+    running, placed = deque(), None
+    try:
+        for placed in _read_ahead(program, source, spans):
             if isinstance(placed, PoolError):
-                raise placed
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise MemoryError(
-                f"{program.size} rows at once are too many for the devices: pass a "
-                "smaller chunk_size."
-            ) from error
-        finally:
-            reader.shutdown(cancel_futures=True)
+                break
+            running.append((placed, program.run(placed.rows)))
+            if len(running) > RUNNING:
+                yield _finished(*running.popleft())
+        while running:
+            yield _finished(*running.popleft())
+        if isinstance(placed, PoolError):
+            raise placed
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise MemoryError(
+            f"{program.size} rows at once are too many for the devices: pass a "
+            "smaller chunk_size."
+        ) from error
 
 
-def scores_at(program: Program, source: Source, rows: list[int]) -> np.ndarray:
-    """The scores of single rows."""
-    scores = []
-    for first in range(0, len(rows), program.size):
-        some = rows[first : first + program.size]
-        parts = [sources.read_chunk(source, row, row + 1)[0] for row in some]
-        placed = program.place(jax.tree.map(_concatenate, *parts))
-        scores.append(np.asarray(program.run(placed))[: len(some)])
-    return np.concatenate(scores)
+def probe(
+    program: Program, source: Source, rows: Sequence[int]
+) -> dict[int, float | None]:
+    """The scores of single rows; None for one that cannot be read or is NaN.
+
+    Of a stream these must be its first rows; those it does not have are left out.
+    """
+    read = {}
+    if source.size is None:
+        block, _ = sources.read_chunk(source, 0, len(rows))
+        for row in range(sources.num_rows(block)):
+            read[row] = jax.tree.map(lambda leaf, r=row: leaf[r : r + 1], block)
+    else:
+        for row in rows:
+            try:
+                read[row], _ = sources.read_chunk(source, row, row + 1)
+            except PoolError:
+                read[row] = None
+    scores = {row: None for row in read}
+    known = [row for row in read if read[row] is not None]
+    for first in range(0, len(known), program.size):
+        some = known[first : first + program.size]
+        placed = program.place(jax.tree.map(_concatenate, *(read[row] for row in some)))
+        found = np.asarray(program.run(placed))[: len(some)].astype(float).tolist()
+        told = (None if math.isnan(score) else score for score in found)
+        scores.update(zip(some, told, strict=True))
+    return scores
 
 
 def _concatenate(*parts):
@@ -93,22 +112,35 @@ def _concatenate(*parts):
     return xp.concatenate(parts)
 
 
-def _placed_chunks(reader, program, source, spans):
-    """What has been read and put on the devices, up to where the pool ends.
+def _read_ahead(program, source, spans) -> Iterator[_Placed | PoolError]:
+    """What a thread has read and put on the devices, up to where the pool ends.
 
-    An error comes in its place, for the chunks before it to be finished first.
+    An error comes in its place, for the chunks before it to be finished first. The
+    thread is a daemon: a source that blocks does not keep an interrupted program.
     """
-    reading = deque()
-    for start, stop in _steps(spans, program.size):
-        reading.append(reader.submit(_read_and_place, program, source, start, stop))
-        if len(reading) > READ_AHEAD:
-            yield (placed := reading.popleft().result())
-            if isinstance(placed, PoolError) or placed.is_last:
-                return
-    for future in reading:
-        yield (placed := future.result())
-        if isinstance(placed, PoolError) or placed.is_last:
-            return
+    ready, is_over = queue.Queue(READ_AHEAD), threading.Event()
+
+    def hand_over(placed):
+        while not is_over.is_set():
+            with suppress(queue.Full):
+                return ready.put(placed, timeout=0.1)
+
+    def read():
+        for start, stop in _steps(spans, program.size):
+            placed = _read_and_place(program, source, start, stop)
+            hand_over(placed)
+            if is_over.is_set() or isinstance(placed, PoolError) or placed.is_last:
+                break
+        hand_over(None)
+
+    reader = threading.Thread(target=read, name="pool reader", daemon=True)
+    reader.start()
+    try:
+        while (placed := ready.get()) is not None:
+            yield placed
+    finally:
+        is_over.set()
+        reader.join(timeout=1)
 
 
 def _steps(spans, size):
@@ -132,7 +164,7 @@ def _finished(placed, scores):
     count = placed.stop - placed.start
     scores = jax.tree.map(lambda part: np.asarray(part)[:count], scores)
     for part in jax.tree.leaves(scores):
-        if np.issubdtype(part.dtype, np.floating) and np.isnan(part).any():
+        if jnp.issubdtype(part.dtype, jnp.inexact) and np.isnan(part).any():
             rows = np.flatnonzero(np.isnan(part.reshape(count, -1)).any(1))
             raise PoolError(_nan_sentence(placed, rows + placed.start))
     return Chunk(placed.start, placed.stop, scores, placed.is_last)

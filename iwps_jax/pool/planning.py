@@ -1,14 +1,17 @@
 """How many rows to score at once: from the memory of the device, or a refusal."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from iwps_jax.pool.devices import chunk_flops, chunk_memory
+from iwps_jax import checks
+from iwps_jax.pool import sources
+from iwps_jax.pool.devices import Program, chunk_flops, chunk_memory, sharded
+from iwps_jax.pool.sources import Source
 
 LARGEST_CHUNK = 2**16
 TRIAL_SIZES = (64, 1)
@@ -26,6 +29,61 @@ CHEAPER = (
     "iwps -> iwps_mlp (fully connected networks), iwps_app (any network) or "
     "iwps_last_layer (the last layer's features)"
 )
+
+
+def plan_program(
+    score_fn: Callable[[PyTree], PyTree],
+    source: Source,
+    chunk_size: int | None,
+    devices: Sequence[jax.Device] | None,
+) -> Program:
+    """The score, for chunks of this pool that suit these devices.
+
+    Args:
+        score_fn: the score of a chunk.
+        source: the pool.
+        chunk_size: rows at once on each device; planned if None.
+        devices: of this process; all if None.
+
+    Raises:
+        PoolError: if the first row cannot be read.
+        ValueError: if the score does not return one row for each row, or an argument
+            is out of range.
+        TypeError: if an argument is of a wrong type, or rows are not numbers.
+        MemoryError: if not even one row fits.
+    """
+    devices = _check_devices(devices)
+    row, _ = sources.read_chunk(source, 0, 1)
+    sources.check_numbers(row)
+    most = LARGEST_CHUNK
+    if source.size is not None:  # no call needs more than the pool has for each device
+        most = LANES * -(-source.size // (LANES * len(devices)))
+    if chunk_size is not None:
+        if checks.require_integer("chunk_size", chunk_size) < 1:
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
+        chunk_size = whole_lanes(min(int(chunk_size), most))
+        return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=1)
+    free = min(free_memory(device) for device in devices)
+    chunk_size = plan_chunk_size(score_fn, row, devices[0], free)
+    chunk_size = whole_lanes(min(chunk_size, most))
+    chunks = plan_chunks_per_call(score_fn, row, chunk_size, devices[0])
+    chunks = min(chunks, -(-most // chunk_size))
+    return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
+
+
+def _check_devices(devices):
+    if devices is None:
+        return tuple(jax.local_devices())
+    if not isinstance(devices, Sequence) or not all(
+        isinstance(device, jax.Device) for device in devices
+    ):
+        raise TypeError(f"devices must be a list of devices, got {devices!r}.")
+    if len(devices) == 0 or len(set(devices)) < len(devices):
+        raise ValueError(
+            "devices must be one device or more, each once, "
+            f"got {', '.join(map(str, devices)) or 'none'}."
+        )
+    return tuple(devices)
 
 
 def plan_chunk_size(

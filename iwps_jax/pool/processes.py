@@ -1,11 +1,15 @@
 """What the processes of one scan tell each other, through `jax.distributed`."""
 
 import io
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import numpy as np
 
 from iwps_jax.pool.sources import PoolError
+
+T = TypeVar("T")
 
 
 def gathered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
@@ -39,24 +43,34 @@ def _all_gather(array):
     except (RuntimeError, ValueError) as error:  # JAX raises either
         raise PoolError(
             "another process has died before the scan was finished: start all of them "
-            "again, with the same folder if there was one, to go on."
+            f"again, with the same folder if there was one, to go on ({error})."
         ) from error
 
 
-def require_no_error(error: Exception | None) -> None:
-    """Raises this process's error, or one that quotes that of another process.
+def together(work: Callable[[], T]) -> T:
+    """What `work` returns; its error, on whichever process, is raised on all of them.
 
-    Without it the others would wait for one that has given up.
+    Without that the others would wait for one that has given up.
 
     Raises:
-        PoolError: if another process had an error.
+        PoolError: if another process had an error; quotes it.
     """
-    told = gathered({"error": np.array("" if error is None else str(error))})
+    result, error = None, None
+    try:
+        result = work()
+    except Exception as caught:
+        error = caught
+    told = gathered({"error": np.array("" if error is None else _sentence(error))})
     if error is not None:
         raise error
     for process, each in enumerate(told):
         if each["error"]:
             raise PoolError(f"process {process} gave up: {each['error']}")
+    return result
+
+
+def _sentence(error):
+    return str(error) or type(error).__name__
 
 
 def _unpacked(message):

@@ -9,25 +9,25 @@ import hashlib
 import io
 import json
 import os
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
-from iwps_jax.pool import ranking
-from iwps_jax.pool.ranking import TopK
+from iwps_jax.pool import ranking, spans
+from iwps_jax.pool.ranking import Candidates, TopK
+from iwps_jax.pool.spans import Spans
 
 FORMAT = 1
+SECONDS_BETWEEN_SAVES = 1.0
 END_OF_STREAM = 2**62  # the rows of a pool whose size only its end will tell
 # Devices differ in rounding, models in much more.
-ROUNDING = 1e-4
-
-Spans: TypeAlias = Int[np.ndarray, "_ 2"]
-"""Rows from the first, inclusive, to the second, exclusive; sorted and disjoint."""
-
-NOTHING: Spans = np.zeros((0, 2), np.int64)
+ROUNDING, SHARE_OF_PROBES = 1e-4, 0.75
 
 
 class Finished(NamedTuple):
@@ -35,14 +35,14 @@ class Finished(NamedTuple):
 
     Attributes:
         spans: the rows.
-        top: the best of those that may be picked.
+        candidates: those that may be among the picks.
     """
 
     spans: Spans
-    top: TopK
+    candidates: Candidates
 
 
-NOTHING_FINISHED = Finished(NOTHING, ranking.empty())
+NOTHING_FINISHED = Finished(spans.NOTHING, ranking.NONE)
 
 
 class Identity(NamedTuple):
@@ -53,19 +53,21 @@ class Identity(NamedTuple):
         k: rows to pick.
         where: sha256 of the mask of rows that may be picked, or None.
         probe_rows: a few rows of the pool.
-        probe_scores: what the score says of them, which no other model or pool would.
+        probe_scores: what the score says of them; None where it could not be told.
     """
 
     size: int | None
     k: int
     where: str | None
     probe_rows: list[int]
-    probe_scores: list[float]
+    probe_scores: list[float | None]
 
 
 def digest(where: Bool[np.ndarray, " pool"] | None) -> str | None:
-    """A mask in a word."""
-    return None if where is None else hashlib.sha256(np.packbits(where)).hexdigest()
+    """A mask in a word; None if it leaves all rows."""
+    if where is None or where.all():
+        return None
+    return hashlib.sha256(np.packbits(where)).hexdigest()
 
 
 def open_record(
@@ -78,105 +80,137 @@ def open_record(
         identify: the present scan, probed at the given rows, or at some if None.
 
     Raises:
-        ValueError: if the folder holds something else, or the scan of another pool,
-            model, mask or k.
+        ValueError: if the folder holds something else, a damaged file, or the scan of
+            another pool, model, mask or k.
     """
     path = folder / "scan.json"
     if path.exists():
-        stored = json.loads(path.read_text())
-        if stored.pop("format", None) != FORMAT:
-            raise ValueError(f"{path} is of another version: choose a new folder.")
-        stored = Identity(**stored)
+        stored = _read_identity(path)
         _require_same(folder, stored, identify(stored.probe_rows))
         return _load(folder)
-    if folder.exists() and any(folder.glob("[!.]*")):
+    # Another process may be starting the same record at this moment.
+    ours = {"scan.json", *(path.name for path in folder.glob("rows_from_*.npz"))}
+    others = {path.name for path in folder.glob("[!.]*")} - ours
+    if others:
         raise ValueError(
-            f"{folder} must be empty or hold a scan, got other files: choose a new "
-            "folder."
+            f"{folder} must be empty or hold a scan, got other files, such as "
+            f"{min(others)}: choose a new folder."
         )
     content = {"format": FORMAT, **identify(None)._asdict()}
     _replace(path, (json.dumps(content, indent=1) + "\n").encode())
     return NOTHING_FINISHED
 
 
-def _require_same(folder, stored, present):
-    for name in ("size", "k", "where"):
-        if getattr(stored, name) != getattr(present, name):
-            raise ValueError(
-                f"{folder} holds a scan with another {name} "
-                f"({getattr(stored, name)}, now {getattr(present, name)}): "
-                "choose a new folder or delete it."
-            )
-    before, now = np.array(stored.probe_scores), np.array(present.probe_scores)
-    largest = np.abs(before[np.isfinite(before)]).max(initial=0)
-    if not np.allclose(before, now, rtol=ROUNDING, atol=ROUNDING * largest):
+def _read_identity(path) -> Identity:
+    try:
+        stored = json.loads(path.read_text())
+        if stored.pop("format") != FORMAT:
+            raise ValueError("it is of another version")
+        return Identity(**stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{folder} holds a scan of another model or pool, by the scores of "
-            f"{len(now)} rows: choose a new folder or delete it."
+            f"{path} cannot be read ({error}): choose a new folder."
+        ) from error
+
+
+def differences(one: Identity, other: Identity) -> list[str]:
+    """In what two scans differ, in the words of `top_k_of_pool`."""
+    names = [
+        name
+        for name in ("size", "k", "where")
+        if getattr(one, name) != getattr(other, name)
+    ]
+    return names if _agree(one, other) else [*names, "pool or model"]
+
+
+def _agree(one, other) -> bool:
+    """Whether most probes say the same; a row may have been mended in between."""
+    pairs = [
+        (a, b)
+        for a, b in zip(one.probe_scores, other.probe_scores, strict=False)
+        if a is not None and b is not None
+    ]
+    if not pairs:
+        return True
+    # Few scores are far from the others; the floor is for those near zero.
+    floor = ROUNDING * float(np.median(np.abs([pair[0] for pair in pairs])))
+    same = [a == b or abs(a - b) <= ROUNDING * abs(a) + floor for a, b in pairs]
+    return sum(same) >= SHARE_OF_PROBES * len(same)
+
+
+def _require_same(folder, stored, present):
+    names = differences(stored, present)
+    if names:
+        raise ValueError(
+            f"{folder} holds the scan of another {' and '.join(names)}: choose a new "
+            "folder or delete it."
         )
 
 
 def _load(folder):
-    spans, tops = [NOTHING], [ranking.empty()]
+    done, tops = [spans.NOTHING], [TopK(ranking.NONE.rows, ranking.NONE.scores)]
     for path in sorted(folder.glob("rows_from_*.npz")):
-        with np.load(path) as stored:
-            spans.append(stored["spans"])
-            tops.append(TopK(stored["rows"], stored["scores"]))
+        try:
+            with np.load(path) as stored:
+                done.append(stored["spans"])
+                tops.append(TopK(stored["rows"], stored["scores"]))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): delete it to score its rows again."
+            ) from error
     rows, scores = (np.concatenate(parts) for parts in zip(*tops, strict=True))
-    return Finished(union(np.concatenate(spans)), TopK(rows, scores))
-
-
-def save(folder: Path, finished: Finished) -> None:
-    """Keeps what one process of one attempt has finished, in place of its last save.
-
-    The first row names the file: no two attempts finish the same one.
-    """
-    content = io.BytesIO()
-    np.savez(
-        content,
-        spans=finished.spans,
-        rows=finished.top.rows,
-        scores=finished.top.scores,
+    return Finished(
+        spans.union(np.concatenate(done)), Candidates(rows, scores, -np.inf)
     )
+
+
+class Saver:
+    """Keeps what one process of one attempt has finished, if there is a folder.
+
+    Args:
+        folder: of the record, or None.
+        k: rows to pick.
+    """
+
+    def __init__(self, folder: str | Path | None, k: int):
+        """Writes nothing yet."""
+        self._folder, self._k = None if folder is None else Path(folder), k
+        self._saved_at = time.monotonic()
+
+    def open(self, identify: Callable[[list[int] | None], Identity]) -> Finished:
+        """What earlier attempts have finished; see `open_record`."""
+        if self._folder is None:
+            return NOTHING_FINISHED
+        return open_record(self._folder, identify)
+
+    def save_if_due(self, finished: Finished) -> None:
+        """Saves, if the last time was a second ago."""
+        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES:
+            self.save(finished)
+
+    def save(self, finished: Finished) -> None:
+        """Saves, in place of the last time."""
+        if self._folder is not None and len(finished.spans):
+            _save(self._folder, finished, self._k)
+        self._saved_at = time.monotonic()
+
+
+def _save(folder, finished, k):
+    # The first row names the file: no two attempts finish the same one.
+    top = ranking.ranked(finished.candidates, k)
+    content = io.BytesIO()
+    np.savez(content, spans=finished.spans, rows=top.rows, scores=top.scores)
     path = folder / f"rows_from_{finished.spans[0, 0]}.npz"
     _replace(path, content.getvalue())
 
 
 def _replace(path, content):
-    """Writes a file that is whole or not there, whenever the process is killed."""
+    """Writes a file that is whole or not there, whatever ends the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_bytes(content)
+    # No two hosts may share the name, nor two processes of containers.
+    half = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with half.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     half.replace(path)
-
-
-# Spans
-
-
-def union(spans: Int[np.ndarray, "_ 2"]) -> Spans:
-    """The same rows in sorted, disjoint spans that do not touch."""
-    merged = []
-    for start, stop in spans[np.argsort(spans[:, 0], kind="stable")].tolist():
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], stop)
-        elif start < stop:
-            merged.append([start, stop])
-    return np.array(merged, np.int64).reshape(-1, 2)
-
-
-def remaining(done: Spans, size: int) -> Spans:
-    """The rows of the pool that are in no span."""
-    edges = np.concatenate([[0], done.ravel(), [size]]).reshape(-1, 2)
-    return edges[edges[:, 0] < edges[:, 1]]
-
-
-def share(spans: Spans, part: int, parts: int) -> Spans:
-    """The rows that one of several processes takes: one stretch, sizes alike."""
-    lengths = spans[:, 1] - spans[:, 0]
-    offsets = np.cumsum(lengths) - lengths
-    total = int(lengths.sum())
-    first, last = total * part // parts, total * (part + 1) // parts
-    starts = spans[:, 0] + np.clip(first - offsets, 0, lengths)
-    stops = spans[:, 0] + np.clip(last - offsets, 0, lengths)
-    mine = np.stack([starts, stops], axis=1)
-    return mine[starts < stops]

@@ -1,6 +1,6 @@
 """Scores of a whole pool, whatever it is kept in, over the devices at hand."""
 
-import time
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,17 @@ import numpy as np
 from jaxtyping import Bool, PyTree
 
 from iwps_jax import checks
-from iwps_jax.pool import processes, ranking, record, sources
-from iwps_jax.pool.devices import Program, sharded
-from iwps_jax.pool.pipeline import scored_chunks, scores_at
-from iwps_jax.pool.planning import (
-    LANES,
-    free_memory,
-    plan_chunk_size,
-    plan_chunks_per_call,
-    whole_lanes,
-)
+from iwps_jax.pool import processes, ranking, record, sources, spans
+from iwps_jax.pool.pipeline import probe, scored_chunks
+from iwps_jax.pool.planning import plan_program
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.pool.ranking import TopK
-from iwps_jax.pool.record import END_OF_STREAM, Finished, Identity, Spans
+from iwps_jax.pool.record import END_OF_STREAM, NOTHING_FINISHED, Finished, Identity
 from iwps_jax.pool.sources import PoolError
+from iwps_jax.pool.spans import Spans
 from iwps_jax.types import AnyArray
 
 PROBES = 16
-SECONDS_BETWEEN_SAVES = 1.0
 
 
 def top_k_of_pool(
@@ -54,19 +47,19 @@ def top_k_of_pool(
     Args:
         score_fn: `score_fn(rows) -> scores [rows]`, pure, each row by itself. Bind the
             model to it by `functools.partial(iwps_last_layer, kernel=kernel, ...)`:
-            bound arrays are arguments of the program, which is then compiled once for
-            all models of the same shapes, and those of a closure are constants.
+            arrays bound to a plain function are arguments of the program, compiled
+            once for all models of the same shapes; anything else is compiled anew.
         pool: arrays, memory maps, `Records`, datasets with a length, a pytree of these,
-            or an iterator of chunks. A part that is `range(size)` gives a score its
-            global rows, for `sample_keys`.
+            or one iterator of chunks. A part that is `range(size)` gives a score its
+            global rows, for `sample_keys`. All of it, on every process.
         k: how many rows to pick. Of an iterator with fewer, all.
         where: rows that may be picked; all by default. All are scored.
         chunk_size: rows scored at once on each device, of 8 and more whole eights; by
             default as many as suit its memory, see `plan_chunk_size`.
         devices: of this process; all by default.
-        folder: where to keep what is finished, at least once a second. A scan that was
-            killed goes on there when called again with the same arguments, with any
-            chunk size, devices and number of processes that see the folder.
+        folder: where to keep what is finished, once a second. A scan that was killed
+            goes on there when called again with the same arguments, with any chunk
+            size, devices and number of processes that see the folder.
         show_progress: whether to show rows done, rows a second and time left.
 
     Returns:
@@ -75,8 +68,9 @@ def top_k_of_pool(
     Raises:
         PoolError: if rows cannot be read or scores are NaN; names the rows, and
             nothing is picked.
-        ValueError: if k is not in [1, rows that may be picked], if shapes disagree, or
-            if the folder holds another scan.
+        ValueError: if k is not in [1, rows that may be picked], if shapes disagree, if
+            the folder holds another scan, or if processes differ in their arguments.
+        TypeError: if rows are not numbers or scores are not floating point.
         MemoryError: if one row does not fit a device.
 
     Example:
@@ -85,25 +79,39 @@ def top_k_of_pool(
         >>> top_k_of_pool(distance_from_two, np.arange(6, dtype=np.float32), 2)
         TopK(rows=array([5, 0]), scores=array([3., 2.], dtype=float32))
     """
-    source = sources.open_source(pool)
-    where = _check_picks(k, where, source.size)
-    program = _program(score_fn, source, chunk_size, devices)
-    _check_vector(program)
-    before = _finished_before(program, source, k, where, folder)
+    k = checks.require_integer("k", k)
+    saver = record.Saver(folder, k)
+
+    def prepare():
+        source = sources.open_source(pool)
+        mask = _check_picks(k, where, source.size)
+        program = plan_program(score_fn, source, chunk_size, devices)
+        _check_vector(program)
+        return source, mask, program
+
+    source, mask, program = processes.together(prepare)
+
+    def identify(rows):
+        return _identity(program, source, k, mask, rows)
+
+    _require_same_everywhere(identify, has_folder=folder is not None)
+    before = _of_all_processes([processes.together(lambda: saver.open(identify))], k)
     todo = _my_share(before.spans, source)
-    mine, saver, error = record.NOTHING_FINISHED, _Saver(folder), None
-    try:
-        with progress_bar(show_progress, _num_rows(todo, source)) as advance:
+    mine = NOTHING_FINISHED
+
+    def scan():
+        nonlocal mine
+        with _progress(show_progress, source, before.spans, todo) as advance:
             for chunk in scored_chunks(program, source, todo):
-                mine = _with_chunk(mine, chunk, where, k)
-                saver.save(mine)
+                mine = _with_chunk(mine, chunk, source, mask, k)
+                saver.save_if_due(mine)
                 advance(chunk.stop - chunk.start)
-    except PoolError as caught:
-        error = caught
+
+    try:
+        processes.together(scan)
     finally:
-        saver.close(mine)
-    processes.require_no_error(error)
-    return _of_all_processes([before, mine], k).top
+        saver.save(mine)
+    return ranking.ranked(_of_all_processes([before, mine], k).candidates, k)
 
 
 def score_pool(
@@ -140,19 +148,23 @@ def score_pool(
         >>> print(score_pool(lambda rows: rows[0].sum(-1) * rows[1], pool))
         [ 0.  3.  6.  9. 12.]
     """
-    source = sources.open_source(pool)
-    program = _program(score_fn, source, chunk_size, devices)
-    todo = _my_share(record.NOTHING_FINISHED.spans, source)
-    parts, error = [], None
-    try:
-        with progress_bar(show_progress, _num_rows(todo, source)) as advance:
+
+    def prepare():
+        source = sources.open_source(pool)
+        return source, plan_program(score_fn, source, chunk_size, devices)
+
+    source, program = processes.together(prepare)
+    todo = _my_share(spans.NOTHING, source)
+    parts = []
+
+    def scan():
+        with _progress(show_progress, source, spans.NOTHING, todo) as advance:
             for chunk in scored_chunks(program, source, todo):
                 parts.append(chunk.scores)
                 advance(chunk.stop - chunk.start)
-    except PoolError as caught:
-        error = caught
-    processes.require_no_error(error)
-    return _in_order_of_processes(parts, program)
+
+    processes.together(scan)
+    return _in_order_of_processes(parts, program, source)
 
 
 # Before the scan
@@ -164,71 +176,59 @@ def _check_picks(k, where, size):
         checks.require_mask("where", where, len(where) if size is None else size)
         where = np.asarray(where)
         size = int(where.sum())
-    if checks.require_integer("k", k) < 1 or (size is not None and k > size):
+    if k < 1 or (size is not None and k > size):
         most = "" if size is None else f" and at most the {size} that may be picked"
         raise ValueError(f"k must be at least 1{most}, got {k}.")
     return where
 
 
-def _program(score_fn, source, chunk_size, devices) -> Program:
-    """The score, for chunks of this source."""
-    devices = tuple(jax.local_devices() if devices is None else devices)
-    if not devices:
-        raise ValueError("devices must name at least one device, got none.")
-    row, _ = sources.read_chunk(source, 0, 1)
-    if chunk_size is None:
-        free = min(free_memory(device) for device in devices)
-        chunk_size = plan_chunk_size(score_fn, row, devices[0], free)
-    elif checks.require_integer("chunk_size", chunk_size) < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
-    most = _per_device(source.size, len(devices))
-    chunk_size = whole_lanes(min(int(chunk_size), most))
-    chunks = plan_chunks_per_call(score_fn, row, chunk_size, devices[0])
-    chunks = min(chunks, -(-most // chunk_size))
-    return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
-
-
-def _per_device(size, num_devices):
-    """Rows of the pool for each device, of which no call needs more."""
-    if size is None:
-        return END_OF_STREAM
-    return LANES * -(-size // (LANES * num_devices))
-
-
 def _check_vector(program):
-    parts = jax.tree.leaves(program.scores)
-    if len(parts) != 1 or parts[0].shape != (program.size,):
+    shape = getattr(program.scores, "shape", None)
+    if shape != (program.size,):
         raise ValueError(
             f"score_fn must return one number for each of its {program.size} samples, "
-            f"got shapes {[part.shape for part in parts]}."
+            f"got {shape or program.scores}."
         )
-    if not np.issubdtype(parts[0].dtype, np.floating):
-        raise TypeError(f"scores must be floating point, got {parts[0].dtype}.")
-
-
-def _finished_before(program, source, k, where, folder) -> Finished:
-    """What earlier attempts have finished, by what any process knows of them."""
-    before, error = record.NOTHING_FINISHED, None
-    if folder is not None:
-        try:
-            before = record.open_record(
-                Path(folder), lambda rows: _identity(program, source, k, where, rows)
-            )
-        except (PoolError, ValueError) as caught:
-            error = caught
-    processes.require_no_error(error)
-    return _of_all_processes([before], k)
+    if not jax.numpy.issubdtype(program.scores.dtype, jax.numpy.floating):
+        raise TypeError(f"scores must be floating point, got {program.scores.dtype}.")
 
 
 def _identity(program, source, k, where, rows) -> Identity:
     """What tells this scan from others, probed at `rows`, or at some if None."""
     if rows is None and source.size is None:
-        rows = [0]
+        rows = range(PROBES)
     elif rows is None:
         spread = np.linspace(0, source.size - 1, min(PROBES, source.size))
         rows = sorted({int(row) for row in spread})
-    scores = scores_at(program, source, rows)
-    return Identity(source.size, k, record.digest(where), rows, scores.tolist())
+    elif source.size is not None:
+        rows = [row for row in rows if row < source.size]
+    probes = probe(program, source, rows)
+    return Identity(
+        source.size, k, record.digest(where), list(probes), list(probes.values())
+    )
+
+
+def _require_same_everywhere(identify, *, has_folder):
+    """Refuses a scan whose processes were called with different arguments."""
+    if jax.process_count() == 1:
+        return
+    told = processes.gathered(
+        {
+            "identity": np.array(json.dumps(identify(None))),
+            "has_folder": np.array(has_folder),
+        }
+    )
+    first = Identity(*json.loads(str(told[0]["identity"])))
+    for process, each in enumerate(told):
+        other = Identity(*json.loads(str(each["identity"])))
+        names = record.differences(first, other)
+        if each["has_folder"] != told[0]["has_folder"]:
+            names.append("folder")
+        if names:
+            raise ValueError(
+                "all processes must scan the same pool with the same arguments: "
+                f"process {process} has another {' and '.join(names)} than process 0."
+            )
 
 
 def _my_share(done, source) -> Spans:
@@ -239,47 +239,45 @@ def _my_share(done, source) -> Spans:
                 "pool must have a length to be divided among "
                 f"{jax.process_count()} processes, got an iterator."
             )
-        return record.remaining(done, END_OF_STREAM)
-    todo = record.remaining(done, source.size)
-    return record.share(todo, jax.process_index(), jax.process_count())
+        return spans.remaining(done, END_OF_STREAM)
+    todo = spans.remaining(done, source.size)
+    return spans.share(todo, jax.process_index(), jax.process_count())
 
 
-def _num_rows(spans, source):
-    return None if source.size is None else int((spans[:, 1] - spans[:, 0]).sum())
+def _progress(is_shown, source, done, todo):
+    """A bar over the whole pool; of several processes, over this one's rows."""
+    if source.size is None:
+        return progress_bar(is_shown, None, 0)
+    if jax.process_count() > 1:
+        return progress_bar(is_shown, spans.num_rows(todo), 0)
+    return progress_bar(is_shown, source.size, spans.num_rows(done))
 
 
 # During the scan
 
 
-def _with_chunk(finished, chunk, where, k) -> Finished:
+def _with_chunk(finished, chunk, source, where, k) -> Finished:
     """What is finished, this chunk included."""
     rows, scores = np.arange(chunk.start, chunk.stop), chunk.scores
-    (scores,) = jax.tree.leaves(scores)
+    ends_here = source.size is None and chunk.is_last
     if where is not None:
-        if chunk.stop > len(where):
-            raise PoolError(f"where has {len(where)} rows, the pool has more.")
+        if chunk.stop > len(where) or (ends_here and chunk.stop < len(where)):
+            raise PoolError(
+                f"where must have a row for each of the pool, has {len(where)}; the "
+                f"pool {'ends at' if ends_here else 'has more than'} {chunk.stop - 1}."
+            )
         may_be_picked = where[chunk.start : chunk.stop]
         rows, scores = rows[may_be_picked], scores[may_be_picked]
-    stop = END_OF_STREAM if chunk.is_last else chunk.stop
-    spans = np.concatenate([finished.spans, [[chunk.start, stop]]])
-    return Finished(record.union(spans), ranking.better(finished.top, rows, scores, k))
+    stop = END_OF_STREAM if ends_here else chunk.stop
+    return Finished(
+        spans.union(np.concatenate([finished.spans, [[chunk.start, stop]]])),
+        ranking.add(finished.candidates, rows, scores.astype(_wide(scores)), k),
+    )
 
 
-class _Saver:
-    """Keeps what is finished in the folder, if there is one, once a second."""
-
-    def __init__(self, folder):
-        self._folder = None if folder is None else Path(folder)
-        self._saved_at = time.monotonic()
-
-    def save(self, finished):
-        if time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES:
-            self.close(finished)
-
-    def close(self, finished):
-        if self._folder is not None and len(finished.spans):
-            record.save(self._folder, finished)
-        self._saved_at = time.monotonic()
+def _wide(scores):
+    """A type in which NumPy can rank them."""
+    return np.promote_types(scores.dtype, np.float32)
 
 
 # After the scan
@@ -287,16 +285,20 @@ class _Saver:
 
 def _of_all_processes(parts: list[Finished], k) -> Finished:
     """What these, and those of the other processes, have finished together."""
-    spans = np.concatenate([part.spans for part in parts])
-    rows, scores = ranking.merged([part.top for part in parts], k)
-    told = processes.gathered({"spans": spans, "rows": rows, "scores": scores})
+    done = np.concatenate([part.spans for part in parts])
+    tops = [ranking.ranked(part.candidates, k) for part in parts]
+    rows, scores = ranking.merged(tops, k)
+    told = processes.gathered({"spans": done, "rows": rows, "scores": scores})
+    rows, scores = ranking.merged(
+        [TopK(each["rows"], each["scores"]) for each in told], k
+    )
     return Finished(
-        record.union(np.concatenate([each["spans"] for each in told])),
-        ranking.merged([TopK(each["rows"], each["scores"]) for each in told], k),
+        spans.union(np.concatenate([each["spans"] for each in told])),
+        ranking.Candidates(rows, scores, -np.inf),
     )
 
 
-def _in_order_of_processes(parts: list[PyTree], program) -> PyTree:
+def _in_order_of_processes(parts: list[PyTree], program, source) -> PyTree:
     """The chunks of all processes, one after another, as one pytree."""
     structure = jax.tree.structure(program.scores)
     leaves = [
@@ -305,7 +307,15 @@ def _in_order_of_processes(parts: list[PyTree], program) -> PyTree:
             jax.tree.leaves(program.scores), *map(jax.tree.leaves, parts), strict=True
         )
     ]
-    told = processes.gathered({str(i): leaf for i, leaf in enumerate(leaves)})
+    told = processes.gathered(
+        {
+            "size": np.array(source.size or 0),
+            **{str(i): leaf for i, leaf in enumerate(leaves)},
+        }
+    )
+    sizes = {int(each["size"]) for each in told}
+    if len(sizes) > 1:
+        raise ValueError(f"all processes must score one pool, got sizes {sizes}.")
     return jax.tree.unflatten(
         structure,
         [

@@ -1,10 +1,12 @@
 """Where the rows of a pool come from: arrays, memory maps, records, iterators."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -41,13 +43,19 @@ class Records:
 
     def __getitem__(self, row: int) -> PyTree:
         """One record, decoded."""
-        return self._decode(self._dataset[row])
+        with naming_rows(row, row + 1):
+            return self._decode(self._dataset[row])
 
     def __getitems__(self, rows: list[int]) -> list[PyTree]:
         """Several, decoded."""
         read_many = getattr(self._dataset, "__getitems__", None)
-        records = read_many(rows) if read_many else map(self._dataset.__getitem__, rows)
-        return [self._decode(record) for record in records]
+        if read_many is None:
+            return [self[row] for row in rows]
+        decoded = []
+        for row, record in zip(rows, read_many(rows), strict=True):
+            with naming_rows(row, row + 1):
+                decoded.append(self._decode(record))
+        return decoded
 
 
 class Source(NamedTuple):
@@ -84,7 +92,8 @@ def open_source(pool: Any) -> Source:
         if not (hasattr(leaf, "__len__") and hasattr(leaf, "__getitem__")):
             raise TypeError(
                 "pool must be made of arrays, sliceable files, datasets of records or "
-                f"ranges, or be an iterator of chunks; got a {type(leaf).__name__}."
+                "ranges, or be one iterator of chunks (of dicts or tuples, if of more "
+                f"than one array); got a {type(leaf).__name__}."
             )
     sizes = {len(leaf) for leaf in leaves}
     if len(sizes) != 1:
@@ -114,7 +123,7 @@ def read_chunk(source: Source, start: int, stop: int) -> tuple[PyTree, bool]:
         # One row more tells whether the stream goes on.
         rows = source.read(start, stop + 1)
         if rows is None:
-            raise EOFError("the stream has ended before")
+            raise EOFError("the stream has ended before, or was read before")
         is_last = num_rows(rows) <= stop - start
         return jax.tree.map(lambda leaf: leaf[: stop - start], rows), is_last
 
@@ -131,9 +140,9 @@ def naming_rows(start: int, stop: int) -> Iterator[None]:
     except PoolError:
         raise
     except Exception as error:
+        rows = f"row {start}" if stop == start + 1 else f"rows {start} to {stop - 1}"
         raise PoolError(
-            f"rows {start} to {stop - 1} of the pool cannot be read: "
-            f"{type(error).__name__}: {error}"
+            f"{rows} of the pool cannot be read: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -156,6 +165,34 @@ def check_like(rows: PyTree, first: PyTree) -> None:
         )
         if here != there:
             raise ValueError(f"all rows must be {there} like the first, got {here}.")
+
+
+def check_numbers(rows: PyTree) -> None:
+    """Refuses what JAX would not take, or would take for other numbers.
+
+    Raises:
+        TypeError: if an array is not of numbers or booleans.
+        ValueError: if a number needs 64 bits and JAX keeps 32.
+    """
+    for leaf in jax.tree.leaves(rows):
+        if isinstance(leaf, jax.Array):
+            continue
+        if not (leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)):
+            raise TypeError(f"rows must be of numbers, got {leaf.dtype}; see Records.")
+        kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
+        if kept != leaf.dtype and not _fit(leaf, kept):
+            raise ValueError(
+                f"numbers of {leaf.dtype} do not fit {kept}, which JAX makes of them "
+                "unless jax_enable_x64 is set."
+            )
+
+
+def _fit(numbers, dtype):
+    if jnp.issubdtype(dtype, jnp.integer):
+        info = jnp.iinfo(dtype)
+        return info.min <= numbers.min() and numbers.max() <= info.max
+    largest = np.abs(numbers[np.isfinite(numbers)]).max(initial=0)
+    return largest <= jnp.finfo(dtype).max
 
 
 def num_rows(rows: PyTree | None) -> int:
@@ -184,7 +221,14 @@ def _reader(leaf):
         return lambda start, stop: np.array(leaf[start:stop])
     if hasattr(leaf, "shape"):
         return lambda start, stop: np.asarray(leaf[start:stop])
-    return lambda start, stop: _stack([leaf[row] for row in range(start, stop)])
+    return lambda start, stop: _stack(
+        [_record(leaf, row) for row in range(start, stop)]
+    )
+
+
+def _record(dataset, row):
+    with naming_rows(row, row + 1):
+        return dataset[row]
 
 
 def _stack(records):
@@ -203,27 +247,34 @@ class _Stream:
 
     def __init__(self, chunks: Iterator[PyTree]):
         self._chunks = chunks
-        self._held = None
-        self._first = 0
+        self._held = deque()
+        self._first = self._end = 0  # rows that are held
         self._like = None
 
     def read(self, start, stop):
         if start < self._first:
             raise ValueError(f"the stream has moved on to row {self._first}.")
         self._drop(start)
-        while self._first + num_rows(self._held) < stop:
-            chunk = self._next()
-            if chunk is None:
-                break
-            self._held = chunk if self._held is None else _join(self._held, chunk)
+        while self._end < stop and (chunk := self._next()) is not None:
+            self._held.append(chunk)
+            self._end += num_rows(chunk)
             self._drop(start)
-        length = min(stop, self._first + num_rows(self._held)) - start
-        if length <= 0:
-            return None
-        return jax.tree.map(lambda leaf: leaf[:length], self._held)
+        parts, first = [], self._first
+        for chunk in self._held:
+            wanted = slice(max(start - first, 0), max(stop - first, 0))
+            parts.append(jax.tree.map(lambda leaf, rows=wanted: leaf[rows], chunk))
+            first += num_rows(chunk)
+            if first >= stop:
+                break
+        rows = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts or [None])
+        return rows if num_rows(rows) else None
+
+    def _drop(self, start):
+        """Forgets the chunks that end before `start`."""
+        while self._held and self._first + num_rows(self._held[0]) <= start:
+            self._first += num_rows(self._held.popleft())
 
     def _next(self):
-        row = self._first + num_rows(self._held)
         try:
             chunk = jax.tree.map(np.asarray, next(self._chunks))
             if self._like is None:
@@ -234,17 +285,6 @@ class _Stream:
             return None
         except Exception as error:
             raise PoolError(
-                f"row {row} of the pool and those after it cannot be read: "
+                f"row {self._end} of the pool and those after it cannot be read: "
                 f"{type(error).__name__}: {error}"
             ) from error
-
-    def _drop(self, start):
-        count = min(start - self._first, num_rows(self._held))
-        if count > 0:
-            held = jax.tree.map(lambda leaf: leaf[count:], self._held)
-            self._held = held if num_rows(held) else None
-            self._first += count
-
-
-def _join(left, right):
-    return jax.tree.map(lambda a, b: np.concatenate((a, b)), left, right)
