@@ -179,12 +179,11 @@ def measure(
     counts, branches, programs = [], [], []
     for row in rows:
         candidates = make_candidates(image_shape, timed.of(row))
-        is_small = row.is_small and bool(jax.jit(row.is_small)(shared, candidates))
-        branch = None if is_small is None else int(is_small)
+        branch = row.taken and int(jax.jit(row.taken)(shared, candidates))
         counts.append(
             count_per_candidate(row, shared, image_shape, counted.of(row), branch)
         )
-        branches.append(is_small)
+        branches.append(None if branch is None else branch in row.small)
         compiled = jax.jit(row.program).lower(shared, candidates).compile()
         programs.append(
             lambda compiled=compiled, candidates=candidates: compiled(

@@ -51,8 +51,9 @@ class Row(NamedTuple):
         passes: the formula's value in forward passes.
         program: `program(shared, candidates)`, the score or the picks of a chunk.
         is_full: whether each candidate carries weights, or factors, of its own.
-        is_small: `is_small(shared, candidates)`, whether the program takes the branch
-            for small |k δ|; None where it has no branches.
+        taken: `taken(shared, candidates)`, which branch of its conditional the program
+            takes; None where it has none.
+        small: the branches for small |k δ|.
     """
 
     method: str
@@ -60,7 +61,8 @@ class Row(NamedTuple):
     passes: float | None
     program: Callable
     is_full: bool = False
-    is_small: Callable | None = None
+    taken: Callable | None = None
+    small: tuple[int, ...] = ()
 
 
 def num_layers(variables: Variables) -> int:
@@ -163,25 +165,24 @@ def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
         logits = head.head_logits(features, kernel, bias)
         return iwps_jax.badge(jax.random.key(2), features, logits, ACQUIRE_SIZE)
 
-    def is_small_under(labels, others_of, radius):
-        """Whether |k δ| stays within `radius` for the samples that are asked."""
+    displace = partial(
+        head.displacement, steps=STEPS, learning_rate=jnp.asarray(learning_rate)
+    )
 
-        def is_small(shared, features, kernel, bias):
-            displace = partial(
-                head.displacement,
-                steps=STEPS,
-                learning_rate=jnp.asarray(learning_rate),
-            )
-            logits = head.head_logits(features, kernel, bias)
-            if labels is None:  # the prediction alone
-                deltas = jax.vmap(displace)(features, logits)
-            else:
-                over_labels = jax.vmap(displace, (None, None, 0))
-                deltas = jax.vmap(over_labels, (0, 0, None))(features, logits, labels)
-            couplings = head.couplings(features, others_of(shared))
-            return head.is_small_step(deltas, couplings, radius)
+    def form_of_look_ahead(shared, features, kernel, bias):
+        logits = head.head_logits(features, kernel, bias)
+        deltas = jax.vmap(displace)(features, logits)
+        return lookahead.form_of_step(deltas, head.reach(features, shared.features))
 
-        return of_features(is_small)
+    def form_of_reduction(shared, features, kernel, bias):
+        logits, labels = (
+            head.head_logits(features, kernel, bias),
+            jnp.arange(NUM_CLASSES),
+        )
+        over_labels = jax.vmap(displace, (None, None, 0))
+        deltas = jax.vmap(over_labels, (0, 0, None))(features, logits, labels)
+        couplings = head.couplings(features, shared.reference)
+        return head.is_small_step(deltas, couplings, error_reduction.PLAIN_RADIUS)
 
     def of_network(score_fn):
         return lambda shared, candidates: score_fn(
@@ -222,11 +223,8 @@ def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
                     *last_layer, shared.reference, **look_ahead
                 )
             ),
-            is_small=is_small_under(
-                jnp.arange(NUM_CLASSES),
-                lambda shared: shared.reference,
-                error_reduction.PLAIN_RADIUS,
-            ),
+            taken=of_features(form_of_reduction),
+            small=(1,),
         ),
         Row(
             "IWPS, full network",
@@ -270,9 +268,8 @@ def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
                     *last_layer, shared.features, shared.labels, **look_ahead
                 )
             ),
-            is_small=is_small_under(
-                None, lambda shared: shared.features, lookahead.SERIES_RADIUS
-            ),
+            taken=of_features(form_of_look_ahead),
+            small=tuple(range(len(lookahead.SERIES))),
         ),
         Row(
             "IWPS-app, last layer",

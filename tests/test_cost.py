@@ -162,10 +162,10 @@ def test_layers_of_the_residual_network_are_its_eighteen():
 def test_the_branch_taken_is_found_out(network, shared, learning_rate, is_small):
     rows = cost_programs.make_rows(network, 3, learning_rate)
     candidates = cost_programs.make_candidates(SHAPE, 8)
-    branching = [row for row in rows if row.is_small is not None]
+    branching = [row for row in rows if row.taken is not None]
     assert [row.method for row in branching] == ["Err-Reduction", "IWPS, last layer"]
     for row in branching:
-        assert bool(row.is_small(shared, candidates)) is is_small
+        assert (int(row.taken(shared, candidates)) in row.small) is is_small
 
 
 def test_turns_are_interleaved_and_slow_programs_leave_early():

@@ -129,16 +129,12 @@ def _iwps_last_layer(
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )(features, head.head_logits(features, kernel, bias))
     reach = head.reach(features, holdout_features)
-    largest = (jnp.abs(deltas).max(-1) * reach).max()
     by_series = [
         partial(_mean_change_by_series, numerics.expm1_series(radius, order))
         for radius, order in SERIES
     ]
-    radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
-    # One way for all, under `jax.vmap` too: else every way would be computed.
-    way = sum(~numerics.all_of_batch(largest <= radius) for radius in radii)
     scores = jax.lax.switch(
-        way,
+        form_of_step(deltas, reach),
         [*by_series, _mean_change_by_classes, _mean_change_of_any_step],
         features,
         deltas,
@@ -146,6 +142,18 @@ def _iwps_last_layer(
         _holdout(holdout_features, holdout_labels.astype(jnp.int32), kernel, bias),
     )
     return scores.astype(jnp.float32)
+
+
+def form_of_step(
+    deltas: Float[jax.Array, "pool classes"], reach: Float[jax.Array, " pool"]
+) -> Int[jax.Array, ""]:
+    """Which form serves the longest step: a series of `SERIES`, any |k δ|, any step.
+
+    One form for all, under `jax.vmap` too: else every one would be computed.
+    """
+    largest = (jnp.abs(deltas).max(-1) * reach).max()
+    radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
+    return sum(~numerics.all_of_batch(largest <= radius) for radius in radii)
 
 
 def _holdout(features, labels, kernel, bias) -> _Holdout:
