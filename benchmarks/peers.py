@@ -12,21 +12,20 @@ the first turn their answers are compared: what disagrees is not worth timing.
 import argparse
 import copy
 import importlib
-import statistics
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import iwps_jax
-from benchmarks import measure
+from benchmarks import command, measure
+from benchmarks.command import Comparison
 
 STEPS, LEARNING_RATE, NUM_CLASSES = 3, 1e-3, 10
 CHUNK_SIZE = 1024
@@ -34,24 +33,13 @@ PEER_CHUNK_SIZE = 256  # the fastest of 8, 16, 64, 256 and 1,024 on 2 CPU cores
 PACKAGES = {"torch": "torch", "skactiveml": "scikit-activeml"}
 
 
-class Comparison(NamedTuple):
-    """A program, a peer's program, and the speed ratio aimed at."""
-
-    fast: str
-    slow: str
-    least: float
-
-
 LOOP, FUNC = "PyTorch loop", "torch.func.vmap of grad"
 CLOSED_FORM = "iwps_last_layer"
 CORE_SET, BADGE = "scikit-activeml CoreSet", "scikit-activeml Badge"
-LOOK_AHEADS = (
-    Comparison(CLOSED_FORM, LOOP, 1000),
-    Comparison(CLOSED_FORM, FUNC, 100),
-)
+LEAST = {LOOP: 1000, FUNC: 100}
 SELECTORS = (
-    Comparison("k_center_greedy", CORE_SET, 50),
-    Comparison("badge", BADGE, 50),
+    Comparison("k_center_greedy", CORE_SET, "at least 50x faster", 50.0),
+    Comparison("badge", BADGE, "at least 50x faster", 50.0),
 )
 
 
@@ -168,10 +156,22 @@ def compare_look_aheads(torch, settings: argparse.Namespace) -> dict[str, Any]:
         ):
             raise RuntimeError(f"{CLOSED_FORM} and {name} must agree, got {numbers}.")
     programs = {CLOSED_FORM: measure.Program(score, (jnp.asarray(pool),), len(pool))}
-    for name, peer in peers.items():
-        arguments = torch, head, candidates, torch.float32
-        programs[name] = measure.Program(peer, arguments, len(candidates))
-    return finish(programs, settings.repeats, LOOK_AHEADS, agree)
+    comparisons = []
+    # PyTorch takes as many threads as there are cores unless told; one may be faster.
+    for threads in sorted({1, os.cpu_count()}):
+        for name, peer in peers.items():
+            row = f"{name}, {threads} thread{'s' * (threads > 1)}"
+            arguments = torch, threads, peer, head, candidates
+            programs[row] = measure.Program(in_threads, arguments, len(candidates))
+            aim = f"at least {LEAST[name]:,}x faster"
+            comparisons.append(Comparison(CLOSED_FORM, row, aim, LEAST[name]))
+    return finish(programs, settings.repeats, comparisons, agree)
+
+
+def in_threads(torch, threads: int, peer, head: Head, candidates: np.ndarray):
+    """What a PyTorch peer says, computed by so many threads."""
+    torch.set_num_threads(threads)
+    return peer(torch, head, candidates, torch.float32)
 
 
 def compare_selectors(settings: argparse.Namespace) -> dict[str, Any]:
@@ -289,47 +289,17 @@ def finish(
     comparisons: Sequence[Comparison],
     agree: dict[str, Any],
 ) -> dict[str, Any]:
-    """Times the programs in turns and compares them."""
+    """Times the programs in turns, compares them and prints the tables."""
     timings = measure.in_turns(programs, repeats)
-    rows = []
-    for comparison in comparisons:
-        ratio = measure.speed_ratio(timings[comparison.fast], timings[comparison.slow])
-        met = ratio.median >= comparison.least
-        rows.append({**comparison._asdict(), **ratio._asdict(), "met": met})
+    ratios = command.compared(timings, comparisons)
+    Console(width=100).print(f"agreement: {agree}", highlight=False)
+    command.show_timings("median of the turns", timings)
+    command.show_ratios("speed ratios within this run", ratios)
     return {
         "agreement": agree,
-        "timings": {name: timing._asdict() for name, timing in timings.items()},
-        "comparisons": rows,
+        "timings": command.as_json(timings),
+        "ratios": ratios,
     }
-
-
-def print_tables(results: dict[str, dict]) -> None:
-    """Prints times, then ratios with their aims."""
-    console = Console(width=100)
-    times = Table("program", title="median of the turns")
-    ratios = Table("what", "against", title="speed ratios within this run")
-    for column in ("samples", "seconds", "µs a sample"):
-        times.add_column(column, justify="right")
-    for column in ("ratio", "lowest", "highest"):
-        ratios.add_column(column, justify="right")
-    ratios.add_column("aim")
-    for result in results.values():
-        for name, timing in result["timings"].items():
-            seconds = statistics.median(timing["seconds"])
-            micro = 1e6 * seconds / timing["samples"]
-            times.add_row(
-                name, f"{timing['samples']:,}", f"{seconds:.3f}", f"{micro:.2f}"
-            )
-        for row in result["comparisons"]:
-            ratios.add_row(
-                row["fast"],
-                row["slow"],
-                *(f"{row[key]:,.0f}x" for key in ("median", "lowest", "highest")),
-                f"at least {row['least']:,}x ({'met' if row['met'] else 'MISSED'})",
-            )
-        console.print(f"agreement: {result['agreement']}", highlight=False)
-    console.print(times)
-    console.print(ratios)
 
 
 def require_peers() -> Any:
@@ -348,49 +318,32 @@ def require_peers() -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compares, times, prints and keeps the numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--candidates", type=int, default=2000, help="scored by the look-ahead peers")
-    add("--pool-size", type=int, default=100_000, help="scored by iwps_last_layer")
-    add("--holdout-size", type=int, default=100)
-    add("--pool", type=int, default=10_000, help="rows that are selected from")
-    add("--k", type=int, default=100, help="rows to choose")
-    add("--dim", type=int, default=256)
-    add("--repeats", type=int, default=5)
-    # On busy cores the look-ahead peers are two to three times slower with two.
-    add("--torch-threads", type=int, default=1)
-    add("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args(arguments)
-    for name, value in vars(options).items():
-        if isinstance(value, int) and value < 1:
-            parser.error(f"{name} must be positive, got {value}.")
+    parser = command.parser(__doc__, repeats=5)
+
+    def add(name, default, about=None):
+        parser.add_argument(name, type=command.positive, default=default, help=about)
+
+    add("--candidates", 2000, "scored by the look-ahead peers")
+    add("--pool-size", 100_000, "scored by iwps_last_layer")
+    add("--holdout-size", 100)
+    add("--pool", 10_000, "rows that are selected from")
+    add("--k", 100, "rows to choose")
+    add("--dim", 256)
+    options = command.parse(parser, arguments)
     torch = require_peers()
-    torch.set_num_threads(options.torch_threads)
     results = {
         "look_ahead": compare_look_aheads(torch, options),
         "selection": compare_selectors(options),
     }
-    print_tables(results)
-    if options.out:
-        settings = {k: v for k, v in vars(options).items() if k != "out"}
-        machine = measure.machine(["torch", "scikit-activeml", "scikit-learn"])
-        numbers = {
-            "settings": {
-                **settings,
-                "steps": STEPS,
-                "learning_rate": LEARNING_RATE,
-                "num_classes": NUM_CLASSES,
-                "chunk_size": CHUNK_SIZE,
-                "peer_chunk_size": PEER_CHUNK_SIZE,
-            },
-            "machine": {**machine, "torch_threads": torch.get_num_threads()},
-            "results": results,
-        }
-        measure.write(options.out, numbers)
+    constants = {
+        "steps": STEPS,
+        "learning_rate": LEARNING_RATE,
+        "num_classes": NUM_CLASSES,
+        "chunk_size": CHUNK_SIZE,
+        "peer_chunk_size": PEER_CHUNK_SIZE,
+    }
+    packages = ["torch", "scikit-activeml", "scikit-learn"]
+    command.finish("peers", options, {"constants": constants, **results}, packages)
 
 
 if __name__ == "__main__":

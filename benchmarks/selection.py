@@ -10,11 +10,9 @@ stands its share of that row's bytes a second. Memory is XLA's account of what a
 needs beside its arguments and its result.
 """
 
-import argparse
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -23,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import iwps_jax
-from benchmarks import measure
+from benchmarks import command, measure
 
 LABELED_SHARE = 100
 FLOOR = "features · vector"
@@ -123,21 +121,14 @@ def print_table(pool_size: int, dim: int, results: dict[str, dict]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser(__doc__, repeats=2)
     sizes = [10_000, 100_000, 1_000_000]
-    parser.add_argument("--pool-sizes", type=int, nargs="+", default=sizes)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--k", type=int, default=100, help="rows to choose")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args(arguments)
-    for name in ("dim", "k", "repeats"):
-        if getattr(options, name) < 1:
-            parser.error(f"{name} must be positive, got {getattr(options, name)}.")
+    parser.add_argument("--pool-sizes", type=command.positive, nargs="+", default=sizes)
+    parser.add_argument("--dim", type=command.positive, default=256)
+    parser.add_argument(
+        "--k", type=command.positive, default=100, help="rows to choose"
+    )
+    options = command.parse(parser, arguments)
     most = min(options.pool_sizes) * (LABELED_SHARE - 1) // LABELED_SHARE
     if options.k > most:
         parser.error(f"k must be at most {most}, the unlabeled rows, got {options.k}.")
@@ -147,14 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pool_size, options.dim, options.k, options.repeats
         )
         print_table(pool_size, options.dim, results[pool_size])
-    if options.out:
-        settings = {k: v for k, v in vars(options).items() if k != "out"}
-        numbers = {
-            "settings": {**settings, "labeled_share": 1 / LABELED_SHARE},
-            "machine": measure.machine(),
-            "results": results,
-        }
-        measure.write(options.out, numbers)
+    constants = {"labeled_share": 1 / LABELED_SHARE}
+    command.finish("selection", options, {"constants": constants, "results": results})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def test_a_run_prints_and_writes_the_same_numbers(tmp_path, capsys):
     selection.main([*options, "--out", str(out)])
     written = json.loads(out.read_text())
     assert written["settings"]["pool_sizes"] == [300]
-    assert written["settings"]["labeled_share"] == 0.01
+    assert written["constants"]["labeled_share"] == 0.01
     assert set(written["results"]) == {"300"}
     printed = capsys.readouterr().out
     for results in written["results"].values():
@@ -35,7 +35,7 @@ def test_a_run_prints_and_writes_the_same_numbers(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--repeats", "0"], "repeats must be positive, got 0"),
+        (["--repeats", "0"], "must be a positive integer, got '0'"),
         (["--pool-sizes", "100", "--k", "100"], "k must be at most 99"),
     ],
 )
