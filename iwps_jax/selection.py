@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
-from iwps_jax import checks, numerics
+from iwps_jax import blocks, checks, numerics
 from iwps_jax.types import AnyArray
 
-ROWS_PER_BLOCK = 8192
 CENTERS_PER_BLOCK = 128
 
 
@@ -114,19 +113,21 @@ def k_center_greedy(
 @partial(jax.jit, static_argnames="k")
 def _k_center_greedy(features, labeled, *, k):
     labeled = jnp.asarray(labeled)
-    scale = _to_unit_range(_largest_entries(features), jnp.ones_like(labeled))
+    scale = blocks.to_unit_range(
+        blocks.largest_entries(features), jnp.ones_like(labeled)
+    )
     distance = _distance_to_labeled(features, scale, labeled)
 
     def pick(i, carry):
         distance, is_center, rows = carry
-        row = _argmax(jnp.where(is_center, -1, distance))
-        center = _take(features, row[None]) * scale
+        row = blocks.argmax(jnp.where(is_center, -1, distance))
+        center = blocks.take_rows(features, row[None]) * scale
 
         def nearer(start, size, distance):
-            change = _slice(features, start, size) * scale - center
-            return jnp.minimum(distance, _sum_rows(change**2))
+            change = blocks.take_slice(features, start, size) * scale - center
+            return jnp.minimum(distance, blocks.sum_rows(change**2))
 
-        distance = _in_blocks(nearer, distance)
+        distance = blocks.in_blocks(nearer, distance)
         return distance, is_center.at[row].set(True), rows.at[i].set(row)
 
     rows = jnp.zeros(k, jnp.int32)
@@ -144,27 +145,27 @@ def _distance_to_labeled(features, scale, labeled):
     labeled_first = jnp.pad(jnp.argsort(~labeled, stable=True), (0, num_centers))
     num_labeled = labeled.sum()
     num_blocks = (num_labeled + num_centers - 1) // num_centers
-    middle = _middle(features, scale)
+    middle = blocks.middle(features, scale)
 
     def to_nearest(start, size, distance):
-        block = _slice(features, start, size) * scale
+        block = blocks.take_slice(features, start, size) * scale
         centered = block - middle[None]
 
         def nearer(i, distance):
             first = i * num_centers
             rows = jax.lax.dynamic_slice(labeled_first, (first,), (num_centers,))
-            centers = _take(features, rows) * scale
+            centers = blocks.take_rows(features, rows) * scale
             is_center = first + jnp.arange(num_centers) < num_labeled
             opposite = centers - middle[None]
             square = jnp.where(is_center, (opposite**2).sum(-1), jnp.inf)
             product = jnp.matmul(opposite, centered.T, precision=numerics.PRECISION)
-            nearest = centers[_argmax(2 * product - square[:, None])]
-            return jnp.minimum(distance, _sum_rows((block - nearest) ** 2))
+            nearest = centers[blocks.argmax(2 * product - square[:, None])]
+            return jnp.minimum(distance, blocks.sum_rows((block - nearest) ** 2))
 
         return jax.lax.fori_loop(0, num_blocks, nearer, distance)
 
     farthest = jnp.full(len(features), jnp.inf, scale.dtype)
-    return _in_blocks(to_nearest, farthest)
+    return blocks.in_blocks(to_nearest, farthest)
 
 
 def badge(
@@ -238,20 +239,22 @@ def _badge(key, features, logits, where, *, k):
     softmax = _softmax_of(logits)
     # Distances are compared, never reported. Fourth powers of tiny residuals and
     # huge features leave float32; a power of two brings them back exactly.
-    feature_scale = _to_unit_range(_largest_entries(features), where)
-    residual_scale = _to_unit_range(softmax.others, where)
+    feature_scale = blocks.to_unit_range(blocks.largest_entries(features), where)
+    residual_scale = blocks.to_unit_range(softmax.others, where)
 
-    def factors(get, *place):  # of rows, got by _slice or _take
+    def factors(get, *place):  # of rows, got by blocks.take_slice or blocks.take_rows
         residual = _residual(*(get(array, *place) for array in (logits, *softmax)))
         return residual * residual_scale, get(features, *place) * feature_scale
 
-    def square_norm(start, size, _):
-        residual, feature = factors(_slice, start, size)
-        return _sum_rows(residual**2) * _sum_rows(feature**2)
+    def square_norms(start, size, _):
+        return tuple(
+            blocks.sum_rows(factor**2)
+            for factor in factors(blocks.take_slice, start, size)
+        )
 
-    dtype = jnp.result_type(residual_scale, feature_scale)
-    square = _in_blocks(square_norm, jnp.zeros(len(features), dtype))
-    largest = _argmax(jnp.where(where, square, -1))
+    zeros = jnp.zeros(len(features), jnp.result_type(residual_scale, feature_scale))
+    residual_square, square = blocks.in_blocks(square_norms, (zeros, zeros))
+    largest = blocks.argmax(jnp.where(where, residual_square * square, -1))
 
     def pick(i, carry):
         distance, eligible, rows = carry
@@ -259,18 +262,22 @@ def _badge(key, features, logits, where, *, k):
         noise = jax.random.gumbel(jax.random.fold_in(key, i), distance.shape)
         weight = jnp.where(eligible, distance, 0)
         log_weight = jnp.where(weight.max() > 0, jnp.log(weight), 0.0)
-        drawn = _argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
+        drawn = blocks.argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
         row = jnp.where(i == 0, largest, drawn)
-        chosen = factors(_take, row[None])
+        chosen = factors(blocks.take_rows, row[None])
 
         def nearer(start, size, distance):
-            to_row = _squared_distance_of_products(factors(_slice, start, size), chosen)
+            to_row = _squared_distance_of_products(
+                factors(blocks.take_slice, start, size),
+                chosen,
+                (blocks.take_slice(square, start, size), square[row]),
+            )
             return jnp.minimum(distance, to_row)
 
-        distance = _in_blocks(nearer, distance)
+        distance = blocks.in_blocks(nearer, distance)
         return distance, eligible.at[row].set(False), rows.at[i].set(row)
 
-    distance = jnp.full(len(features), jnp.inf, dtype)
+    distance = jnp.full_like(zeros, jnp.inf)
     rows = jnp.zeros(k, jnp.int32)
     return jax.lax.fori_loop(0, k, pick, (distance, where, rows))[-1]
 
@@ -279,14 +286,16 @@ def _softmax_of(logits):
     """The residuals' [pool] parts; the [pool, classes] rest is made a block a time."""
 
     def of_block(start, size, _):
-        block = _slice(logits, start, size)
+        block = blocks.take_slice(logits, start, size)
         predicted, largest = block.argmax(-1).astype(jnp.int32), block.max(-1)
         residual = numerics.label_residual(block, predicted)
         total = jnp.exp(block - largest[:, None]).sum(-1)
         return _Softmax(predicted, largest, total, residual.max(-1))
 
     zeros = jnp.zeros(len(logits), numerics.upcast(logits[:1]).dtype)
-    return _in_blocks(of_block, _Softmax(zeros.astype(jnp.int32), zeros, zeros, zeros))
+    return blocks.in_blocks(
+        of_block, _Softmax(zeros.astype(jnp.int32), zeros, zeros, zeros)
+    )
 
 
 def _residual(logits, predicted, largest, total, others):
@@ -296,104 +305,32 @@ def _residual(logits, predicted, largest, total, others):
     return jnp.where(is_predicted, others[:, None], -probs)
 
 
-def _squared_distance_of_products(rows, row):
+def _squared_distance_of_products(rows, row, right_squares):
     """‖l_i ⊗ r_i - l_j ⊗ r_j‖² to one row j, exactly zero for a copy of it.
 
     With differences Δ and midpoints μ, l_i ⊗ r_i - l_j ⊗ r_j = Δl ⊗ μr + μl ⊗ Δr, so
 
         ‖·‖² = ‖Δl‖² ‖μr‖² + ‖μl‖² ‖Δr‖² + 2 (Δl·μl) (Δr·μr)
 
-    where the expansion in norms of the products would cancel for near-duplicates.
+    where the expansion in norms of the products would cancel for near-duplicates. Of
+    the right factors, the long ones, only Δr is formed, for their norms are known:
+
+        ‖μr‖² = (‖r_i‖² + ‖r_j‖²) / 2 - ‖Δr‖² / 4,    Δr·μr = (‖r_i‖² - ‖r_j‖²) / 2
+
+    What rounding leaves of the latter is weighed by Δl, also zero for a copy.
     """
-
-    def dots(x, y):
-        change, middle = x - y, (x + y) / 2
-        return _sum_rows(jnp.stack([change**2, middle**2, change * middle]))
-
-    left, right = map(dots, rows, row)
-    squared = left[0] * right[1] + left[1] * right[0] + 2 * left[2] * right[2]
+    (left, right), (left_row, right_row) = rows, row
+    square, square_row = right_squares
+    change, middle = left - left_row, (left + left_row) / 2
+    change_square, middle_square, left_dot = blocks.sum_rows(
+        jnp.stack([change**2, middle**2, change * middle])
+    )
+    right_change = blocks.sum_rows((right - right_row) ** 2)
+    right_middle = (square + square_row) / 2 - right_change / 4
+    right_dot = (square - square_row) / 2
+    squared = (
+        change_square * right_middle
+        + middle_square * right_change
+        + 2 * left_dot * right_dot
+    )
     return jnp.maximum(squared, 0)
-
-
-def _largest_entries(vectors):
-    """The largest absolute value of each row."""
-
-    def of_block(start, size, _):
-        return jnp.abs(_slice(vectors, start, size)).max(-1)
-
-    zeros = jnp.zeros(len(vectors), numerics.upcast(vectors[:1]).dtype)
-    return _in_blocks(of_block, zeros)
-
-
-def _middle(features, scale):
-    """About the mean of the scaled rows: those at the end may count twice."""
-    num_blocks, size = _blocks(len(features))
-
-    def add(i, mean):
-        block = _slice(features, i * size, size) * scale
-        return mean + block.mean(0) / num_blocks
-
-    zeros = jnp.zeros(features.shape[1], scale.dtype)
-    return jax.lax.fori_loop(0, num_blocks, add, zeros)
-
-
-def _to_unit_range(entries, where):
-    """The normal power of two that brings the largest eligible entry close to one."""
-    largest = jnp.max(entries, where=where, initial=0)
-    _, exponent = jnp.frexp(largest)
-    return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -126, 126))
-
-
-def _blocks(num_rows):
-    """The number of blocks and their size, about the same for all of them."""
-    num_blocks = -(-num_rows // ROWS_PER_BLOCK)
-    return num_blocks, -(-num_rows // num_blocks)
-
-
-def _in_blocks(of_block, vectors):
-    """Replaces vectors of [pool] by `of_block(start, size, old)` of their blocks.
-
-    The last block starts early enough to be whole: some rows may be computed twice.
-    """
-    num_rows = len(jax.tree.leaves(vectors)[0])
-    num_blocks, size = _blocks(num_rows)
-
-    def replace(i, vectors):
-        start = jnp.minimum(i * size, num_rows - size)
-        old = jax.tree.map(
-            lambda v: jax.lax.dynamic_slice(v, (start,), (size,)), vectors
-        )
-        new = of_block(start, size, old)
-        return jax.tree.map(
-            lambda v, part: jax.lax.dynamic_update_slice(v, part, (start,)),
-            vectors,
-            new,
-        )
-
-    return jax.lax.fori_loop(0, num_blocks, replace, vectors)
-
-
-def _slice(array, start, size):
-    """Consecutive rows, in float32 at least."""
-    # Without the barrier the compiler widens the whole array ahead of the loop.
-    array, start = jax.lax.optimization_barrier((jnp.asarray(array), start))
-    return numerics.upcast(jax.lax.dynamic_slice_in_dim(array, start, size))
-
-
-def _take(array, rows):
-    """These rows, in float32 at least."""
-    array, rows = jax.lax.optimization_barrier((jnp.asarray(array), rows))
-    return numerics.upcast(array[rows])
-
-
-def _argmax(values):
-    """The first row of the largest value; `jnp.argmax` is not vectorized on CPU."""
-    is_largest = values == values.max(0, keepdims=True)
-    numbers = jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
-    return jnp.where(is_largest, numbers, len(values) - 1).min(0)
-
-
-def _sum_rows(entries):
-    """Sums over the last axis, as a product with ones: that needs no temporary copy."""
-    ones = jnp.ones(entries.shape[-1], entries.dtype)
-    return jnp.matmul(entries, ones, precision=numerics.PRECISION)

@@ -173,6 +173,7 @@ LAYERS = [  # a module may import from those above it only
     "versions",
     "checks",
     "numerics",
+    "blocks",
     "scores",
     "selection",
     "pool",

@@ -76,9 +76,11 @@ def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_
     def score(*arrays):
         return iwps_jax.expected_entropy_reduction(*arrays, learning_rate=learning_rate)
 
-    changes = entropy_changes(*arrays, learning_rate)
+    # All are scored at once; the oracle, which takes them one by one, is asked of some.
+    found = np.asarray(score(*on_device(arrays)), np.float64)[::5]
+    features, *others = arrays
+    changes = entropy_changes(features[::5], *others, learning_rate)
     expected, size = -changes.sum((1, 2)), np.abs(changes).sum((1, 2))
-    found = np.asarray(score(*on_device(arrays)), np.float64)
     assert np.all(np.abs(found - expected) <= 1e-4 * size)
     assert stats.spearmanr(found, expected)[0] > 0.9999
 

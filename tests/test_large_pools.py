@@ -7,9 +7,9 @@ import pytest
 import reference
 
 import iwps_jax
-from iwps_jax import selection
+from iwps_jax import blocks, selection
 
-BLOCK = selection.ROWS_PER_BLOCK
+BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
 
 k_center_greedy = jax.jit(iwps_jax.k_center_greedy, static_argnums=1)
@@ -38,8 +38,8 @@ def test_memory_is_a_few_numbers_a_row_and_a_few_blocks(name, dtype):
         temporary_bytes(name, large, dtype) - temporary_bytes(name, small, dtype)
     ) / (large - small)
     assert per_row <= 12 * 4  # where the features have 64 numbers a row
-    blocks = temporary_bytes(name, small, dtype) - per_row * small
-    assert blocks <= 4 * BLOCK * (D + selection.CENTERS_PER_BLOCK) * 4
+    of_blocks = temporary_bytes(name, small, dtype) - per_row * small
+    assert of_blocks <= 4 * BLOCK * (D + selection.CENTERS_PER_BLOCK) * 4
 
 
 def test_many_classes_need_blocks_not_a_copy():

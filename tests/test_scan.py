@@ -14,6 +14,7 @@ from some_pools import DEVICES, Counted, a_model, best, first_feature, some_feat
 import iwps_jax
 from iwps_jax import iwps_last_layer, score_pool, top_k_of_pool
 from iwps_jax.pool import pipeline, planning
+from iwps_jax.pool.devices import account
 from iwps_jax.pool.sources import open_source
 
 # Chunks, devices and order change nothing
@@ -349,7 +350,7 @@ def test_the_planned_chunk_fits(free):
     score, row = partial(iwps_last_layer, **a_model()), some_features(1)
     device = jax.devices()[0]
     chunk_size = planning.plan_chunk_size(score, row, device, free)
-    needed = iwps_jax.pool.devices.chunk_memory(score, row, chunk_size, device)
+    needed = account(score, row, chunk_size, device).working_bytes
     assert chunk_size >= 8 and chunk_size & (chunk_size - 1) == 0
     assert needed + 3 * chunk_size * row.nbytes <= free
 

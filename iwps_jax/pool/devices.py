@@ -92,30 +92,43 @@ def sharded(
     return Program(run, place, size, scores)
 
 
-def chunk_memory(
-    score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
-) -> int:
-    """Bytes that scoring `size` rows at once takes, by XLA's account.
+class Account(NamedTuple):
+    """What XLA says of scoring some rows at once.
 
-    The rows themselves, and arrays bound to the score, are not among them.
+    Attributes:
+        working_bytes: beside the rows and the arrays bound to the score.
+        flops: floating-point operations, loops counted once; nan if unknown.
     """
-    memory = _lowered(score_fn, row, size, device).compile().memory_analysis()
-    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+    working_bytes: int
+    flops: float
 
 
-def chunk_flops(
+def account(
     score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
-) -> float:
-    """Floating-point operations for `size` rows, loops counted once; nan if unknown."""
-    cost = _lowered(score_fn, row, size, device).cost_analysis()
-    return (cost or {}).get("flops", float("nan"))
-
-
-def _lowered(score_fn, row, size, device):
+) -> Account:
+    """What scoring `size` rows at once takes on a device; it is compiled, not run."""
     call, arrays = _split(score_fn)
+    leaves, structure = jax.tree.flatten(_with_rows(row, size))
+    bound = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
+    take = _kept_account if _is_kept(call) else _new_account
+    return take(call, device, size, bound, tuple(leaves), structure)
+
+
+def _new_account(call, device, size, bound, leaves, structure):
     mesh = _mesh((device,))
     with jax.set_mesh(mesh):
-        return _score_rows(call, mesh, size).lower(arrays, _with_rows(row, size))
+        lowered = _score_rows(call, mesh, size).lower(
+            list(bound), jax.tree.unflatten(structure, leaves)
+        )
+    memory = lowered.compile().memory_analysis()
+    return Account(
+        memory.temp_size_in_bytes + memory.output_size_in_bytes,
+        (lowered.cost_analysis() or {}).get("flops", float("nan")),
+    )
+
+
+_kept_account = lru_cache(maxsize=64)(_new_account)
 
 
 def _with_rows(row, size):
@@ -148,10 +161,14 @@ def _mesh(devices):
 
 def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
     """`(bound arrays, rows) -> scores`, jitted, each device on its own rows."""
+    make = _kept_score_rows if _is_kept(call) else _new_score_rows
+    return make(call, mesh, chunk_size)
+
+
+def _is_kept(call):
+    """Whether nothing of the score can change unseen, between one call and the next."""
     is_plain = inspect.isfunction(call.function) or hasattr(call.function, "lower")
-    if call.structure is not None and is_plain:
-        return _kept_score_rows(call, mesh, chunk_size)
-    return _new_score_rows(call, mesh, chunk_size)
+    return call.structure is not None and is_plain
 
 
 def _new_score_rows(call, mesh, chunk_size):

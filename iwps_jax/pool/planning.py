@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool import sources
-from iwps_jax.pool.devices import Program, chunk_flops, chunk_memory, sharded
+from iwps_jax.pool.devices import Program, account, sharded
 from iwps_jax.pool.sources import Source
 
 LARGEST_CHUNK = 2**16
@@ -111,7 +111,7 @@ def plan_chunk_size(
     """
     for trial in TRIAL_SIZES:
         in_flight = CHUNKS_IN_FLIGHT * sum(x.nbytes for x in jax.tree.leaves(row))
-        working = chunk_memory(score_fn, row, trial, device) / trial
+        working = account(score_fn, row, trial, device).working_bytes / trial
         needed = max(working + in_flight, 1)
         fitting = SHARE_OF_FREE_MEMORY * free_bytes / needed
         if fitting >= trial:
@@ -150,7 +150,8 @@ def plan_chunks_per_call(
     """
     if device.platform != "cpu":
         return 1
-    flops = chunk_flops(score_fn, row, chunk_size, device)
+    trial = TRIAL_SIZES[0]  # compiled already, to plan the chunks
+    flops = account(score_fn, row, trial, device).flops * chunk_size / trial
     by_work = CPU_FLOPS_PER_CALL / flops if flops > 0 else 1
     return max(1, int(min(by_work, CPU_ROWS_PER_CALL / chunk_size)))
 
