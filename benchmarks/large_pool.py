@@ -54,6 +54,13 @@ def forget_pages(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def add_sizes(parser: argparse.ArgumentParser, *, rows: int) -> None:
+    """The options of a scan: sizes of pool and model, and the number of picks."""
+    defaults = {"rows": rows, "dim": 256, "classes": 10, "holdout-size": 100, "k": 1000}
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=command.positive, default=default)
+
+
 def a_model(dim: int, classes: int, holdout: int) -> dict[str, np.ndarray]:
     """A last layer and labeled samples to judge by."""
     rng = np.random.default_rng(1)
@@ -148,12 +155,8 @@ def print_table(results: dict) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the pool, scans it, prints and keeps the numbers."""
     parser = command.parser(__doc__, repeats=1)
-    parser.add_argument("--rows", type=command.positive, default=20_000_000)
+    add_sizes(parser, rows=20_000_000)
     parser.add_argument("--memory-rows", type=command.positive, default=2_000_000)
-    parser.add_argument("--dim", type=command.positive, default=256)
-    parser.add_argument("--classes", type=command.positive, default=10)
-    parser.add_argument("--holdout-size", type=command.positive, default=100)
-    parser.add_argument("--k", type=command.positive, default=1000)
     parser.add_argument(
         "--folder", type=Path, help="on the disk to measure; default: a temporary one"
     )

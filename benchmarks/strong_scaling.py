@@ -27,7 +27,7 @@ from rich.table import Table
 
 import iwps_jax
 from benchmarks import command
-from benchmarks.large_pool import a_model
+from benchmarks.large_pool import a_model, add_sizes
 
 DEVICES = (1, 2, 4, 8)
 PROCESSES = 2
@@ -102,11 +102,7 @@ def on_processes(arguments: Sequence[str]) -> dict:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Scans, compares, prints and keeps the numbers."""
     parser = command.parser(__doc__, repeats=5)
-    parser.add_argument("--rows", type=command.positive, default=1_000_000)
-    parser.add_argument("--dim", type=command.positive, default=256)
-    parser.add_argument("--classes", type=command.positive, default=10)
-    parser.add_argument("--holdout-size", type=command.positive, default=100)
-    parser.add_argument("--k", type=command.positive, default=1000)
+    add_sizes(parser, rows=1_000_000)
     parser.add_argument("--coordinator", help=argparse.SUPPRESS)
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else list(arguments)

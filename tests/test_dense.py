@@ -296,3 +296,22 @@ def test_wrong_layers_are_named(without_jaxtyping, change, named):
 def test_options_must_be_positive(without_jaxtyping, argument, value):
     with pytest.raises((ValueError, TypeError), match=argument):
         iwps_jax.iwps_mlp(*small_problem(14), **{argument: value})
+
+
+def test_memory_is_bounded_by_the_chunk():
+    """Whatever the pool; in the chunk no faster than its rows."""
+    layers, inputs, holdout, labels = reference.network_problem(0, 1, (30, 40, 5), 20)
+
+    def temporary(pool, chunk_size):
+        score = jax.jit(
+            lambda pool: iwps_jax.score_in_chunks(
+                lambda chunk: iwps_jax.iwps_mlp(layers, chunk, holdout, labels),
+                pool,
+                chunk_size=chunk_size,
+            )
+        )
+        compiled = score.lower(jnp.zeros((pool, 30))).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(512, 16) == temporary(4096, 16)
+    assert temporary(512, 64) <= 4 * temporary(512, 16)

@@ -349,20 +349,34 @@ def test_a_whole_network_is_scored_like_its_last_layer_alone():
 def test_the_planned_chunk_fits(free):
     score, row = partial(iwps_last_layer, **a_model()), some_features(1)
     device = jax.devices()[0]
-    chunk_size = planning.plan_chunk_size(score, row, device, free)
-    needed = account(score, row, chunk_size, device).working_bytes
+    account_of = partial(account, score, row, device=device)
+    chunk_size = planning.plan_chunk_size(account_of, row, device, free)
+    needed = account_of(chunk_size).working_bytes
     assert chunk_size >= 8 and chunk_size & (chunk_size - 1) == 0
     assert needed + 3 * chunk_size * row.nbytes <= free
 
 
 def test_a_row_that_does_not_fit_is_refused_with_a_way_out():
+    def wide(rows):
+        return jnp.outer(rows.sum(-1), jnp.arange(10**6) * 1.0).sum(-1)
+
+    device, row = jax.devices()[0], some_features(1)
     with pytest.raises(MemoryError, match="iwps_app"):
         planning.plan_chunk_size(
-            lambda rows: jnp.outer(rows.sum(-1), jnp.arange(10**6) * 1.0).sum(-1),
-            some_features(1),
-            jax.devices()[0],
-            1000,
+            partial(account, wide, row, device=device), row, device, 1000
         )
+
+
+def test_a_score_is_compiled_once_to_plan_and_once_to_run():
+    traces = []
+
+    def score(rows):
+        traces.append(len(rows))
+        return rows[:, 0]
+
+    score_pool(score, some_features(1000))
+    assert len(set(traces)) == 2  # the trial's rows, then the chunk's
+    assert traces.count(planning.TRIAL_SIZES[0]) <= 2  # its shapes, and itself
 
 
 def test_there_is_memory():

@@ -356,3 +356,16 @@ def test_nor_is_one_of_the_gradients(name):
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert products
     assert [p for p in products if "precision = [HIGHEST, HIGHEST]" not in p] == []
+
+
+@pytest.mark.parametrize("name", ["k_center_greedy", "badge"])
+def test_nor_is_one_of_the_selectors(name):
+    features, labeled = jnp.ones((POOL, DIM)), jnp.arange(POOL) < 3
+    select = {
+        "k_center_greedy": lambda h: iwps_jax.k_center_greedy(h, 2, labeled),
+        "badge": lambda h: iwps_jax.badge(jax.random.key(0), h, h[:, :CLASSES], 2),
+    }[name]
+    text = jax.jit(select).lower(features).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert products
+    assert [p for p in products if "precision = [HIGHEST, HIGHEST]" not in p] == []

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool import sources
-from iwps_jax.pool.devices import Program, account, sharded
+from iwps_jax.pool.devices import Account, Program, account, sharded
 from iwps_jax.pool.sources import Source
 
 LARGEST_CHUNK = 2**16
@@ -63,10 +64,12 @@ def plan_program(
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
         chunk_size = whole_lanes(min(int(chunk_size), most))
         return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=1)
+    # Both plans ask for the same trial, which is compiled once.
+    account_of = cache(partial(account, score_fn, row, device=devices[0]))
     free = min(free_memory(device) for device in devices)
-    chunk_size = plan_chunk_size(score_fn, row, devices[0], free)
+    chunk_size = plan_chunk_size(account_of, row, devices[0], free)
     chunk_size = whole_lanes(min(chunk_size, most))
-    chunks = plan_chunks_per_call(score_fn, row, chunk_size, devices[0])
+    chunks = plan_chunks_per_call(account_of, chunk_size, devices[0])
     chunks = min(chunks, -(-most // chunk_size))
     return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
 
@@ -87,7 +90,7 @@ def _check_devices(devices):
 
 
 def plan_chunk_size(
-    score_fn: Callable[[PyTree], PyTree],
+    account_of: Callable[[int], Account],
     row: PyTree,
     device: jax.Device,
     free_bytes: int,
@@ -101,7 +104,7 @@ def plan_chunk_size(
     XLA's account of the compiled score, on a trial of 64 rows.
 
     Args:
-        score_fn: the score of a chunk.
+        account_of: what scoring so many rows at once takes.
         row: one row of the pool, with a leading axis of length one.
         device: where the chunk will be scored.
         free_bytes: memory that may be used there.
@@ -111,7 +114,7 @@ def plan_chunk_size(
     """
     for trial in TRIAL_SIZES:
         in_flight = CHUNKS_IN_FLIGHT * sum(x.nbytes for x in jax.tree.leaves(row))
-        working = account(score_fn, row, trial, device).working_bytes / trial
+        working = account_of(trial).working_bytes / trial
         needed = max(working + in_flight, 1)
         fitting = SHARE_OF_FREE_MEMORY * free_bytes / needed
         if fitting >= trial:
@@ -138,10 +141,7 @@ def whole_lanes(chunk_size: int) -> int:
 
 
 def plan_chunks_per_call(
-    score_fn: Callable[[PyTree], PyTree],
-    row: PyTree,
-    chunk_size: int,
-    device: jax.Device,
+    account_of: Callable[[int], Account], chunk_size: int, device: jax.Device
 ) -> int:
     """Chunks one device scores between two looks of the host.
 
@@ -150,8 +150,7 @@ def plan_chunks_per_call(
     """
     if device.platform != "cpu":
         return 1
-    trial = TRIAL_SIZES[0]  # compiled already, to plan the chunks
-    flops = account(score_fn, row, trial, device).flops * chunk_size / trial
+    flops = account_of(TRIAL_SIZES[0]).flops * chunk_size / TRIAL_SIZES[0]
     by_work = CPU_FLOPS_PER_CALL / flops if flops > 0 else 1
     return max(1, int(min(by_work, CPU_ROWS_PER_CALL / chunk_size)))
 
