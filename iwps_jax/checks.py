@@ -243,6 +243,40 @@ def require_mask(name: str, mask: AnyArray, size: int) -> None:
     require_size(name, mask, 0, size, "the pool")
 
 
+def require_pixel_mask(name: str, mask: AnyArray) -> None:
+    """Refuses a mask that is not one boolean per pixel of some images."""
+    _require_axes(name, mask, "images height width")
+    if mask.dtype != bool:
+        raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
+    if 0 in mask.shape:
+        raise ValueError(f"{name} must not be empty, got shape {tuple(mask.shape)}.")
+
+
+@jax.jit
+def _any_outside_where(labels, where, num_classes):
+    return _any_outside(jnp.where(where, labels, 0), num_classes)
+
+
+def require_pixel_labels(
+    name: str, labels: AnyArray, where: AnyArray, num_classes: int
+) -> None:
+    """Refuses labels that are not integers in [0, num_classes) where `where`."""
+    _require_axes(name, labels, "images height width")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"{name} must be integers, got {labels.dtype}.")
+    if labels.shape != where.shape:
+        raise ValueError(
+            f"{name} must have the shape of their mask, {tuple(where.shape)}, got "
+            f"{tuple(labels.shape)}."
+        )
+    if _is_known_true(~jnp.any(where)):
+        raise ValueError(f"{name} must have a pixel that counts, got none.")
+    if _is_known_true(_any_outside_where(labels, where, num_classes)):
+        raise ValueError(
+            f"{name} must be in [0, {num_classes}) wherever they count, got others."
+        )
+
+
 def require_at_most(
     name: str, value: int, available: AnyArray | int, what: str = "samples left"
 ) -> None:

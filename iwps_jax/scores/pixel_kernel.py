@@ -1,0 +1,176 @@
+"""IWPS-app on the last layer of a segmentation network, and its gradients.
+
+The head, and the axis names, are those of `iwps_jax.scores.pixel_head`.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Integer
+
+from iwps_jax import checks, numerics, upsampling
+from iwps_jax.scores import pixel_head
+from iwps_jax.scores.pixel_head import HeadGradient
+from iwps_jax.types import AnyArray
+
+
+def iwps_app_pixel_head(
+    features: Float[AnyArray, "pool h w d"],
+    where: Bool[AnyArray, "pool fh fw"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
+    gradient: HeadGradient,
+) -> Float[jax.Array, " pool"]:
+    """First-order IWPS of images on the last layer.
+
+        score(x) = -⟨∇ℓ_v(θ), ∇ℓ(x, ŷ; θ)⟩
+                 = mean over valid pixels of (onehot(ŷ) - p)ᵀ U(A h + a)
+
+    with (A, a) the cached gradient of the holdout's loss. The limit of
+    `iwps_pixel_head` / (η T) as η → 0.
+
+    Args:
+        features: inputs of the last layer.
+        where: fine pixels that are of the image. An image without any scores zero.
+        kernel: weights of the last layer.
+        bias: its bias.
+        gradient: of the holdout's loss, by `pixel_head_gradient`.
+
+    Returns:
+        One float32 score per candidate, in nats a pixel and unit of step length.
+
+    Raises:
+        ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
+            number is not finite.
+        TypeError: if masks are not boolean or features not floating point.
+
+    References:
+        Aljundi et al. 2020, Eq. 10; segmentation as in supplement §6.
+    """
+    factor = pixel_head.check_pool(features, where, kernel, bias)
+    for name in HeadGradient._fields:
+        value, like = getattr(gradient, name), {"kernel": kernel, "bias": bias}[name]
+        checks.require_same_tree(f"gradient.{name}", value, name, like)
+    return _iwps_app_pixel_head(features, where, kernel, bias, gradient, factor=factor)
+
+
+def pixel_head_gradient(
+    features: Float[AnyArray, "m h w d"],
+    labels: Integer[AnyArray, "m fh fw"],
+    where: Bool[AnyArray, "m fh fw"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
+) -> HeadGradient:
+    """∇ℓ_v(θ) on the last layer: of the mean loss over all valid pixels of all images.
+
+    Args:
+        features: inputs of the last layer for the holdout images.
+        labels: their true classes, in [0, classes) where `where`.
+        where: fine pixels that have a label, at least one.
+        kernel: weights of the last layer.
+        bias: its bias.
+
+    Returns:
+        The gradient, for `iwps_app_pixel_head`; compute it once a round.
+
+    Raises:
+        ValueError: as `iwps_pixel_head`.
+        TypeError: as `iwps_pixel_head`.
+
+    References:
+        Aljundi et al. 2020, Eq. 10 (there of 10 random holdout images, supplement §6).
+    """
+    checks.require_finite("kernel", kernel, "d classes")
+    factor = pixel_head.enlargement("labels", labels, "features", features)
+    pixel_head.check_labeled("", features, labels, where, kernel, factor)
+    return _pixel_head_gradient(features, labels, where, kernel, bias, factor=factor)
+
+
+def pixel_head_embedding(
+    features: Float[AnyArray, "pool h w d"],
+    where: Bool[AnyArray, "pool fh fw"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
+) -> HeadGradient:
+    """∇ℓ(x, ŷ; θ) on the last layer, of every image under its own predictions.
+
+    What BADGE clusters: a sum over pixels, so no product of two vectors as for a
+    classifier, but still of the size of the last layer.
+
+    Args:
+        features: inputs of the last layer.
+        where: fine pixels that are of the image. An image without any has gradient 0.
+        kernel: weights of the last layer.
+        bias: its bias.
+
+    Returns:
+        A gradient an image: kernel [pool, d, classes] and bias [pool, classes].
+
+    Raises:
+        ValueError: as `iwps_app_pixel_head`.
+        TypeError: as `iwps_app_pixel_head`.
+
+    References:
+        Ash et al. 2020, "Deep Batch Active Learning by Diverse, Uncertain Gradient
+        Lower Bounds", §3. https://arxiv.org/abs/1906.03671
+    """
+    factor = pixel_head.check_pool(features, where, kernel, bias)
+    return _pixel_head_embedding(features, where, kernel, bias, factor=factor)
+
+
+@partial(jax.jit, static_argnames="factor")
+def _iwps_app_pixel_head(features, where, kernel, bias, gradient, *, factor):
+    features, kernel, bias, gradient = numerics.upcast(
+        (features, kernel, bias, gradient)
+    )
+
+    def score(features, where):
+        logits, tangent = (
+            upsampling.to_phases(pixel_head.head_maps(features, *head), factor)
+            for head in ((kernel, bias), gradient)
+        )
+        share = pixel_head.share_of_valid(upsampling.sort_by_phase(where, factor))
+        residual = pixel_head.residual_maps(logits, logits.argmax(0))
+        return (residual * tangent * share[None]).sum()
+
+    return jax.vmap(score)(features, where).astype(jnp.float32)
+
+
+@partial(jax.jit, static_argnames="factor")
+def _pixel_head_gradient(features, labels, where, kernel, bias, *, factor):
+    features, kernel, bias = numerics.upcast((features, kernel, bias))
+    labels, where = (
+        upsampling.sort_by_phase(fine, factor)
+        for fine in (labels.astype(jnp.int32), where)
+    )
+    weight = 1 / where.sum()
+
+    def add_image(total, image):
+        features, labels, where = image
+        logits = upsampling.to_phases(
+            pixel_head.head_maps(features, kernel, bias), factor
+        )
+        residual = pixel_head.residual_maps(logits, labels) * (where * weight)[None]
+        ascent = pixel_head.ascent(features, residual, factor)
+        return jax.tree.map(jnp.subtract, total, ascent), None
+
+    zeros = HeadGradient(jnp.zeros_like(kernel), jnp.zeros_like(bias))
+    return jax.lax.scan(add_image, zeros, (features, labels, where))[0]
+
+
+@partial(jax.jit, static_argnames="factor")
+def _pixel_head_embedding(features, where, kernel, bias, *, factor):
+    features, kernel, bias = numerics.upcast((features, kernel, bias))
+    ascent = jax.vmap(lambda *image: _own_ascent(*image, kernel, bias, factor))(
+        features, where
+    )
+    return jax.tree.map(jnp.negative, ascent)
+
+
+def _own_ascent(features, where, kernel, bias, factor) -> HeadGradient:
+    """Minus the gradient of one image under its own predictions."""
+    logits = upsampling.to_phases(pixel_head.head_maps(features, kernel, bias), factor)
+    share = pixel_head.share_of_valid(upsampling.sort_by_phase(where, factor))
+    residual = pixel_head.residual_maps(logits, logits.argmax(0)) * share[None]
+    return pixel_head.ascent(features, residual, factor)
