@@ -46,7 +46,11 @@ class Scene(NamedTuple):
 
 
 class Source(Protocol):
-    """Scenes by position; several threads may ask at once."""
+    """Scenes by position; several threads may ask at once.
+
+    One that knows the sides of its masks without reading them has a list of them too:
+    `sizes`, [scenes] of (height, width).
+    """
 
     def __len__(self) -> int:
         """Number of scenes."""
@@ -82,6 +86,7 @@ class MemorySource:
                 f"{len(images)}."
             )
         self.images, self.masks = images, masks
+        self.sizes = [masks.shape[1:]] * len(masks)
 
     def __len__(self) -> int:
         """Number of scenes."""
