@@ -175,7 +175,7 @@ def padded_batches(
 def scene_sizes(
     source: Source, ids: np.ndarray, max_side: int | None, num_threads: int
 ) -> np.ndarray:
-    """int [ids, 2] heights and widths of the masks after scaling.
+    """Heights and widths of the masks after scaling, [ids, 2].
 
     From the source's own list `sizes` if it has one; otherwise every scene is read.
     """
