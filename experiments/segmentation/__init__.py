@@ -1,0 +1,1 @@
+"""Active learning for semantic segmentation: scenes, networks and the study."""

@@ -1,0 +1,1 @@
+"""Scenes for the segmentation studies, and the pipelines that feed them."""
