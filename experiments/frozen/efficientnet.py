@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 up to its pooled features, for inference.
+"""EfficientNet-Lite0 up to its pooled features or inner maps, for inference.
 
     stem 3x3/2 -> 16 inverted bottlenecks -> 1x1 to 1280 channels -> mean over pixels
 
@@ -14,7 +14,8 @@ References:
     The Lite variants drop squeeze-and-excitation and use ReLU6.
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -54,6 +55,8 @@ STAGES = (
 STRIDES = tuple(
     stage.stride if i == 0 else 1 for stage in STAGES for i in range(stage.repeats)
 )
+FINE_STAGE, COARSE_STAGE = 2, 4  # rows of `STAGES` whose outputs are feature maps
+NUM_MAP_CHANNELS = STAGES[FINE_STAGE].channels + STAGES[COARSE_STAGE].channels
 
 
 class Convolution(NamedTuple):
@@ -197,19 +200,67 @@ def features(network: Network, images: jax.Array) -> jax.Array:
     Raises:
         ValueError: the images have another number of channels.
     """
+    *_, last = _outputs_of_blocks(network, _enlarge(images, ENLARGEMENT))
+    return _relu6(_mix(network.head, last)).mean((1, 2))
+
+
+def feature_maps(
+    network: Network, images: jax.Array, *, enlargement: int = ENLARGEMENT
+) -> jax.Array:
+    """What two inner stages make of every place of an image.
+
+    The last block of the stage with 8 enlarged pixels a position (40 channels), and
+    the last of those with 16 (112 channels), bilinearly enlarged to the same grid.
+    Both end in a batch norm, without an activation. The blocks behind are not run.
+
+    Args:
+        network: Weights, from `fold`.
+        images: As for `features`.
+        enlargement: Factor of their sides, in place of `ENLARGEMENT`.
+
+    Returns:
+        float32 [n, h enlargement / 8, w enlargement / 8, NUM_MAP_CHANNELS].
+
+    Raises:
+        ValueError: the images have another number of channels, or an enlarged side
+            is no multiple of 16.
+    """
+    n, h, w, _ = images.shape
+    if h * enlargement % 16 or w * enlargement % 16:
+        raise ValueError(
+            f"sides of images times {enlargement} must be multiples of 16, got "
+            f"{h}x{w} images."
+        )
+    outputs = _outputs_of_blocks(network, _enlarge(images, enlargement))
+    walked = list(itertools.islice(outputs, _end_of_stage(COARSE_STAGE)))
+    fine, coarse = walked[_end_of_stage(FINE_STAGE) - 1], walked[-1]
+    shape = (*fine.shape[:3], coarse.shape[-1])
+    coarse = jax.image.resize(coarse, shape, "bilinear", precision=EXACT)
+    return jnp.concatenate([fine, coarse], -1)
+
+
+def _end_of_stage(stage: int) -> int:
+    """How many blocks there are up to the end of a stage."""
+    return sum(row.repeats for row in STAGES[: stage + 1])
+
+
+def _enlarge(images: jax.Array, factor: int) -> jax.Array:
+    """The network's inputs, in [-1, 1]."""
     n, h, w, c = images.shape
     if c not in (1, 3):
         raise ValueError(f"images must have one or three channels, got {c}.")
     x = images.astype(jnp.float32)
     x = jnp.broadcast_to(x, (n, h, w, 3)) if c == 1 else x
-    x = jax.image.resize(
-        x, (n, ENLARGEMENT * h, ENLARGEMENT * w, 3), "bicubic", precision=EXACT
-    )
-    x = (jnp.clip(x, 0, 255) - 127) / 128
+    x = jax.image.resize(x, (n, factor * h, factor * w, 3), "bicubic", precision=EXACT)
+    return (jnp.clip(x, 0, 255) - 127) / 128
+
+
+def _outputs_of_blocks(network: Network, x: jax.Array) -> Iterator[jax.Array]:
+    """What every bottleneck returns; those that are not asked for never run."""
     x = _relu6(_convolve(network.stem, x, 2))
     for block, stride in zip(network.blocks, STRIDES, strict=True):
         x = _bottleneck(block, x, stride)
-    return _relu6(_mix(network.head, x)).mean((1, 2))
+        yield x
 
 
 def _bottleneck(block: Bottleneck, x: jax.Array, stride: int) -> jax.Array:

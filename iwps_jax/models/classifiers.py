@@ -1,23 +1,15 @@
-"""The Flax networks of the experiments, as bundles of pure functions.
-
-Nothing else in the package imports this module: the scores take any `apply_fn`.
-"""
+"""Classifiers of vectors and images: fully connected networks and ResNets."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
-from iwps_jax.types import AnyArray, Variables
-
-Shift: TypeAlias = float | Float[AnyArray, "..."]
-
-# PyTorch's 0.1 as Flax counts it; Flax's own 0.99 would take longer to forget the
-# initial statistics than early stopping waits.
-BATCH_NORM_MOMENTUM = 0.9
+from iwps_jax.models.residual import BASIC, BOTTLENECK, Trunk
+from iwps_jax.models.shift import Shift, normalize
+from iwps_jax.types import Variables
 
 
 class Network(NamedTuple):
@@ -81,17 +73,11 @@ def mlp(
         layers = [variables.params[name] for name in (*names, "head")]
         return (
             [(layer["kernel"], layer["bias"]) for layer in layers],
-            lambda inputs: _normalize(inputs, mean, std).reshape(len(inputs), -1),
+            lambda inputs: normalize(inputs, mean, std).reshape(len(inputs), -1),
         )
 
     network = _bundle(module, input_shape, mean, std)
     return network._replace(dense_layers=dense_layers)
-
-
-def _normalize(inputs: AnyArray, mean: Shift, std: Shift) -> jax.Array:
-    inputs = jnp.asarray(inputs, jnp.float32)
-    centered = inputs - jnp.broadcast_to(mean, inputs.shape)
-    return centered / jnp.broadcast_to(std, inputs.shape)
 
 
 def resnet18(
@@ -122,7 +108,8 @@ def resnet18(
         §4.2. Aljundi et al. 2020, supplement §4 (ResNet, dropout p = 0.2 on the fully
         connected layer; its depth and stem are not stated, these are our choice).
     """
-    module = _ResNet(_basic, (2, 2, 2, 2), False, num_classes, width, dropout_rate)
+    trunk = Trunk(BASIC, (2, 2, 2, 2), width, for_large_images=False)
+    module = _ResNet(trunk, num_classes, dropout_rate)
     return _bundle(module, input_shape, mean, std)
 
 
@@ -154,7 +141,8 @@ def resnet50(
         He et al. 2016, "Deep Residual Learning for Image Recognition", Table 1 and
         Fig. 5. Dropout as in `resnet18`.
     """
-    module = _ResNet(_bottleneck, (3, 4, 6, 3), True, num_classes, width, dropout_rate)
+    trunk = Trunk(BOTTLENECK, (3, 4, 6, 3), width, for_large_images=True)
+    module = _ResNet(trunk, num_classes, dropout_rate)
     return _bundle(module, input_shape, mean, std)
 
 
@@ -162,9 +150,6 @@ def _bundle(
     module: nn.Module, input_shape: Sequence[int], mean: Shift, std: Shift
 ) -> Network:
     """The pure functions of a module with `features` and a layer called `head`."""
-
-    def normalize(inputs):
-        return _normalize(inputs, mean, std)
 
     def as_flax(variables):
         return {"params": variables.params, "batch_stats": variables.statistics}
@@ -174,12 +159,12 @@ def _bundle(
         return Variables(made["params"], made.get("batch_stats", {}))
 
     def apply(variables, inputs):
-        return module.apply(as_flax(variables), normalize(inputs))
+        return module.apply(as_flax(variables), normalize(inputs, mean, std))
 
     def apply_train(key, variables, inputs):
         logits, moved = module.apply(
             as_flax(variables),
-            normalize(inputs),
+            normalize(inputs, mean, std),
             dropout=True,
             use_minibatch_statistics=True,
             rngs={"dropout": key},
@@ -189,11 +174,16 @@ def _bundle(
 
     def apply_dropout(key, variables, inputs):
         return module.apply(
-            as_flax(variables), normalize(inputs), dropout=True, rngs={"dropout": key}
+            as_flax(variables),
+            normalize(inputs, mean, std),
+            dropout=True,
+            rngs={"dropout": key},
         )
 
     def features(variables, inputs):
-        return module.apply(as_flax(variables), normalize(inputs), method="features")
+        return module.apply(
+            as_flax(variables), normalize(inputs, mean, std), method="features"
+        )
 
     def head(variables):
         return variables.params["head"]["kernel"], variables.params["head"]["bias"]
@@ -222,87 +212,18 @@ class _MLP(nn.Module):
         return self.head(self.features(inputs, dropout))
 
 
-def _convolution(width, size, stride, name=None):
-    # Padding as in the original: SAME would shift the grid at stride 2.
-    return nn.Conv(
-        width,
-        (size, size),
-        stride,
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=nn.initializers.he_normal(),
-        name=name,
-    )
-
-
-def _basic(width, stride):
-    """(width, size, stride) of the convolutions of a block of ResNet-18."""
-    return (width, 3, stride), (width, 3, 1)
-
-
-def _bottleneck(width, stride):
-    """The same for ResNet-50."""
-    return (width, 1, 1), (width, 3, stride), (4 * width, 1, 1)
-
-
-class _ResidualBlock(nn.Module):
-    convolutions: Sequence[tuple[int, int, int]]
-
-    @nn.compact
-    def __call__(self, inputs, use_minibatch_statistics):
-        def normalized(name, width, size, stride, inputs):
-            convolved = _convolution(width, size, stride, f"{name}_convolution")(inputs)
-            return nn.BatchNorm(
-                use_running_average=not use_minibatch_statistics,
-                momentum=BATCH_NORM_MOMENTUM,
-                name=f"{name}_normalization",
-            )(convolved)
-
-        outputs, stride = inputs, 1
-        for number, convolution in enumerate(self.convolutions):
-            outputs = nn.relu(outputs) if number else outputs
-            name = ("first", "second", "third")[number]
-            outputs = normalized(name, *convolution, outputs)
-            stride *= convolution[-1]
-        if inputs.shape != outputs.shape:
-            inputs = normalized("shortcut", outputs.shape[-1], 1, stride, inputs)
-        return nn.relu(outputs + inputs)
-
-
 class _ResNet(nn.Module):
-    block: Callable[[int, int], Sequence[tuple[int, int, int]]]
-    counts: Sequence[int]
-    for_large_images: bool
+    trunk: Trunk
     num_classes: int
-    width: int
     dropout_rate: float
 
     def setup(self):
-        size, stride = (7, 2) if self.for_large_images else (3, 1)
-        self.stem_convolution = _convolution(self.width, size, stride)
-        self.stem_normalization = nn.BatchNorm(momentum=BATCH_NORM_MOMENTUM)
-        self.blocks = [
-            _ResidualBlock(
-                self.block(self.width * 2**stage, 2 if stage and not number else 1)
-            )
-            for stage, count in enumerate(self.counts)
-            for number in range(count)
-        ]
+        nn.share_scope(self, self.trunk)  # its layers go by their own names
         self.dropout = nn.Dropout(self.dropout_rate)
         self.head = nn.Dense(self.num_classes)
 
     def features(self, inputs, use_minibatch_statistics=False):
-        hidden = self.stem_normalization(
-            self.stem_convolution(inputs),
-            use_running_average=not use_minibatch_statistics,
-        )
-        hidden = nn.relu(hidden)
-        if self.for_large_images:
-            around = ((1, 1), (1, 1))
-            hidden = nn.max_pool(hidden, (3, 3), (2, 2), padding=around)
-        for block in self.blocks:
-            hidden = block(hidden, use_minibatch_statistics)
-        return hidden.mean((-3, -2))
+        return self.trunk(inputs, use_minibatch_statistics).mean((-3, -2))
 
     def __call__(self, inputs, dropout=False, use_minibatch_statistics=False):
         features = self.features(inputs, use_minibatch_statistics)
