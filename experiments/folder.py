@@ -5,7 +5,8 @@
     metrics.jsonl     a line per method, seed and round
     picks.jsonl       the ids chosen, a line per method, seed and round
     checkpoints/      state after every round, one folder per method
-    summary.json, curves.png, selected.png, report.html
+    predictions/      maps of predicted classes of some picks, where pixels have classes
+    summary.json, curves.png, class_iou.png, selected.png, report.html
                       the report, made of the files above
 
 The checkpoints are the truth. Each holds all lines of its method so far, so after a
@@ -21,12 +22,10 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
-
-from experiments.data.datasets import Dataset
-from experiments.splits import Split
 
 PACKAGES = ("iwps-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 WRITTEN = (
@@ -36,6 +35,7 @@ WRITTEN = (
     "picks.jsonl",
     "summary.json",
     "curves.png",
+    "class_iou.png",
     "selected.png",
     "report.html",
 )
@@ -43,6 +43,18 @@ WRITTEN = (
 
 class FolderError(RuntimeError):
     """A run folder that belongs to another run, or that cannot be read."""
+
+
+class Identified(Protocol):
+    """Data that say where they are from and which they are."""
+
+    @property
+    def source(self) -> str:
+        """A sentence."""
+
+    @property
+    def sha256(self) -> str:
+        """A hash of all of it."""
 
 
 @contextlib.contextmanager
@@ -75,8 +87,8 @@ def locked(out: Path) -> Iterator[None]:
 def prepare(
     out: Path,
     settings: dict,
-    dataset: Dataset,
-    splits: Sequence[Split],
+    dataset: Identified,
+    splits: Sequence[NamedTuple],
     *,
     resume: bool,
     data_dir: Path | None = None,
@@ -87,7 +99,7 @@ def prepare(
         out: the run's folder.
         settings: what determines the results.
         dataset: the data, for its source and hash.
-        splits: who is who, one a seed.
+        splits: who is who, one a seed: named arrays, of the same shapes for all seeds.
         resume: whether to continue what is there; otherwise the run's own files are
             removed first.
         data_dir: the folder the user named for the data, for the report to find it.
@@ -101,7 +113,7 @@ def prepare(
     try:
         before = _stored_config(out)
         if before is not None and not resume:
-            _remove_run(out)
+            _remove_run(out, before)
             before = None
     except OSError as error:
         raise FolderError(f"{out} cannot be used: {error}.") from error
@@ -146,6 +158,11 @@ def prepare(
 def checkpoints(out: Path, method: str) -> Path:
     """Where the checkpoints of a method are."""
     return out / "checkpoints" / method
+
+
+def predictions(out: Path, method: str) -> Path:
+    """Where a method's maps of predicted classes are."""
+    return out / "predictions" / method
 
 
 def write_lines(path: Path, lines: Iterable[dict]) -> None:
@@ -209,23 +226,25 @@ def _stored_config(out: Path) -> dict | None:
     return before
 
 
-def _remove_run(out: Path) -> None:
+def _remove_run(out: Path, config: dict) -> None:
     """Removes a run's own files but its config.json, which marks the folder as ours."""
     for name in WRITTEN:
         if name != "config.json":
             (out / name).unlink(missing_ok=True)
         (out / f"{name}.tmp").unlink(missing_ok=True)
     shutil.rmtree(checkpoints(out, ""), ignore_errors=True)
+    if config.get("task") == "segmentation":
+        shutil.rmtree(predictions(out, ""), ignore_errors=True)
 
 
-def _write_splits(path: Path, splits: Sequence[Split]) -> None:
+def _write_splits(path: Path, splits: Sequence[NamedTuple]) -> None:
     partial = path.with_name(path.name + ".tmp")
     with partial.open("wb") as file:
         np.savez_compressed(
             file,
             **{
                 name: np.stack([getattr(split, name) for split in splits])
-                for name in Split._fields
+                for name in splits[0]._fields
             },
         )
     os.replace(partial, path)

@@ -5,6 +5,7 @@ round is one plain line.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
@@ -12,19 +13,35 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.config import Config
+from experiments.reporting.measures import ACCURACY, Measure
 from experiments.reporting.styles import display_name
 
 
 class Progress:
     """Live display of a study; use it as a context around the rounds."""
 
-    def __init__(self, config: Config, console: Console | None = None):
-        """Shows the methods of `config` on `console`, standard output by default."""
-        self._config = config
+    def __init__(
+        self,
+        methods: Sequence[str],
+        rounds: int,
+        title: str,
+        *,
+        measure: Measure = ACCURACY,
+        console: Console | None = None,
+    ):
+        """Shows these methods over so many acquisitions.
+
+        Args:
+            methods: a row each.
+            rounds: the last round's number.
+            title: of the table, the name of the data.
+            measure: the number of the test set that is shown.
+            console: where, standard output by default.
+        """
+        self._rounds, self._title, self._measure = rounds, title, measure
         self._console = console or Console()
         self._started = time.perf_counter()
-        self._rows = {name: ("waiting", "", "", "") for name in config.methods}
+        self._rows = {name: ("waiting", "", "", "") for name in methods}
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self):
@@ -54,23 +71,23 @@ class Progress:
         """Shows the newest finished round of a method, from its metric lines."""
         last = max(line["round"] for line in lines)
         now = [line for line in lines if line["round"] == last]
-        accuracy = 100 * np.array([line["test_accuracy"] for line in now])
+        measured = 100 * np.array([line[self._measure.key] for line in now])
         wrong = [line["wrong_rate"] for line in now if line["wrong_rate"] is not None]
-        is_done = last == self._config.rounds
+        is_done = last == self._rounds
         labels = str(now[0]["num_labeled"])
-        shown_accuracy = f"{accuracy.mean():.1f}"
-        if len(accuracy) > 1:
-            shown_accuracy += f" ± {accuracy.std(ddof=1):.1f}"
+        shown = f"{measured.mean():.1f}"
+        if len(measured) > 1:
+            shown += f" ± {measured.std(ddof=1):.1f}"
         # The last round picks nothing; the table keeps the one before it in view.
         shown_wrong = f"{100 * np.mean(wrong):.0f}" if wrong else self._rows[method][3]
         stage = "done" if is_done else f"round {last}: done"
-        self._rows[method] = (stage, labels, shown_accuracy, shown_wrong)
+        self._rows[method] = (stage, labels, shown, shown_wrong)
         if self._console.is_terminal:
             self._refresh()
         else:
             sentence = (
                 f"{self._elapsed()} {display_name(method)} round {last}"
-                f"/{self._config.rounds}: {labels} labels, accuracy {shown_accuracy} %"
+                f"/{self._rounds}: {labels} labels, {self._measure.short} {shown} %"
             )
             if wrong:
                 sentence += f", wrong among picks {shown_wrong} %"
@@ -83,11 +100,11 @@ class Progress:
     def _refresh(self) -> None:
         if not self._console.is_terminal:
             return
-        table = Table(title=escape(f"{self._config.dataset}, {self._elapsed()}"))
+        table = Table(title=escape(f"{self._title}, {self._elapsed()}"))
         table.add_column("method")
         table.add_column("now")
         table.add_column("labels", justify="right")
-        table.add_column("test accuracy, % ± sd", justify="right")
+        table.add_column(f"test {self._measure.short}, % ± sd", justify="right")
         table.add_column("wrong among picks, %", justify="right")
         for method, row in self._rows.items():
             table.add_row(display_name(method), *row)

@@ -107,7 +107,7 @@ def configure(
 def run_all(configs: Mapping[str, Config], out: Path) -> None:
     """Runs or resumes every run, then reports on all of them in `out`."""
     for number, (name, config) in enumerate(configs.items(), 1):
-        progress = Progress(config)
+        progress = Progress(config.methods, config.rounds, config.dataset)
         progress.say(f"run {number} of {len(configs)}: {name}")
         report.print_table(run(config, progress))
     report.write_merged_report([config.out for config in configs.values()], out)

@@ -312,7 +312,7 @@ def some_lines(round_, accuracy, wrong_rate):
 
 
 def show(console, **options):
-    progress = Progress(Config(methods=("iwps", "mc_dropout"), **options), console)
+    progress = Progress(("iwps", "mc_dropout"), 6, "mnist", console=console, **options)
     with progress:
         progress.say("data: [made] up.")
         progress.begin("iwps", 0, "fit")

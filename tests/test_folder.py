@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ OWN_FILES = (
     "picks.jsonl",
     "summary.json",
     "curves.png",
+    "class_iou.png",
     "selected.png",
     "report.html",
     "checkpoints/iwps/3/state",
@@ -239,6 +241,39 @@ def test_starting_anew_keeps_what_is_not_the_runs(tmp_path):
     after = contents(tmp_path)
     assert set(after) == {"config.json", "splits.npz", "notes.txt", "figures/talk.pdf"}
     assert after["notes.txt"] == after["figures/talk.pdf"] == b"mine"
+
+
+@pytest.mark.parametrize("is_of_pixels", [True, False])
+def test_maps_of_predictions_are_removed_where_a_run_writes_some(
+    tmp_path, is_of_pixels
+):
+    prepare(
+        tmp_path, {**SETTINGS, "task": "segmentation"} if is_of_pixels else SETTINGS
+    )
+    write(tmp_path, "predictions/iwps/round0_3.png", "predictions.txt")
+    assert prepare(tmp_path, resume=False) == []
+    kept = set(contents(tmp_path)) - {"config.json", "splits.npz", "predictions.txt"}
+    assert kept == (set() if is_of_pixels else {"predictions/iwps/round0_3.png"})
+
+
+def test_data_and_splits_may_be_of_any_type_that_tells_what_is_stored(tmp_path):
+    class Ids(NamedTuple):
+        pool_ids: np.ndarray
+        holdout_ids: np.ndarray
+
+    class Scenes(NamedTuple):
+        source: str
+        sha256: str
+
+    splits = [Ids(np.arange(3) + seed, np.array([9, 8])) for seed in range(2)]
+    data = Scenes("drawn.", "1" * 64)
+    settings = {"methods": ["iwps"], "task": "segmentation"}
+    assert folder.prepare(tmp_path, settings, data, splits, resume=True) == []
+    with np.load(tmp_path / "splits.npz") as stored:
+        assert set(stored) == {"pool_ids", "holdout_ids"}
+        np.testing.assert_array_equal(stored["pool_ids"], [[0, 1, 2], [1, 2, 3]])
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["task"], config["data_source"]) == ("segmentation", "drawn.")
 
 
 @pytest.mark.parametrize("name", LEFT_BY_A_KILL)

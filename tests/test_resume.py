@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 from test_run import run_main, smoke, without_seconds
 
-from experiments import mnist_imbalanced, networks, run
+from experiments import mnist_imbalanced, networks, rounds
 
 METHODS = ("random", "badge")
 ROUNDS = 2
@@ -27,7 +27,7 @@ FITS = len(METHODS) * (ROUNDS + 1)
 # Runs the real command with a bomb in it: python -c SABOTEUR place number arguments.
 SABOTEUR = """
 import os, signal, sys, threading, time
-from experiments import folder, mnist_imbalanced, run
+from experiments import folder, mnist_imbalanced, rounds
 
 place, number, *arguments = sys.argv[1:]
 stage, calls = None, 0
@@ -47,9 +47,9 @@ def staged(name, function):
         return function(*arguments)
     return wrapped
 
-run._fit_and_test = staged("fit", run._fit_and_test)
-run._pick = staged("score", run._pick)
-timed, append_lines = run._timed, folder.append_lines
+rounds._fit_and_test = staged("fit", rounds._fit_and_test)
+rounds._pick = staged("score", rounds._pick)
+timed, append_lines = rounds._timed, folder.append_lines
 
 def timed_bomb(program, *arguments):
     global stage
@@ -72,7 +72,7 @@ def before_rename(event, details):
         if os.path.basename(os.fspath(details[1])) == number:
             die()
 
-run._timed = timed_bomb
+rounds._timed = timed_bomb
 folder.append_lines = torn_append
 sys.addaudithook(before_rename)
 mnist_imbalanced.main(arguments)
@@ -198,13 +198,13 @@ def test_the_same_command_ends_with_the_same_bits(
 ):
     out = tmp_path / "out"
     shutil.copytree(killed[index][0], out)
-    fits, fit_and_test = [], run._fit_and_test
+    fits, fit_and_test = [], rounds._fit_and_test
 
     def counted(name, *arguments):
         fits.append(name)
         return fit_and_test(name, *arguments)
 
-    monkeypatch.setattr(run, "_fit_and_test", counted)
+    monkeypatch.setattr(rounds, "_fit_and_test", counted)
     run_main(*command(out))
     assert results(out) == uninterrupted
     assert len(fits) == KILLS[index].fits_left

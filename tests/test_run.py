@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import mnist_imbalanced, run, study
+from experiments import mnist_imbalanced, rounds, run, study
 from experiments.config import Config
 from experiments.data import datasets
 from experiments.methods import METHODS, Method
-from iwps_jax import training
+from iwps_jax import checkpoint, training
 
 SEEDS, ROUNDS, ACQUIRE_SIZE = 2, 2, 50
 NUM_INITIAL = 5 * 20 + 5 * 2
@@ -259,8 +259,8 @@ def test_all_methods_start_from_the_same_models(finished):
 def test_accuracy_is_that_of_the_checkpoint_and_the_last_model(finished, digits):
     """The last line's accuracy, recomputed in NumPy from the stored weights."""
     made = PROGRAMS.make_study(Config(dataset="digits", seeds=2, rounds=2))
-    with run.checkpoint.open_folder(finished.out / "checkpoints" / "iwps") as manager:
-        step, state, _ = run.checkpoint.restore_latest(manager, made.first_state)
+    with checkpoint.open_folder(finished.out / "checkpoints" / "iwps") as manager:
+        step, state, _ = checkpoint.restore_latest(manager, made.first_state)
     assert step == ROUNDS + 1
     assert (state.round == ROUNDS).all()
     pixels = digits.train_images.astype(np.float32) / 255
@@ -327,8 +327,8 @@ def test_a_finished_run_started_again_does_nothing(finished, monkeypatch):
         raise AssertionError("a finished run must not train or score again")
 
     before = hashes(finished.out)
-    monkeypatch.setattr(run, "_timed", refuse)
-    monkeypatch.setattr(run.checkpoint, "save", refuse)
+    monkeypatch.setattr(rounds, "_timed", refuse)
+    monkeypatch.setattr(checkpoint, "save", refuse)
     printed = run_main(*smoke(finished.out))
     assert hashes(finished.out) == before
     table = "Digits, 2 seeds, 2 rounds"
