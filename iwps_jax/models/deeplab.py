@@ -182,9 +182,17 @@ class _ConvolutionBlock(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        self.convolution = convolution(
-            self.width, self.size, dilation=self.dilation, dtype=self.dtype
-        )
+        if self.size == 1:  # as a matrix product, a third faster to train on a CPU
+            self.convolution = nn.Dense(
+                self.width,
+                use_bias=False,
+                kernel_init=nn.initializers.he_normal(),
+                dtype=self.dtype,
+            )
+        else:
+            self.convolution = convolution(
+                self.width, self.size, dilation=self.dilation, dtype=self.dtype
+            )
         self.normalization = BatchNorm(self.dtype)
 
     def __call__(self, inputs, is_training):
