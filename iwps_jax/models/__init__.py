@@ -4,13 +4,20 @@ Nothing else in the package imports this one: the scores take any `apply_fn`.
 """
 
 from iwps_jax.models.classifiers import Network, mlp, resnet18, resnet50
-from iwps_jax.models.residual import BATCH_NORM_MOMENTUM
-from iwps_jax.models.shift import Shift
+from iwps_jax.models.deeplab import (
+    Segmenter,
+    deeplabv3_on_features,
+    deeplabv3_resnet50,
+)
+from iwps_jax.models.normalization import BATCH_NORM_MOMENTUM, Shift
 
 __all__ = [
     "BATCH_NORM_MOMENTUM",
     "Network",
+    "Segmenter",
     "Shift",
+    "deeplabv3_on_features",
+    "deeplabv3_resnet50",
     "mlp",
     "resnet18",
     "resnet50",

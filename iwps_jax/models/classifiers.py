@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from iwps_jax.models.normalization import Shift, normalize
 from iwps_jax.models.residual import BASIC, BOTTLENECK, Trunk
-from iwps_jax.models.shift import Shift, normalize
 from iwps_jax.types import Variables
 
 

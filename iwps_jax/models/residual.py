@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-# PyTorch's 0.1 as Flax counts it; Flax's own 0.99 would take longer to forget the
-# initial statistics than early stopping waits.
-BATCH_NORM_MOMENTUM = 0.9
+from iwps_jax.models.normalization import BATCH_NORM_MOMENTUM
 
 
 class Layer(NamedTuple):

@@ -78,15 +78,18 @@ def load(
         The scenes; `sha256` covers all images, then all masks, of train, then test.
 
     Raises:
-        SceneError: a number is not positive, or MNIST has too few digits for it.
-        experiments.data.datasets.DatasetError: MNIST could not be loaded.
+        SceneError: a number is not positive, MNIST has too few digits for it, or
+            could not be loaded.
     """
     for name, number in (("num_train", num_train), ("num_test", num_test)):
         if number < 1:
             raise SceneError(f"{name} must be at least 1, got {number}.")
     if not 0 <= seed < 2**32:
         raise SceneError(f"data_seed must be in [0, 2**32), got {seed}.")
-    mnist = datasets.load("mnist", data_dir)
+    try:
+        mnist = datasets.load("mnist", data_dir)
+    except datasets.DatasetError as error:
+        raise SceneError(f"digit_scenes is made of MNIST, but {error}") from None
     rare = minority_classes(seed)
     digest, sources = hashlib.sha256(), []
     for split, images, labels, number in (

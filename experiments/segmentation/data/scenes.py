@@ -140,7 +140,7 @@ def load(
         SceneError: it cannot be had, or something is wrong with it.
     """
     # Here, because these modules build on the types above.
-    from experiments.segmentation.data import digit_scenes
+    from experiments.segmentation.data import cityscapes, digit_scenes, mask_folder
 
     if name not in DATASETS:
         raise ValueError(nearest(name, "data set", DATASETS))
@@ -154,6 +154,20 @@ def load(
                     f"{option} is for a folder of your own; {name} does not take it, "
                     f"got {value}."
                 )
+    if name == "cityscapes":
+        return cityscapes.load(data_dir)
+    if name == "folder":
+        missing = [key for key in ("images", "masks", "classes") if given[key] is None]
+        if missing:
+            raise SceneError(
+                "a folder of your own needs images, masks and classes, got no "
+                f"{' and no '.join(missing)}."
+            )
+        if data_dir is not None:
+            raise SceneError(
+                f"data_dir is not for a folder of your own, got {data_dir}."
+            )
+        return mask_folder.load(**given)
     return digit_scenes.load(
         data_dir, num_train=num_train, num_test=num_test, seed=data_seed
     )
