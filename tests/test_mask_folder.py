@@ -270,9 +270,11 @@ def test_options_that_make_no_sense(folder):
     assert "go together" in refusal(folder, test_images=folder / "images")
     assert "did you mean 'sea'" in refusal(folder, background="seas")
     assert "got 70000" in refusal(folder, ignore=70_000)
-    assert "another folder" in refusal(
-        folder, test_images=folder / "images", test_masks=folder / "masks"
-    )
+    (folder / "images" / "test").mkdir()
+    for inside in (".", "test"):
+        assert "folders side by side" in refusal(
+            folder, test_images=folder / "images" / inside, test_masks=folder / "masks"
+        )
     with pytest.raises(SceneError, match="got no masks and no classes"):
         load("folder", images=folder)
     with pytest.raises(SceneError, match="images is for a folder of your own"):
@@ -304,6 +306,16 @@ def test_no_damage_of_a_file_goes_unnoticed(folder):
                 np.testing.assert_array_equal(found, expected)
         assert refused >= 20
         path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "tif", "webp"])
+def test_half_an_image_is_refused(folder, suffix):
+    (folder / "images" / "a.png").unlink()
+    path = save(folder / "images" / f"a.{suffix}", some_image())
+    data = path.read_bytes()
+    load_folder(folder)
+    path.write_bytes(data[: len(data) // 2])
+    assert f"damaged images (1): {path}: it cannot be read" in refusal(folder)
 
 
 def test_files_that_change_during_a_run_are_named(folder):
