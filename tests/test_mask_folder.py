@@ -8,12 +8,7 @@ from PIL import Image
 from scene_files import gray_png, save, some_ids, some_image, write_folder
 
 from experiments.segmentation.data.mask_folder import class_names
-from experiments.segmentation.data.scenes import (
-    IGNORE,
-    SceneError,
-    distinct_colors,
-    load,
-)
+from experiments.segmentation.data.scenes import IGNORE, SceneError, load
 
 NAMES = [f"{letter}" for letter in "abcdefghij"]
 
@@ -178,13 +173,6 @@ def test_classes(tmp_path):
             class_names(text)
 
 
-def test_colors_differ():
-    for background in (None, 3):
-        colors = distinct_colors(71 if background else 70, background)
-        assert len(np.unique(colors, axis=0)) == len(colors)
-        assert (colors[3] == 0).all() == (background == 3)
-
-
 def test_identity_follows_the_data_and_nothing_else(folder, tmp_path_factory):
     first = load_folder(folder).sha256
     copy = tmp_path_factory.mktemp("copy")
@@ -275,12 +263,6 @@ def test_options_that_make_no_sense(folder):
         assert "folders side by side" in refusal(
             folder, test_images=folder / "images" / inside, test_masks=folder / "masks"
         )
-    with pytest.raises(SceneError, match="got no masks and no classes"):
-        load("folder", images=folder)
-    with pytest.raises(SceneError, match="images is for a folder of your own"):
-        load("digit_scenes", images=folder)
-    with pytest.raises(ValueError, match="did you mean 'cityscapes'"):
-        load("cityscape")
 
 
 def test_no_damage_of_a_file_goes_unnoticed(folder):
