@@ -80,12 +80,12 @@ def write_cityscapes(root, per_city=3, ending="labelIds", shape=(16, 32)):
     return expected
 
 
-def zip_cityscapes(root, target):
+def zip_cityscapes(root, target, compression=zipfile.ZIP_DEFLATED):
     """Both parts as the official zip files in `target`."""
     target.mkdir(parents=True, exist_ok=True)
     for part in ("leftImg8bit", "gtFine"):
         path = target / f"{part}_trainvaltest.zip"
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w", compression) as archive:
             archive.writestr("README", "as in the official file")
             for file in sorted((root / part).rglob("*")):
                 if file.is_file():

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_zip_files_wherever_the_user_points(tmp_path, monkeypatch):
         assert scenes.sha256 == digest
     assert sorted(tmp_path.rglob("*")) == before
     # One part unpacked, the other not.
-    shutil.copytree(tmp_path / "city" / "gtFine", manual / "gtFine")
+    unpacked = manual / "gtFine_trainvaltest" / "gtFine"
+    shutil.copytree(tmp_path / "city" / "gtFine", unpacked)
     (manual / "gtFine_trainvaltest.zip").unlink()
     assert load("cityscapes").sha256 == digest
     monkeypatch.setenv("CITYSCAPES_DATASET", str(tmp_path / "city"))
@@ -158,13 +160,15 @@ def test_all_problems_are_named_at_once(tmp_path):
     assert f"damaged images (1): {other}" in message
 
 
-def test_a_damaged_member_of_a_zip_file_is_named(tmp_path):
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_of_a_zip_file_is_named(tmp_path, compression):
     write_cityscapes(tmp_path / "city")
-    zip_cityscapes(tmp_path / "city", tmp_path)
+    zip_cityscapes(tmp_path / "city", tmp_path, compression)
     path = tmp_path / "gtFine_trainvaltest.zip"
     data = bytearray(path.read_bytes())
-    place = data.index(b"IDAT", data.index(b"bochum_000001_000019_gtFine_labelIds"))
-    data[place + 20] ^= 255
+    name = b"bochum_000001_000019_gtFine_labelIds.png"
+    place = data.index(name) + len(name)
+    data[place + 100] ^= 255
     path.write_bytes(data)
     with pytest.raises(SceneError, match=r"unusable masks \(1\).*bochum_000001"):
         load("cityscapes", data_dir=tmp_path)

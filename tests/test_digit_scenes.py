@@ -7,7 +7,7 @@ import pytest
 from dataset_files import REAL_DIRS
 
 from experiments.data import datasets, tfds_format
-from experiments.segmentation.data import digit_scenes, scenes
+from experiments.segmentation.data import digit_scenes
 from experiments.segmentation.data.scenes import SceneError, load
 
 GOLDEN = "99386a2a7afd6e533afc083d17e54176d4822da7a2488364a02cacc3f70788f7"
@@ -152,8 +152,3 @@ def test_too_many_scenes_and_other_refusals(made_up, monkeypatch):
     monkeypatch.setattr(datasets, "load", missing)
     with pytest.raises(SceneError, match="nothing was found"):
         load("digit_scenes")
-
-
-def test_sources_must_match():
-    with pytest.raises(ValueError, match="got 1 and 2"):
-        scenes.MemorySource(np.zeros((2, 4, 4, 3)), np.zeros((1, 4, 4)))

@@ -8,12 +8,7 @@ from PIL import Image
 from scene_files import gray_png, save, some_ids, some_image, write_folder
 
 from experiments.segmentation.data.mask_folder import class_names
-from experiments.segmentation.data.scenes import (
-    IGNORE,
-    SceneError,
-    distinct_colors,
-    load,
-)
+from experiments.segmentation.data.scenes import IGNORE, SceneError, load
 
 NAMES = [f"{letter}" for letter in "abcdefghij"]
 
@@ -178,13 +173,6 @@ def test_classes(tmp_path):
             class_names(text)
 
 
-def test_colors_differ():
-    for background in (None, 3):
-        colors = distinct_colors(71 if background else 70, background)
-        assert len(np.unique(colors, axis=0)) == len(colors)
-        assert (colors[3] == 0).all() == (background == 3)
-
-
 def test_identity_follows_the_data_and_nothing_else(folder, tmp_path_factory):
     first = load_folder(folder).sha256
     copy = tmp_path_factory.mktemp("copy")
@@ -270,15 +258,11 @@ def test_options_that_make_no_sense(folder):
     assert "go together" in refusal(folder, test_images=folder / "images")
     assert "did you mean 'sea'" in refusal(folder, background="seas")
     assert "got 70000" in refusal(folder, ignore=70_000)
-    assert "another folder" in refusal(
-        folder, test_images=folder / "images", test_masks=folder / "masks"
-    )
-    with pytest.raises(SceneError, match="got no masks and no classes"):
-        load("folder", images=folder)
-    with pytest.raises(SceneError, match="images is for a folder of your own"):
-        load("digit_scenes", images=folder)
-    with pytest.raises(ValueError, match="did you mean 'cityscapes'"):
-        load("cityscape")
+    (folder / "images" / "test").mkdir()
+    for inside in (".", "test"):
+        assert "folders side by side" in refusal(
+            folder, test_images=folder / "images" / inside, test_masks=folder / "masks"
+        )
 
 
 def test_no_damage_of_a_file_goes_unnoticed(folder):
@@ -304,6 +288,16 @@ def test_no_damage_of_a_file_goes_unnoticed(folder):
                 np.testing.assert_array_equal(found, expected)
         assert refused >= 20
         path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "tif", "webp"])
+def test_half_an_image_is_refused(folder, suffix):
+    (folder / "images" / "a.png").unlink()
+    path = save(folder / "images" / f"a.{suffix}", some_image())
+    data = path.read_bytes()
+    load_folder(folder)
+    path.write_bytes(data[: len(data) // 2])
+    assert f"damaged images (1): {path}: it cannot be read" in refusal(folder)
 
 
 def test_files_that_change_during_a_run_are_named(folder):

@@ -169,7 +169,8 @@ def _find(data_dir: str | Path | None) -> tuple[Path, dict, dict]:
 
 def _place(root: Path, part: str) -> Path | None:
     """The folder or the zip file of a part."""
-    for path in (root / part, root / f"{part}{ZIP}"):
+    unpacked = f"{part}{ZIP}".removesuffix(".zip")  # as many programs unpack it
+    for path in (root / part, root / unpacked / part, root / f"{part}{ZIP}"):
         if path.exists():
             return path
     return None

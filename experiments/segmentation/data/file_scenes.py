@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,15 @@ from experiments.segmentation.data.decoding import (
 from experiments.segmentation.data.scenes import Scene, SceneError
 
 SHOWN = 5  # files of each kind of problem that are named
+# All that `zipfile` says of damaged, encrypted or exotic members.
+UNPACKING_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
 MANY = 200  # scenes from which on the check says that it is running
 
 
@@ -73,7 +83,7 @@ class FileSource:
             image = read_image(file.read())
             file = pair.mask
             mask = to_classes(read_values(file.read()), self.classes)
-        except (DecodeError, OSError, zipfile.BadZipFile) as error:
+        except (DecodeError, OSError) as error:
             raise SceneError(
                 f"{file.name} was good when the run began but is not any more: {error}"
             ) from None
@@ -103,7 +113,10 @@ class Archive:
     def read(self, name: str) -> bytes:
         """One member, unpacked and its checksum compared."""
         with self._handle() as handle:
-            return handle.read(name)
+            try:
+                return handle.read(name)
+            except UNPACKING_ERRORS as error:
+                raise DecodeError(f"it cannot be unpacked ({error}).") from None
 
     @contextlib.contextmanager
     def _handle(self):
@@ -228,7 +241,7 @@ def _check_pair(classes: Classes, pair: Pair) -> Checked:
                 continue
             values = read_values(data)
             sizes.append(values.shape)
-        except (DecodeError, OSError, zipfile.BadZipFile) as error:
+        except (DecodeError, OSError) as error:
             problems.append((kind, f"{file.name}: {str(error).rstrip('.')}"))
             continue
         try:

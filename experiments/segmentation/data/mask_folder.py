@@ -78,10 +78,12 @@ def load(
         rule = "every fifth scene by name is a test scene"
     else:
         test_root = Path(test_images).expanduser()
-        if test_root.resolve() == root.resolve():
-            raise SceneError(
-                f"test_images must be another folder than images, got {test_root}."
-            )
+        for one, other in ((test_root, root), (root, test_root)):
+            if one.resolve().is_relative_to(other.resolve()):
+                raise SceneError(
+                    "images and test_images must be folders side by side, got "
+                    f"{root} and {test_root}."
+                )
         test = _pairs(test_root, Path(test_masks).expanduser(), problems)
         rule = f"test scenes from {test_root}"
     if not any(problems.values()) and not (train and test):

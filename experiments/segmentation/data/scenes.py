@@ -133,7 +133,7 @@ def load(
         data_seed: digit_scenes only: another seed is another data set.
 
     Returns:
-        The scenes. Nothing has been written.
+        The scenes. No folder that is named here is written to.
 
     Raises:
         ValueError: there is no such data set.
