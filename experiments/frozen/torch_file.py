@@ -1,10 +1,11 @@
-"""State dicts from PyTorch's older `.pth` files, without PyTorch.
+"""State dicts from PyTorch's `.pth` files, without PyTorch.
 
-Such a file is a row of five pickles (a magic number, a protocol version, facts of the
-machine, the object, the storages' keys) followed by the storages themselves, each as
-its number of elements and its bytes. A tensor is a *view* of a storage, with an offset,
-a size and strides; a reader that ignores the strides gets permuted weights without an
-error.
+A file in the older format is a row of five pickles (a magic number, a protocol version,
+facts of the machine, the object, the storages' keys) followed by the storages
+themselves, each as its number of elements and its bytes. In the newer one it is a zip
+archive with the object as `data.pkl` and every storage's bytes as `data/KEY`. A tensor
+is a *view* of a storage, with an offset, a size and strides; a reader that ignores the
+strides gets permuted weights without an error.
 
 A pickle may name any function to be called. This reader knows the few names that a
 state dict needs, gives them harmless meanings, and refuses every other one.
@@ -13,6 +14,7 @@ state dict needs, gives them harmless meanings, and refuses every other one.
 import io
 import pickle
 import struct
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +60,7 @@ def load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """The tensors of a state dict by name, each a contiguous array of its own.
 
     Args:
-        path: A file as `torch.save` wrote it before version 1.6, or writes it with
-            `_use_new_zipfile_serialization=False`.
+        path: A file as `torch.save` writes it, a zip archive since version 1.6.
 
     Returns:
         The arrays in the file's order, in the file's types.
@@ -71,30 +72,60 @@ def load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     data = path.read_bytes()
-    if data[:4] == b"PK\x03\x04":
-        raise TorchFileError(
-            f"{path} must be in PyTorch's format without a zip archive; save it with "
-            "_use_new_zipfile_serialization=False."
-        )
+    read = _read_archive if data[:4] == b"PK\x03\x04" else _read_row
     try:
-        state_dict, storages = _read(io.BytesIO(data))
+        state_dict, storages = read(io.BytesIO(data))
         return {name: _array(view, storages) for name, view in state_dict.items()}
     except TorchFileError as error:
         raise TorchFileError(f"{path} {error}") from None
     except Exception as error:  # whatever a damaged pickle leads to
         raise TorchFileError(
-            f"{path} must be a whole state dict in PyTorch's older format; reading it "
-            f"broke off ({type(error).__name__}: {error})."
+            f"{path} must be a whole state dict as PyTorch saves it; reading it broke "
+            f"off ({type(error).__name__}: {error})."
         ) from None
 
 
-def _read(file: io.BytesIO) -> tuple[dict[str, _View], dict[str, bytes]]:
+def _read_row(file: io.BytesIO) -> tuple[dict[str, _View], dict[str, bytes]]:
+    """The older format."""
     header = [_Unpickler(file).load() for _ in range(3)]
     if header[:2] != [MAGIC_NUMBER, PROTOCOL_VERSION]:
         raise TorchFileError("must begin with PyTorch's magic number and version 1001.")
     if header[2]["little_endian"] is not True:
         raise TorchFileError("must hold little-endian numbers.")
     unpickler = _Unpickler(file)
+    state_dict = _views(unpickler)
+    storages = {}
+    for key in _Unpickler(file).load():
+        dtype, _, num_elements = unpickler.storages[key]
+        (stored,) = struct.unpack("<q", file.read(8))
+        num_bytes = num_elements * np.dtype(dtype).itemsize
+        storages[key] = file.read(num_bytes)
+        if stored != num_elements or len(storages[key]) != num_bytes:
+            raise TorchFileError(f"must hold all of storage {key}; it is cut short.")
+    return state_dict, storages
+
+
+def _read_archive(file: io.BytesIO) -> tuple[dict[str, _View], dict[str, bytes]]:
+    """The newer format."""
+    with zipfile.ZipFile(file) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        folder = name.removesuffix("data.pkl")
+        order = f"{folder}byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise TorchFileError("must hold little-endian numbers.")
+        unpickler = _Unpickler(io.BytesIO(archive.read(name)))
+        state_dict = _views(unpickler)
+        storages = {}
+        for key, (dtype, _, num_elements) in unpickler.storages.items():
+            stored = archive.getinfo(f"{folder}data/{key}")
+            if stored.file_size != num_elements * np.dtype(dtype).itemsize:
+                raise TorchFileError(f"must hold all of storage {key}, and no more.")
+            storages[key] = archive.read(stored)
+    return state_dict, storages
+
+
+def _views(unpickler: "_Unpickler") -> dict[str, _View]:
+    """The object, which must be a state dict."""
     state_dict = unpickler.load()
     if not isinstance(state_dict, dict):
         raise TorchFileError(
@@ -105,15 +136,7 @@ def _read(file: io.BytesIO) -> tuple[dict[str, _View], dict[str, bytes]]:
             raise TorchFileError(
                 f"must hold tensors by name, got {type(value).__name__} as {name!r}."
             )
-    storages = {}
-    for key in _Unpickler(file).load():
-        dtype, _, num_elements = unpickler.storages[key]
-        (stored,) = struct.unpack("<q", file.read(8))
-        num_bytes = num_elements * np.dtype(dtype).itemsize
-        storages[key] = file.read(num_bytes)
-        if stored != num_elements or len(storages[key]) != num_bytes:
-            raise TorchFileError(f"must hold all of storage {key}; it is cut short.")
-    return state_dict, storages
+    return state_dict
 
 
 def _array(view: _View, storages: dict[str, bytes]) -> np.ndarray:
@@ -160,8 +183,8 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         """The storage that a tensor is a view of."""
-        _, dtype, key, _, num_elements, view = pid
-        if view is not None:
+        _, dtype, key, _, num_elements, *view = pid  # the newer format has no view
+        if view not in ([], [None]):
             raise TorchFileError("must hold no views of storages.")
         self.storages[key] = _Storage(dtype, key, num_elements)
         return self.storages[key]

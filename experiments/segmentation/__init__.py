@@ -1,1 +1,1 @@
-"""Active learning for semantic segmentation: scenes, networks and the study."""
+"""Active learning for semantic segmentation: scenes, networks, methods, study."""
