@@ -83,7 +83,10 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
         folder.write_atomically(record.path / "selected.png", selected)
     else:
         (record.path / "selected.png").unlink(missing_ok=True)
-        summary["notes"].append("No picks are recorded, selected.png is not drawn.")
+        missing = "predictions of picks" if measure.of_pixels else "picks"
+        summary["notes"].append(
+            f"No {missing} are recorded, selected.png is not drawn."
+        )
     folder.write_atomically(record.path / "summary.json", folder.as_json(summary))
     folder.write_atomically(
         record.path / "report.html", page.run_page(record, summary).encode()

@@ -33,14 +33,18 @@ def curves_of_classes(record: Record) -> list[dict[str, Curve]]:
         record: a run of images whose pixels have classes.
 
     Returns:
-        One dict a class, without methods for which the class is never defined.
+        One dict a class, without methods of which in every round some seed has no
+        IoU of it.
     """
-    num_classes = len(record.config["class_names"])
-    return [
+    curves = [
         plots.average(
             record, {m: run.class_iou[..., c] for m, run in record.runs.items()}
         )
-        for c in range(num_classes)
+        for c in range(len(record.config["class_names"]))
+    ]
+    return [
+        {m: curve for m, curve in by_method.items() if np.isfinite(curve.mean).any()}
+        for by_method in curves
     ]
 
 
@@ -74,9 +78,16 @@ def class_iou_png(record: Record, title: str) -> bytes:
     for i, name in enumerate(names):
         row, column = divmod(i, columns)
         axes = figure.add_subplot(grid[row, column])
-        plots.draw_curves(axes, curves[i], styles, name_ends=False, scale=0.6)
-        axes.tick_params(labelsize=8.5)
-        axes.set_xticks(_few(axes.get_xticks()))
+        if curves[i]:
+            plots.draw_curves(axes, curves[i], styles, name_ends=False, scale=0.6)
+            axes.tick_params(labelsize=8.5)
+            axes.set_xticks(_few(axes.get_xticks()))
+        else:
+            axes.set_axis_off()
+            place = {"transform": axes.transAxes, "color": FAINT, "fontsize": 9}
+            axes.text(
+                0, 0.8, "in some seed neither in\nthe test set nor predicted", **place
+            )
         swatch = Rectangle((0, 1.045), 0.055, 0.085, fc=colors[i], ec=INK, lw=0.5)
         swatch.set(transform=axes.transAxes, clip_on=False)
         axes.add_patch(swatch)

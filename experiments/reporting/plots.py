@@ -156,7 +156,8 @@ def curves_png(
     # Long names beside the lines take their room from both panels.
     longest = max((len(style.label) for style in styles.values()), default=0)
     names = max(longest - 13, 0) * 0.0058
-    left = figure.add_axes((0.052, 0.115, 0.36 - names, 0.775))
+    aside = 0.008 if measure.of_pixels else 0.0  # for a long name on the left
+    left = figure.add_axes((0.052 + aside, 0.115, 0.36 - names - aside, 0.775))
     right = figure.add_axes((0.592, 0.115, 0.285 - names, 0.775))
     draw_curves(left, measured, styles)
     draw_curves(right, wrong_rate, styles)

@@ -183,7 +183,10 @@ def selected_png(
     head = 0.75 + 0.24 * len(lines) + 0.1
     height = head + (text + block + 0.1) * len(rows) + 0.05
     figure = Figure((width, height), dpi=DPI, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
+    canvas = np.full((round(DPI * height), round(DPI * width), 3), 255, np.uint8)
+    axes = figure.add_axes((0, 0, 1, 1), facecolor="none")
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     axes.set_axis_off()
     axes.text(0.12, 0.24, title, fontsize=15, fontweight="bold", color=INK, va="center")
     key = (
@@ -204,45 +207,46 @@ def selected_png(
         axes.text(0.12, top + block / 2 + 0.3, "wrong", **place)
         for column, pick in enumerate(picks):
             left = titles + column * (2 * half + gap + 0.02)
-            wrong = f"{100 * pick.wrong:.0f} % wrong"
-            place = {"ha": "center", "va": "bottom", "fontsize": 10.5}
-            axes.text(left + half, top - 0.04, wrong, color=INK, **place)
+            wide, high = _fit(pick.true.shape, (half, tall))
+            # The four meet in the middle of their room, whatever their shape.
+            x = (left + half - wide, left + half + 0.02)
+            y = (top + tall - high, top + tall + 0.03)
             pictures = (
                 *(pick.image, class_map(pick.predicted, colors)),
                 *(class_map(pick.true, colors), error_map(pick)),
             )
             for part, picture in enumerate(pictures):
-                corner = (
-                    left + (half + 0.02) * (part % 2),
-                    top + (tall + 0.03) * (part // 2),
-                )
-                _draw_image(axes, picture, corner, (half, tall))
+                corner = x[part % 2], y[part // 2]
+                _paste(canvas, picture, corner, (wide, high))
                 if row == column == 0:
                     _name_part(axes, PARTS[part], corner)
-    axes.set_xlim(0, width)  # imshow moves the limits to its last image
-    axes.set_ylim(height, 0)
+            wrong = f"{100 * pick.wrong:.0f} % wrong"
+            place = {"ha": "center", "va": "bottom", "fontsize": 10.5}
+            axes.text(left + half, y[0] - 0.04, wrong, color=INK, **place)
+    figure.figimage(canvas, zorder=-1)  # below the axes, pixel by pixel
     return to_png(figure)
 
 
-def _draw_image(
-    axes,
+def _fit(shape: tuple[int, int], room: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of an image as large as the room allows."""
+    scale = min(room[0] / shape[1], room[1] / shape[0])
+    return scale * shape[1], scale * shape[0]
+
+
+def _paste(
+    canvas: np.ndarray,
     picture: np.ndarray,
     corner: tuple[float, float],
-    room: tuple[float, float],
+    size: tuple[float, float],
 ) -> None:
-    """Put a picture as large as it fits into the middle of the room it has."""
-    (left, top), (width, height) = corner, room
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    wide, high = scale * picture.shape[1], scale * picture.shape[0]
-    left, top = left + (width - wide) / 2, top + (height - high) / 2
+    """Put a picture there, enlarged or reduced to a size in inches."""
+    left, top = (round(DPI * inches) for inches in corner)
+    width, height = (max(1, round(DPI * inches)) for inches in size)
     # Small scenes show their pixels; of large ones no line gets lost.
-    is_small = max(picture.shape) < DPI * wide
-    axes.imshow(
-        picture,
-        extent=(left, left + wide, top + high, top),
-        interpolation="nearest" if is_small else "antialiased",
-        aspect="auto",
-    )
+    is_enlarged = width >= picture.shape[1]
+    method = Image.Resampling.NEAREST if is_enlarged else Image.Resampling.BOX
+    drawn = Image.fromarray(picture).resize((width, height), method)
+    canvas[top : top + height, left : left + width] = np.asarray(drawn)
 
 
 def _name_part(axes, name: str, corner: tuple[float, float]) -> None:

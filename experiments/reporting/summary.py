@@ -23,6 +23,7 @@ SETTINGS = (
     *("imbalance", "base_size", "acquire_size", "steps", "learning_rate"),
     *("holdout_per_class", "warm_start"),
 )
+SETTINGS_OF_PIXELS = ("initial_size", "holdout_size")
 
 
 def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
@@ -79,11 +80,12 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
     if not of_pixels:
         class_names = None if dataset is None else list(dataset.class_names)
         pool_per_class = _pool_per_class(record, dataset, num_classes)
+    settings = (*SETTINGS, *SETTINGS_OF_PIXELS) if of_pixels else SETTINGS
     return {
         **({} if measure is ACCURACY else {"measure": measure.key}),
         "dataset": config["dataset"],
         "network": config.get("network", "mlp"),
-        **{key: config.get(key) for key in SETTINGS},
+        **{key: config.get(key) for key in settings},
         "device": config.get("device"),
         "versions": config.get("versions", {}),
         "seeds": seeds,

@@ -216,6 +216,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         ("base_size", "base size {}"),
         ("acquire_size", f"{{}} {labels_name} a round"),
         ("holdout_per_class", "{} held out per class"),
+        ("holdout_size", "{} held out"),
         ("steps", "T = {}"),
         ("learning_rate", "η = {:g}"),
     ):
