@@ -6,8 +6,9 @@
 
 Reads `config.json`, `metrics.jsonl` (a line per method, seed and round), `picks.jsonl`
 and `splits.npz` of a run; writes `summary.json`, `curves.png`, `selected.png` and
-`report.html` beside them, or one of each for several runs into `--out`. A run under way
-is reported as far as it got, and `notes` in the summary says what is missing.
+`report.html` beside them, or one of each for several runs into `--out`. A run of images
+whose pixels have classes also gets `class_iou.png`. A run under way is reported as far
+as it got, and `notes` in the summary says what is missing.
 """
 
 import argparse
@@ -16,8 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from experiments import folder
-from experiments.reporting import merge, page, pick_plots, plots
-from experiments.reporting.records import find_run_folders, read_config, read_record
+from experiments.reporting import (
+    class_plots,
+    merge,
+    page,
+    pick_plots,
+    plots,
+    scene_plots,
+)
+from experiments.reporting.records import (
+    Record,
+    find_run_folders,
+    read_config,
+    read_record,
+)
 from experiments.reporting.summary import rounded, summarize
 from experiments.reporting.tables import (
     about_markdown,
@@ -37,7 +50,8 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     Args:
         out: folder with `config.json`, `metrics.jsonl` and `picks.jsonl`.
         dataset: the data of the run; `train_images` (uint8, n h w c), `train_labels`
-            and `class_names` are used.
+            and `class_names` are used. Where pixels have classes, `train`, a sequence
+            of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
 
     Returns:
         The summary, as in `summary.json`. An undefined number (the spread of one
@@ -49,30 +63,49 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
             the picks do not belong to this dataset.
     """
     record = read_record(out)
-    summary = summarize(record, dataset)
+    summary, measure = summarize(record, dataset), record.measure
     config, seeds = record.config, plural(len(summary["seeds"]), "seed")
     setting = plots.setting_name(config["dataset"], config.get("imbalance"))
-    accuracy = plots.curves_of(record, "test_accuracy")
+    measured = plots.curves_of(record, measure)
     # Their bands would hide the lines in a picture this small; the page has them.
     wrong_rate = {
         method: curve._replace(standard_error=None)
         for method, curve in plots.curves_of(record, "wrong_rate").items()
     }
-    png = plots.curves_png(accuracy, wrong_rate, f"{setting}, {seeds}")
+    title = f"{setting}, {seeds}"
+    png = plots.curves_png(measured, wrong_rate, title, measure=measure)
     folder.write_atomically(record.path / "curves.png", png)
-    rows, seed = pick_plots.first_picks(record, dataset)
-    if rows:
-        title = f"First picks of round 0: {setting}, seed {seed}"
-        png = pick_plots.selected_png(rows, dataset.class_names, title)
-        folder.write_atomically(record.path / "selected.png", png)
+    if measure.of_pixels:
+        png = class_plots.class_iou_png(record, title)
+        folder.write_atomically(record.path / "class_iou.png", png)
+    selected = _selected_png(record, dataset, setting)
+    if selected:
+        folder.write_atomically(record.path / "selected.png", selected)
     else:
         (record.path / "selected.png").unlink(missing_ok=True)
-        summary["notes"].append("No picks are recorded, selected.png is not drawn.")
+        missing = "predictions of picks" if measure.of_pixels else "picks"
+        summary["notes"].append(
+            f"No {missing} are recorded, selected.png is not drawn."
+        )
     folder.write_atomically(record.path / "summary.json", folder.as_json(summary))
     folder.write_atomically(
         record.path / "report.html", page.run_page(record, summary).encode()
     )
     return summary
+
+
+def _selected_png(record: Record, dataset: Any, setting: str) -> bytes | None:
+    """The picture of the first picks, or None where none are recorded."""
+    of_pixels = record.measure.of_pixels
+    plotter = scene_plots if of_pixels else pick_plots
+    rows, seed = plotter.first_picks(record, dataset)
+    if not rows:
+        return None
+    title = f"First picks of round 0: {setting}, seed {seed}"
+    if of_pixels:
+        names, colors = record.config["class_names"], record.config["colors"]
+        return scene_plots.selected_png(rows, names, colors, title)
+    return pick_plots.selected_png(rows, dataset.class_names, title)
 
 
 def write_merged_report(folders: Sequence[Path], out: Path) -> dict[str, Any]:
@@ -157,9 +190,14 @@ def _redraw(path: Path) -> dict[str, Any]:
 def _load(config: Mapping[str, Any], path: Path) -> Any:
     """Load the dataset a run was made on, and no other."""
     # Only here: the loaders need packages that a reader of summaries does not.
-    from experiments.data.datasets import load
+    if config.get("task") == "segmentation":
+        from experiments.segmentation.data import scenes
 
-    dataset = load(config["dataset"], config.get("data_dir"))
+        dataset = scenes.load(**config["scenes"])
+    else:
+        from experiments.data.datasets import load
+
+        dataset = load(config["dataset"], config.get("data_dir"))
     expected = config.get("data_sha256")
     if expected is not None and expected != dataset.sha256:
         raise ValueError(

@@ -88,14 +88,14 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
 
 def as_rounds(study: Study) -> Rounds:
     """A study as the functions of its rounds."""
-    acquires = {}
+    programs = {}
 
-    def compile_(name, acquires_too):
+    def compile_(name, acquires):
         study.compile_train()
         study.compile_evaluate()
-        acquires.clear()  # no method comes twice
-        if acquires_too:
-            acquires[name] = compile_acquire(study, study.methods[name])
+        programs.clear()  # no method comes twice
+        if acquires:
+            programs[name] = compile_acquire(study, study.methods[name])
 
     def train(state):
         return study.compile_train()(study.keys, state, study.view, study.pool_labels)
@@ -113,7 +113,7 @@ def as_rounds(study: Study) -> Rounds:
         ]
 
     def acquire(name, state):
-        return acquires[name](study.keys, state, study.view, study.pool_labels)
+        return programs[name](study.keys, state, study.view, study.pool_labels)
 
     def describe(name, state, info):
         del name

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments import folder
 from experiments.reporting import charts, page, pick_plots, plots, tables
+from experiments.reporting.measures import Measure
 from experiments.reporting.records import Record, read_record
 from experiments.reporting.styles import display_name, setting_name
 from experiments.reporting.summary import summarize
@@ -22,6 +23,8 @@ from experiments.reporting.summary import summarize
 COLUMN_SETTINGS = {
     "base_size": "base size {}",
     "acquire_size": "{} labels a round",
+    "initial_size": "{} labeled at first",
+    "holdout_size": "{} held out",
     "network": "{}",
     "steps": "T = {}",
     "learning_rate": "η = {:g}",
@@ -47,26 +50,31 @@ def write_merged_report(
         folders: run folders, finished or under way.
         out: where the report goes; made if it is not there.
         load: `load(config, folder)` gives the dataset of a run. One that cannot be
-            loaded leaves its pictures out.
+            loaded leaves its pictures out; those of images whose pixels have classes
+            are left out and not loaded.
 
     Returns:
         The summaries of all runs in order of the grid, their names, and the counts of
         wins, as in `summary.json`.
 
     Raises:
-        ValueError: `out` is the folder of a run, or a run's files are not complete.
+        ValueError: `out` is the folder of a run, a run's files are not complete, or
+            the runs differ in their main measure.
     """
     out = Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out must not be the folder of a run, got {out}.")
     loaded: dict[tuple[str, Any], Any] = {}
     entries, notes = [], []
-    for path in folders:
-        record = read_record(path)
+    records = [read_record(path) for path in folders]
+    measure = _common_measure(records)
+    for record in records:
         key = (record.config["dataset"], record.config.get("data_sha256"))
-        if key not in loaded:
+        if measure.of_pixels:
+            loaded[key] = None
+        elif key not in loaded:
             try:
-                loaded[key] = load(record.config, path)
+                loaded[key] = load(record.config, record.path)
             except (OSError, ValueError, RuntimeError) as error:
                 loaded[key] = None
                 reason = str(error).splitlines()[0].removesuffix(" Tried:")
@@ -82,11 +90,11 @@ def write_merged_report(
         "notes": notes,
     }
     cells = [
-        plots.Cell(*place, *title, plots.curves_of(record, "test_accuracy"))
+        plots.Cell(*place, *title, plots.curves_of(record, measure))
         for place, title, record in zip(places, titles, records, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    png = plots.grid_png(cells, tables.plural(len(records), "run"))
+    png = plots.grid_png(cells, tables.plural(len(records), "run"), measure=measure)
     folder.write_atomically(out / "curves.png", png)
     pictures = []
     shown = _first_picks(records, datasets)
@@ -223,6 +231,18 @@ def win_counts_to_markdown(counts: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", tables.ABOUT_PAIRS]
     return "\n".join(lines) + "\n"
+
+
+def _common_measure(records: Sequence[Record]) -> Measure:
+    first = records[0]
+    for other in records[1:]:
+        if other.measure is not first.measure:
+            raise ValueError(
+                "runs side by side must have one main measure, got "
+                f"{first.measure.short} in {first.path} and {other.measure.short} in "
+                f"{other.path}."
+            )
+    return first.measure
 
 
 def _first_picks(

@@ -15,18 +15,26 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from experiments.reporting import charts, plots, tables
+from experiments.reporting.class_plots import curves_of_classes, hex_colors
 from experiments.reporting.comparisons import is_ours
+from experiments.reporting.measures import MEASURES, Measure, measure_of
 from experiments.reporting.records import Record
 from experiments.reporting.styles import display_name, setting_name, styles_of
 from experiments.reporting.summary import BASELINE, STAGES, total_seconds
 
-FIRST_PICTURES = ("selected.png", "tsne.png")
+FIRST_PICTURES = ("selected.png", "tsne.png", "class_iou.png")
 LAST_PICTURES = ("curves.png",)
 CAPTIONS = {
     "selected.png": "The first picks of round 0, predicted → true class.",
     "curves.png": "The curves as a picture, for slides and papers.",
     "tsne.png": "Where the picks lie among the features of the pool (t-SNE).",
 }
+CAPTIONS_OF_PIXELS = {
+    **CAPTIONS,
+    "selected.png": "The first picks of round 0: image, prediction, truth, and errors.",
+    "class_iou.png": "IoU of every class on the test set over the rounds.",
+}
+NO_SETTINGS = ("colors",)  # in config.json for pictures alone
 
 
 def run_page(record: Record, summary: Mapping[str, Any]) -> str:
@@ -45,12 +53,14 @@ def run_page(record: Record, summary: Mapping[str, Any]) -> str:
         "run.html",
         title=setting,
         summary=summary,
+        measure=record.measure,
+        colors=hex_colors(record.config.get("colors", ())),
         order=order,
         styles=styles_of(order),
         sections=_charts(record, summary, order),
         baselines=_baselines(summary),
         headline=_headline(summary, order),
-        pictures=_pictures(record.path),
+        pictures=_pictures(record.path, record.measure),
         settings=_settings(record.config),
         stages=[
             s
@@ -81,6 +91,7 @@ def merged_page(
         "merged.html",
         title=f"{tables.plural(len(runs), 'run')} side by side",
         summary=summary,
+        measure=measure_of(runs[0]),
         runs=[
             {
                 "name": name,
@@ -110,6 +121,7 @@ def _render(template: str, **values: Any) -> str:
     environment.tests["ours"] = is_ours
     environment.globals |= {
         "tables": tables,
+        "measure_of": measure_of,
         "plotlyjs": get_plotlyjs,
         "total_seconds": total_seconds,
     }
@@ -127,21 +139,18 @@ def _charts(
     record: Record, summary: Mapping[str, Any], order: Sequence[str]
 ) -> dict[str, Any]:
     """Arrange the charts by section; a list of views is (name, figure) pairs."""
-    labels, rounds = "Number of labels", "Round"
-    accuracy = [
-        (name, charts.curve_chart(curves, order, labels, f"{name} (%)"))
-        for name, curves in (
-            ("Test accuracy", plots.curves_of(record, "test_accuracy")),
-            ("Balanced accuracy", plots.curves_of(record, "balanced_accuracy")),
-        )
-        if curves
+    main, rounds = record.measure, "Round"
+    measured = [
+        (m.name, charts.curve_chart(curves, order, main.x_name, f"{m.name} (%)"))
+        for m in (main, *MEASURES[main])
+        if (curves := plots.curves_of(record, m))
     ]
     picks = [
         (name, charts.curve_chart(curves, order, rounds, f"{y_title} (%)"))
         for name, y_title, curves in (
             (
-                "Wrong predictions",
-                "Wrongly predicted among the picks",
+                "Wrong pixels" if main.of_pixels else "Wrong predictions",
+                main.wrong_name,
                 plots.curves_of(record, "wrong_rate"),
             ),
             (
@@ -156,14 +165,23 @@ def _charts(
         (f"AUBC − {display_name(b)}", charts.difference_chart(summary, key, order))
         for key, b in _baselines(summary)
     ]
-    picked = [m["picks_per_class"] for m in summary["methods"].values()]
+    picked = [m.get("picks_per_class") for m in summary["methods"].values()]
     num_classes = max((len(rows[0]) for rows in picked if rows), default=0)
     classes = None
     if num_classes and any(sum(map(sum, rows)) for rows in picked):
         names = summary["class_names"] or [str(i) for i in range(num_classes)]
         classes = charts.class_chart(summary, order, names)
+    class_iou = None
+    if main.of_pixels:
+        names = summary["class_names"]
+        class_iou = [
+            (name, charts.curve_chart(curves, order, main.x_name, f"IoU of {name} (%)"))
+            for name, curves in zip(names, curves_of_classes(record), strict=True)
+            if curves
+        ]
     return {
-        "accuracy": accuracy,
+        "accuracy": measured,
+        "class_iou": class_iou,
         "picks": picks,
         "differences": differences,
         "classes": classes,
@@ -211,6 +229,8 @@ def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Write every entry of config.json as a row, nested ones joined."""
     rows = []
     for key, value in config.items():
+        if key in NO_SETTINGS:
+            continue
         if isinstance(value, Mapping):
             text = ", ".join(f"{name} {v}" for name, v in value.items())
         elif isinstance(value, list):
@@ -221,12 +241,13 @@ def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _pictures(path: Path) -> list[tuple[str, str]]:
+def _pictures(path: Path, measure: Measure) -> list[tuple[str, str]]:
     """Read the PNGs of a run folder as captions and data URLs, the curves last."""
     others = {p.name for p in path.glob("*.png")} - {*FIRST_PICTURES, *LAST_PICTURES}
+    captions = CAPTIONS_OF_PIXELS if measure.of_pixels else CAPTIONS
     names = [*FIRST_PICTURES, *sorted(others), *LAST_PICTURES]
     return [
-        (CAPTIONS.get(name, name), _data_url((path / name).read_bytes()))
+        (captions.get(name, name), _data_url((path / name).read_bytes()))
         for name in names
         if (path / name).is_file()
     ]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.reporting import statistics
+from experiments.reporting.measures import ACCURACY, Measure
 from experiments.reporting.records import Record
 from experiments.reporting.styles import (
     DATASETS,
@@ -97,20 +98,29 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> np.
     return positions
 
 
-def curves_of(record: Record, key: str) -> dict[str, Curve]:
+def curves_of(record: Record, what: Measure | str) -> dict[str, Curve]:
     """Average an array of each method over its seeds.
 
     Args:
         record: a run.
-        key: field of `records.Runs`. Those with an entry for the final evaluation
-            are drawn against labels, the others against rounds.
+        what: a measure, or a field of `records.Runs`. What has an entry for the final
+            evaluation is drawn against labels, the rest against rounds.
 
     Returns:
         By method; without those for which nothing is known.
     """
+    by_method = {
+        method: run.measured[what] if isinstance(what, Measure) else getattr(run, what)
+        for method, run in record.runs.items()
+    }
+    return average(record, by_method)
+
+
+def average(record: Record, by_method: Mapping[str, np.ndarray]) -> dict[str, Curve]:
+    """Average arrays [seeds, rounds or rounds + 1] of methods, as `curves_of`."""
     curves = {}
-    for method, run in record.runs.items():
-        values = getattr(run, key)
+    for method, values in by_method.items():
+        run = record.runs[method]
         rounds = values.shape[1]
         is_final = rounds == record.rounds + 1
         x = run.num_labeled.mean(axis=0) if is_final else np.arange(rounds)
@@ -121,15 +131,20 @@ def curves_of(record: Record, key: str) -> dict[str, Curve]:
 
 
 def curves_png(
-    accuracy: Mapping[str, Curve], wrong_rate: Mapping[str, Curve], title: str
+    measured: Mapping[str, Curve],
+    wrong_rate: Mapping[str, Curve],
+    title: str,
+    *,
+    measure: Measure = ACCURACY,
 ) -> bytes:
-    """Draw test accuracy against labels, and the wrong-rate of the picks per round.
+    """Draw the main measure against labels, and the wrong-rate of the picks per round.
 
     Args:
-        accuracy: test accuracy in [0, 1] by method; x = number of labels.
-        wrong_rate: share in [0, 1] of picks the model predicted wrongly; x = round.
-            Methods without a finished round may be missing.
+        measured: the main measure, in [0, 1], by method; x = number of labels.
+        wrong_rate: share in [0, 1] of picks, or of their pixels, the model predicted
+            wrongly; x = round. Methods without a finished round may be missing.
         title: dataset, imbalance and seeds.
+        measure: which one it is.
 
     Returns:
         A PNG, 1800 pixels wide and made to be read at 1200.
@@ -137,44 +152,45 @@ def curves_png(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.4), dpi=DPI, facecolor="white")
-    styles = styles_of(dict.fromkeys([*accuracy, *wrong_rate]))
+    styles = styles_of(dict.fromkeys([*measured, *wrong_rate]))
     # Long names beside the lines take their room from both panels.
     longest = max((len(style.label) for style in styles.values()), default=0)
     names = max(longest - 13, 0) * 0.0058
-    left = figure.add_axes((0.052, 0.115, 0.36 - names, 0.775))
+    aside = 0.008 if measure.of_pixels else 0.0  # for a long name on the left
+    left = figure.add_axes((0.052 + aside, 0.115, 0.36 - names - aside, 0.775))
     right = figure.add_axes((0.592, 0.115, 0.285 - names, 0.775))
-    _draw_curves(left, accuracy, styles)
-    _draw_curves(right, wrong_rate, styles)
-    left.set_xlabel("Number of labels", fontsize=11.5)
-    left.set_ylabel("Test accuracy (%)", fontsize=11.5)
+    draw_curves(left, measured, styles)
+    draw_curves(right, wrong_rate, styles)
+    left.set_xlabel(measure.x_name, fontsize=11.5)
+    left.set_ylabel(f"{measure.name} (%)", fontsize=11.5)
     right.set_xlabel("Round", fontsize=11.5)
-    right.set_ylabel("Wrongly predicted among the picks (%)", fontsize=11.5)
+    right.set_ylabel(f"{measure.wrong_name} (%)", fontsize=11.5)
     figure.text(0.052, 0.945, title, fontsize=14, fontweight="bold", color=INK)
-    if any(c.standard_error is not None for c in accuracy.values()):
+    if any(c.standard_error is not None for c in measured.values()):
         note = "Lines: mean over seeds. Bands: ± 1 standard error."
         figure.text(0.985, 0.947, note, fontsize=10, color=FAINT, ha="right")
     return to_png(figure)
 
 
-def grid_png(cells: Sequence[Cell], title: str) -> bytes:
-    """Draw test accuracy against labels, a panel a run, with one legend for all.
+def grid_png(
+    cells: Sequence[Cell], title: str, *, measure: Measure = ACCURACY
+) -> bytes:
+    """Draw the main measure against labels, a panel a run, with one legend for all.
 
     Args:
         cells: the panels; places without one stay empty.
         title: what all panels are of.
+        measure: the main measure of all runs.
 
     Returns:
         A PNG of 4 in x 3 in a panel.
     """
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     rows, columns = (1 + max(getattr(c, k) for c in cells) for k in ("row", "column"))
     styles = styles_of(dict.fromkeys(m for cell in cells for m in cell.curves))
-    longest = max(len(style.label) for style in styles.values())
     width = max(4.0 * columns + 0.5, 9.0)
-    places = max(int(width // (0.75 + 0.085 * longest)), 1)  # in a line of the legend
-    below = 0.65 + 0.22 * -(-len(styles) // places)
+    places, below = legend_size(styles, width)
     height = 3.1 * rows + 1.05 + below
     figure = Figure((width, height), dpi=100, facecolor="white")
     grid = figure.add_gridspec(
@@ -184,27 +200,54 @@ def grid_png(cells: Sequence[Cell], title: str) -> bytes:
     )
     for cell in cells:
         axes = figure.add_subplot(grid[cell.row, cell.column])
-        _draw_curves(axes, cell.curves, styles, name_ends=False)
+        draw_curves(axes, cell.curves, styles, name_ends=False)
         subtitle = textwrap.fill(cell.subtitle, MAX_PANEL_CHARACTERS)
         axes.set_title(f"{cell.title}\n{subtitle}", fontsize=9.5)
-    handles = [
-        Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
-        for s in styles.values()
-    ]
-    figure.legend(handles=handles, loc="lower center", ncols=places, frameon=False)
+    draw_legend(figure, styles, places)
     place = {"ha": "left", "va": "top"}
     y = 1 - 0.14 / height
     figure.text(0.15 / width, y, title, fontsize=14, fontweight="bold", **place)
-    note = "Test accuracy (%) against number of labels, mean over seeds ± 1 se."
+    against = measure.x_name[0].lower() + measure.x_name[1:]
+    note = f"{measure.name} (%) against {against}, mean over seeds ± 1 se."
     y -= 0.26 / height
     figure.text(0.15 / width, y, note, fontsize=10, color=FAINT, **place)
     return to_png(figure)
 
 
-def _draw_curves(
-    axes, curves: Mapping[str, Curve], styles: Mapping[str, Style], name_ends=True
+def legend_size(styles: Mapping[str, Style], width: float) -> tuple[int, float]:
+    """Names in a line of a legend below a figure, and the height for it, in inches."""
+    longest = max(len(style.label) for style in styles.values())
+    places = max(int(width // (0.75 + 0.085 * longest)), 1)
+    return places, 0.65 + 0.22 * -(-len(styles) // places)
+
+
+def draw_legend(figure, styles: Mapping[str, Style], places: int) -> None:
+    """Write the methods below a figure, `places` of them in a line."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=s.color, linestyle=s.line, marker=s.marker, label=s.label)
+        for s in styles.values()
+    ]
+    figure.legend(handles=handles, loc="lower center", ncols=places, frameon=False)
+
+
+def draw_curves(
+    axes,
+    curves: Mapping[str, Curve],
+    styles: Mapping[str, Style],
+    name_ends: bool = True,
+    scale: float = 1.0,
 ) -> None:
-    """Draw percent against x with a name at the right end of each line."""
+    """Draw percent against x with a name at the right end of each line.
+
+    Args:
+        axes: of Matplotlib.
+        curves: by method.
+        styles: of these methods, and perhaps of others.
+        name_ends: whether to write the names, otherwise a legend has to.
+        scale: of lines and markers, smaller for small panels.
+    """
     ends = {}
     # Strong methods last: on top of the others.
     for method in sorted(curves, key=lambda m: styles[m].strong):
@@ -227,9 +270,10 @@ def _draw_curves(
             mean,
             color=style.color,
             linestyle=style.line,
-            linewidth=2.8 if style.strong else 1.5,
+            linewidth=scale * (2.8 if style.strong else 1.5),
             marker=style.marker,
-            markersize=(10 if style.marker == "*" else 7) if style.strong else 5,
+            markersize=scale
+            * ((10 if style.marker == "*" else 7) if style.strong else 5),
             markeredgecolor="white",
             markeredgewidth=0.6,
             zorder=order,

@@ -1,7 +1,7 @@
 """What a run folder holds, as arrays: `config.json`, `metrics.jsonl`, `picks.jsonl`.
 
 In rounds 0..R-1 a model is fitted, evaluated, and picks; round R is the final fit and
-evaluation. Accuracies and rates are shares in [0, 1]. Only trajectories that went
+evaluation. Measures and rates are shares in [0, 1]. Only trajectories that went
 through all rounds enter, so that a run under way can be read as far as it got.
 """
 
@@ -12,29 +12,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.measures import MEASURES, Measure, measure_of
 from experiments.reporting.styles import display_name
 
-ALWAYS = ("num_labeled", "test_accuracy", "fit_seconds")  # in rounds 0..R
+# In rounds 0..R there are also num_labeled, the main measure and fit_seconds.
 WHEN_PICKING = ("wrong_rate", "minority_rate", "score_seconds")  # null in round R
 # Runs of earlier versions lack some of these: unknown.
-OPTIONAL = ("balanced_accuracy", "test_seconds", "compile_seconds")  # in rounds 0..R
-METRIC_KEYS = ("method", "seed", "round", *ALWAYS, *WHEN_PICKING)
-PICK_KEYS = ("method", "seed", "round", "ids", "predicted", "true")
+OPTIONAL = ("test_seconds", "compile_seconds")  # in rounds 0..R
 
 
 class Runs(NamedTuple):
     """All finished seeds of one method; null or absent in the file is NaN in here."""
 
     seeds: tuple[int, ...]
-    num_labeled: np.ndarray  # [seeds, rounds + 1], as are the next two
-    test_accuracy: np.ndarray
+    num_labeled: np.ndarray  # [seeds, rounds + 1], as is the next
     fit_seconds: np.ndarray
     wrong_rate: np.ndarray  # [seeds, rounds], as are the next two
     minority_rate: np.ndarray
     score_seconds: np.ndarray
-    balanced_accuracy: np.ndarray  # [seeds, rounds + 1], as are the next two
-    test_seconds: np.ndarray
+    test_seconds: np.ndarray  # [seeds, rounds + 1], as are the next two
     compile_seconds: np.ndarray
+    measured: dict[Measure, np.ndarray]  # the main measure first
+    class_iou: np.ndarray | None  # [seeds, rounds + 1, classes] if pixels have classes
 
 
 class Record(NamedTuple):
@@ -47,6 +46,7 @@ class Record(NamedTuple):
         rounds: acquiring rounds that all of them went through.
         picks: the lines of `picks.jsonl`, in the order of acquisition.
         notes: sentences about what is missing.
+        measure: the main measure.
     """
 
     path: Path
@@ -55,6 +55,7 @@ class Record(NamedTuple):
     rounds: int
     picks: list[dict[str, Any]]
     notes: list[str]
+    measure: Measure
 
 
 def read_record(path: Path) -> Record:
@@ -70,12 +71,19 @@ def read_record(path: Path) -> Record:
     """
     path = Path(path)
     config = read_config(path)
-    metrics = _read_lines(path / "metrics.jsonl", METRIC_KEYS)
+    measure = measure_of(config)
+    always = ("num_labeled", measure.key, "fit_seconds")
+    keys, pick_keys = (*always, *WHEN_PICKING), ("ids", "predicted", "true")
+    if measure.of_pixels:
+        keys, pick_keys = (*keys, "class_iou"), ("ids", "wrong")
+    metrics = _read_lines(path / "metrics.jsonl", keys, always)
     # A run writes its first picks after its first metrics, and none with 0 rounds.
     file = path / "picks.jsonl"
-    picks = _read_lines(file, PICK_KEYS) if file.exists() else []
-    runs, rounds, notes = _finished_runs(config, metrics)
-    return Record(path, config, runs, rounds, picks, notes)
+    picks = _read_lines(file, pick_keys) if file.exists() else []
+    if measure.of_pixels:
+        _check_classes(path, config, metrics, picks)
+    runs, rounds, notes = _finished_runs(config, measure, metrics)
+    return Record(path, config, runs, rounds, picks, notes, measure)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -132,9 +140,15 @@ def _run_folders_below(path: Path) -> list[Path]:
     ]
 
 
-def _read_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Read JSON lines; a later record of a method, seed and round replaces earlier."""
+def _read_lines(
+    path: Path, keys: Sequence[str], always: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Read JSON lines; a later record of a method, seed and round replaces earlier.
+
+    All must have `keys`, those in `always` not null.
+    """
     records = {}
+    keys = ("method", "seed", "round", *keys)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         where = f"{path}, line {number}"
         try:
@@ -147,7 +161,7 @@ def _read_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         missing = [k for k in keys if not isinstance(record, dict) or k not in record]
         if missing:
             raise ValueError(f"{where}: the record must have {', '.join(missing)}.")
-        null = [k for k in ALWAYS if k in keys and record[k] is None]
+        null = [k for k in always if record[k] is None]
         if null:
             raise ValueError(f"{where}: {', '.join(null)} must not be null.")
         records[record["method"], record["seed"], record["round"]] = record
@@ -158,8 +172,40 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
+def _check_classes(
+    path: Path,
+    config: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    picks: Sequence[Mapping[str, Any]],
+) -> None:
+    """Refuse what has not one entry a class, and picks without their share."""
+    names, colors = config.get("class_names"), config.get("colors")
+    if not names or not colors or len(names) != len(colors):
+        raise ValueError(
+            f"{path / 'config.json'} must have class_names, and colors for all of "
+            f"them, got {names!r} and {colors!r}."
+        )
+    for record in metrics:
+        if np.shape(record["class_iou"]) != (len(names),):
+            raise ValueError(
+                f"{path / 'metrics.jsonl'}: class_iou must have an entry for each of "
+                f"the {len(names)} classes, got {record['class_iou']} "
+                f"({_name_of(record)})."
+            )
+    for record in picks:
+        if np.shape(record["wrong"]) != np.shape(record["ids"]):
+            raise ValueError(
+                f"{path / 'picks.jsonl'}: wrong must have an entry for each of the ids "
+                f"{record['ids']}, got {record['wrong']} ({_name_of(record)})."
+            )
+
+
+def _name_of(record: Mapping[str, Any]) -> str:
+    return f"{record['method']}, seed {record['seed']}, round {record['round']}"
+
+
 def _finished_runs(
-    config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any], measure: Measure, metrics: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Runs], int, list[str]]:
     """Arrange records as arrays per method, in display order, and say what is missing.
 
@@ -185,7 +231,7 @@ def _finished_runs(
         rounds = min(last.values())
         notes.append(f"No run has finished: round {rounds} of {config['rounds']}.")
     started = list(dict.fromkeys([*config.get("methods", ()), *(m for m, _ in by_run)]))
-    runs, finished = {}, {}
+    runs, finished, beside = {}, {}, MEASURES[measure]
     for method in started:
         seeds = sorted(s for m, s in last if m == method and last[m, s] >= rounds)
         finished[method] = len(seeds)
@@ -193,9 +239,11 @@ def _finished_runs(
             table = [[by_run[method, s][r] for r in range(rounds + 1)] for s in seeds]
             runs[method] = Runs(
                 tuple(seeds),
-                *(_array(table, key) for key in ALWAYS),
+                *(_array(table, key) for key in ("num_labeled", "fit_seconds")),
                 *(_array([row[:rounds] for row in table], key) for key in WHEN_PICKING),
                 *(_array(table, key) for key in OPTIONAL),
+                measured={m: _array(table, m.key) for m in (measure, *beside)},
+                class_iou=_class_array(table) if measure.of_pixels else None,
             )
     expected = config.get("seeds", max(finished.values()))
     short = {m: n for m, n in finished.items() if n < expected}
@@ -209,3 +257,8 @@ def _array(table: Sequence[Sequence[Mapping[str, Any]]], key: str) -> np.ndarray
     shape = (len(table), len(table[0]))
     values = [np.nan if r.get(key) is None else r[key] for row in table for r in row]
     return np.array(values, dtype=float).reshape(shape)
+
+
+def _class_array(table: Sequence[Sequence[Mapping[str, Any]]]) -> np.ndarray:
+    lists = [[r["class_iou"] for r in row] for row in table]
+    return np.array(lists, dtype=float)  # None becomes NaN

@@ -46,6 +46,8 @@ DATASETS = {
     "svhn": "SVHN",
     "cifar10": "CIFAR-10",
     "digits": "Digits",
+    "digit_scenes": "Digit scenes",
+    "cityscapes": "Cityscapes",
 }
 # Filled ones only: the white edge of a marker would cover one made of strokes.
 SPARE_MARKERS = ("d", "8", ">", "h", "H", "^", "s", "D", "v", "P", "X", "<", "o", "p")

@@ -1,7 +1,11 @@
 """A run's numbers, as in `summary.json`: plain lists and dicts, no NaN.
 
-Accuracies and rates are shares in [0, 1]; what is undefined (the spread of one seed, a
+Measures and rates are shares in [0, 1]; what is undefined (the spread of one seed, a
 target not reached) or unknown (a key that earlier versions did not write) is None.
+
+A run of images whose pixels have classes also says its "measure"; final values have
+the measure in their keys, picks have no class, and every method has the IoU of every
+class in every round.
 """
 
 from collections.abc import Mapping
@@ -10,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting import comparisons, statistics
+from experiments.reporting.measures import ACCURACY, BALANCED_ACCURACY, Measure
 from experiments.reporting.records import Record, Runs
 
 BASELINE = "random"
@@ -18,6 +23,7 @@ SETTINGS = (
     *("imbalance", "base_size", "acquire_size", "steps", "learning_rate"),
     *("holdout_per_class", "warm_start"),
 )
+SETTINGS_OF_PIXELS = ("initial_size", "holdout_size")
 
 
 def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
@@ -26,7 +32,8 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
     Args:
         record: the run.
         dataset: its data; `train_labels` and `class_names` are used. Without them the
-            shares of the classes in the pool are unknown.
+            shares of the classes in the pool are unknown. Not used, and may be
+            anything, where pixels have classes.
 
     Returns:
         What `summary.json` holds.
@@ -35,9 +42,10 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
         ValueError: the picks or the splits do not belong to this dataset.
     """
     config, runs, notes = record.config, record.runs, list(record.notes)
+    measure, of_pixels = record.measure, record.measure.of_pixels
     seeds = sorted({s for run in runs.values() for s in run.seeds})
     areas = {
-        method: dict(zip(run.seeds, _area(run.test_accuracy).tolist(), strict=True))
+        method: dict(zip(run.seeds, _area(run.measured[measure]).tolist(), strict=True))
         for method, run in runs.items()
     }
     if len(seeds) == 1:
@@ -50,12 +58,16 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
             "is not among the methods."
         )
     best = comparisons.best_baseline(areas)
-    num_classes = _num_classes(record, dataset)
-    labels_needed = _labels_needed(runs)
+    num_classes = 0 if of_pixels else _num_classes(record, dataset)
+    labels_needed = _labels_needed(runs, measure)
     methods = {
-        method: _numbers(run)
+        method: _numbers(run, measure)
         | dict(zip(("labels_to_random_final", "label_saving"), needed, strict=True))
-        | {"picks_per_class": _picks_per_class(record, method, run, num_classes)}
+        | (
+            _of_classes(run)
+            if of_pixels
+            else {"picks_per_class": _picks_per_class(record, method, run, num_classes)}
+        )
         | {"versus_random": None, "versus_best_baseline": None}
         for (method, run), needed in zip(runs.items(), labels_needed, strict=True)
     }
@@ -64,17 +76,23 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
             for method, compared in comparisons.compare_all(areas, baseline).items():
                 methods[method][key] = _as_dict(compared)
     labels = next(iter(runs.values())).num_labeled.mean(axis=0)
+    class_names, pool_per_class = config.get("class_names"), None
+    if not of_pixels:
+        class_names = None if dataset is None else list(dataset.class_names)
+        pool_per_class = _pool_per_class(record, dataset, num_classes)
+    settings = (*SETTINGS, *SETTINGS_OF_PIXELS) if of_pixels else SETTINGS
     return {
+        **({} if measure is ACCURACY else {"measure": measure.key}),
         "dataset": config["dataset"],
         "network": config.get("network", "mlp"),
-        **{key: config.get(key) for key in SETTINGS},
+        **{key: config.get(key) for key in settings},
         "device": config.get("device"),
         "versions": config.get("versions", {}),
         "seeds": seeds,
         "rounds": record.rounds,
         "num_labeled": labels.tolist(),
-        "class_names": None if dataset is None else list(dataset.class_names),
-        "pool_per_class": _pool_per_class(record, dataset, num_classes),
+        "class_names": class_names,
+        "pool_per_class": pool_per_class,
         "best_baseline": best,
         "win_matrix": comparisons.win_matrix(areas)._asdict()
         | {"methods": list(areas)},  # a list also before it was JSON
@@ -103,47 +121,80 @@ def rounded(value: Any, digits: int = 5) -> Any:
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
-def _numbers(run: Runs) -> dict[str, Any]:
+def _numbers(run: Runs, measure: Measure) -> dict[str, Any]:
     """What needs no other method."""
-    final, area = run.test_accuracy[:, -1], _area(run.test_accuracy)
-    balanced = {"balanced_final_mean": None, "balanced_final_sd": None}
-    balanced |= {"balanced_aubc_mean": None, "balanced_aubc_se": None}
-    if np.isfinite(run.balanced_accuracy).all():
-        values = run.balanced_accuracy
-        spread = statistics.standard_deviation(values[:, -1])
-        balanced = {
-            "balanced_final_mean": float(values[:, -1].mean()),
-            "balanced_final_sd": _number(spread),
-            "balanced_aubc_mean": float(_area(values).mean()),
-            "balanced_aubc_se": _number(statistics.standard_error(_area(values))),
-        }
+    (main, values), *others = run.measured.items()
+    area = _area(values)
+    beside: dict[str, Any] = {}
+    for other, its_values in others:
+        if other is BALANCED_ACCURACY:
+            beside |= _balanced(its_values)
+        else:
+            beside |= _final(other, its_values)
+    rates = {"wrong_rate": _means(run.wrong_rate)}
+    if not measure.of_pixels:
+        rates["minority_rate"] = _means(run.minority_rate)
     return {
         "seeds": list(run.seeds),
-        "final_accuracy_mean": float(final.mean()),
-        "final_accuracy_sd": _number(statistics.standard_deviation(final)),
+        **_final(main, values),
         "aubc_mean": float(area.mean()),
         "aubc_se": _number(statistics.standard_error(area)),
-        **balanced,
-        "wrong_rate": _means(run.wrong_rate),
-        "minority_rate": _means(run.minority_rate),
+        **beside,
+        **rates,
         "fit_seconds": _median(run.fit_seconds),
         "score_seconds": _median(run.score_seconds),
         "seconds": {s: _total(getattr(run, f"{s}_seconds")) for s in STAGES},
     }
 
 
+def _final(measure: Measure, values: np.ndarray) -> dict[str, float | None]:
+    """Mean and spread of a measure after the last round; None if it is unknown."""
+    final = values[:, -1]
+    if not np.isfinite(final).all():
+        return dict.fromkeys(measure.final_keys)
+    spread = _number(statistics.standard_deviation(final))
+    return dict(zip(measure.final_keys, (float(final.mean()), spread), strict=True))
+
+
+def _balanced(values: np.ndarray) -> dict[str, float | None]:
+    """Balanced accuracy, whose keys are older than those of other measures."""
+    final, area = ("balanced_final_mean", "balanced_final_sd"), _area(values)
+    keys = (*final, "balanced_aubc_mean", "balanced_aubc_se")
+    if not np.isfinite(values).all():
+        return dict.fromkeys(keys)
+    spread = _number(statistics.standard_deviation(values[:, -1]))
+    error = _number(statistics.standard_error(area))
+    numbers = float(values[:, -1].mean()), spread, float(area.mean()), error
+    return dict(zip(keys, numbers, strict=True))
+
+
+def _of_classes(run: Runs) -> dict[str, list]:
+    """IoU of every class in every round, and the final spread over the seeds.
+
+    None where a class is undefined in any seed: neither in the test set nor predicted.
+    """
+    spread = statistics.standard_deviation(run.class_iou[:, -1])
+    spreads = [None] * run.class_iou.shape[-1] if spread is None else _list(spread)
+    return {
+        "class_iou": [
+            _means(run.class_iou[:, r]) for r in range(run.class_iou.shape[1])
+        ],
+        "final_class_iou_sd": spreads,
+    }
+
+
 def _labels_needed(
-    runs: Mapping[str, Runs],
+    runs: Mapping[str, Runs], measure: Measure
 ) -> list[tuple[float | None, float | None]]:
-    """Labels to Random's final accuracy of each method, and how much that saves."""
+    """Labels to Random's final value of each method, and how much that saves."""
     curves = {
-        method: (run.num_labeled.mean(axis=0), run.test_accuracy.mean(axis=0))
+        method: (run.num_labeled.mean(axis=0), run.measured[measure].mean(axis=0))
         for method, run in runs.items()
     }
     if BASELINE not in curves:
         return [(None, None)] * len(runs)
     target = curves[BASELINE][1][-1]
-    # Random may pass its own final accuracy before its last round.
+    # Random may pass its own final value before its last round.
     base = statistics.labels_to_reach(*curves[BASELINE], target)
     needed = [statistics.labels_to_reach(*curve, target) for curve in curves.values()]
     return [(n, n and base / n) for n in needed]
@@ -215,7 +266,11 @@ def _number(value: np.ndarray | None) -> float | None:
 
 def _means(values: np.ndarray) -> list[float | None]:
     """Mean over seeds in each round; None where any seed has none."""
-    return [float(m) if np.isfinite(m) else None for m in values.mean(axis=0)]
+    return _list(values.mean(axis=0))
+
+
+def _list(values: np.ndarray) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
 
 
 def _median(seconds: np.ndarray) -> float | None:

@@ -1,15 +1,16 @@
 """A run's summary as a table: in the terminal and in Markdown.
 
-Accuracies and rates are per cent here, shares in [0, 1] in the summary.
+Measures and rates are per cent here, shares in [0, 1] in the summary.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments.reporting.measures import ACCURACY, MEASURES, measure_of
 from experiments.reporting.styles import display_name, setting_name, style_of
 from experiments.reporting.summary import BASELINE, total_seconds
 
@@ -31,6 +32,51 @@ ABOUT_BEST_BASELINE = (
 )
 
 
+class Column(NamedTuple):
+    """A measure in a table, and where the summary of a method has it.
+
+    Attributes:
+        name: of the column.
+        spread: "se" or "sd".
+        mean_key: its mean over seeds.
+        spread_key: its spread.
+    """
+
+    name: str
+    spread: str
+    mean_key: str
+    spread_key: str
+
+
+def columns(summary: Mapping[str, Any]) -> list[Column]:
+    """The measures of a run: AUBC and final value of the main one, then the others.
+
+    Without those that are not known for any method.
+
+    Example:
+        >>> values = {"aubc_mean": 0.5, "final_miou_mean": 0.6}
+        >>> run = {"measure": "miou", "methods": {"iwps": values}}
+        >>> [column.name for column in columns(run)]
+        ['AUBC', 'final mIoU']
+    """
+    main = measure_of(summary)
+    found = [
+        Column("AUBC", "se", "aubc_mean", "aubc_se"),
+        Column(f"final {main.short}", "sd", *main.final_keys),
+    ]
+    if main is ACCURACY:
+        area = ("se", "balanced_aubc_mean", "balanced_aubc_se")
+        final = ("sd", "balanced_final_mean", "balanced_final_sd")
+        found += [Column("balanced AUBC", *area), Column("balanced final", *final)]
+    else:
+        found += [
+            Column(f"final {other.short}", "sd", *other.final_keys)
+            for other in MEASURES[main]
+        ]
+    methods = summary["methods"].values()
+    return [c for c in found if any(m.get(c.mean_key) is not None for m in methods)]
+
+
 def print_table(summary: Mapping[str, Any], console: Console | None = None) -> None:
     """Print one row per method, best area under the budget curve first.
 
@@ -39,7 +85,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         console: where to print; by default standard output, 100 columns wide.
     """
     console = console or Console(width=TABLE_WIDTH)
-    methods = summary["methods"]
+    methods, measure = summary["methods"], measure_of(summary)
     compared = any(m["versus_random"] for m in methods.values())
     seeds, rounds = len(summary["seeds"]), summary["rounds"]
     dataset = setting_name(summary["dataset"])
@@ -49,8 +95,13 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         show_edge=False,
         padding=0,
     )
-    headers = ["Final %\n ", "AUBC %\n ", "Labels\nneeded", "Wrong\npicks %"]
-    headers += ["Minor-\nity %", "Fit/\nscore s"]
+    headers = ["Final %\n ", "AUBC %\n ", "Labels\nneeded"]
+    headers += (
+        ["Wrong\npixels %"]
+        if measure.of_pixels
+        else ["Wrong\npicks %", "Minor-\nity %"]
+    )
+    headers += ["Fit/\nscore s"]
     if compared:
         headers += ["AUBC - Random\n\\[95 % interval]"]
     # Names of variants are long and take a second line.
@@ -63,24 +114,24 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         values = methods[name]
         row = [
             display_name(name),
-            percent(values["final_accuracy_mean"], values["final_accuracy_sd"]),
+            percent(*(values[key] for key in measure.final_keys)),
             percent(values["aubc_mean"], values["aubc_se"]),
             labels_needed(values),
             first_to_last(values["wrong_rate"]),
-            first_to_last(values["minority_rate"]),
+            *(() if measure.of_pixels else (first_to_last(values["minority_rate"]),)),
             f"{seconds(values['fit_seconds'])}/{seconds(values['score_seconds'])}",
         ]
         table.add_row(*row, *(_colored(values["versus_random"]) if compared else ()))
     console.print(table)
     legend = (
-        "Final: mean ± sd. AUBC: mean accuracy over the rounds ± standard error. "
-        "Wrong, minority: share of the picks, first → last round. "
-        "Fit/score: median seconds per round."
+        f"Final: mean ± sd. AUBC: mean {measure.short} over the rounds ± standard "
+        f"error. {'Wrong: pixels' if measure.of_pixels else 'Wrong, minority: share'} "
+        "of the picks, first → last round. Fit/score: median seconds per round."
     )
     if BASELINE in methods:
         legend += (
-            " Labels: needed for Random's final accuracy, and × Random's need divided "
-            "by it."
+            f" Labels: needed for Random's final {measure.short}, and × Random's need "
+            "divided by it."
         )
     if compared:
         legend += (
@@ -102,10 +153,12 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
         Markdown that ends with a newline.
     """
     methods, best = summary["methods"], summary["best_baseline"]
-    headers = ["method", "final accuracy, % ± sd", "AUBC, % ± se"]
+    measure = measure_of(summary)
+    headers = ["method", f"final {measure.short}, % ± sd", "AUBC, % ± se"]
     if BASELINE in methods:
         headers += ["labels to Random's final (saving)"]
-    headers += ["wrong among picks, %, first → last round"]
+    wrong = "wrong pixels of picks" if measure.of_pixels else "wrong among picks"
+    headers += [f"{wrong}, %, first → last round"]
     baselines = {}
     if BASELINE in methods:
         baselines["versus_random"] = BASELINE
@@ -120,7 +173,7 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
         values, label = methods[name], display_name(name)
         row = [
             f"**{label}**" if style_of(name).strong else label,
-            percent(values["final_accuracy_mean"], values["final_accuracy_sd"], " ± "),
+            percent(*(values[key] for key in measure.final_keys), " ± "),
             percent(values["aubc_mean"], values["aubc_se"], " ± "),
         ]
         if BASELINE in methods:
@@ -157,18 +210,20 @@ def about_markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
 def describe(summary: Mapping[str, Any]) -> str:
     """Say in a sentence what was run, on what, and for how long."""
     parts = []
+    labels_name = "labeled images" if measure_of(summary).of_pixels else "labels"
     for key, words in (
         ("network", "network {}"),
         ("base_size", "base size {}"),
-        ("acquire_size", "{} labels a round"),
+        ("acquire_size", f"{{}} {labels_name} a round"),
         ("holdout_per_class", "{} held out per class"),
+        ("holdout_size", "{} held out"),
         ("steps", "T = {}"),
         ("learning_rate", "η = {:g}"),
     ):
         if summary.get(key) is not None:
             parts.append(words.format(summary[key]))
     labels = summary["num_labeled"]
-    parts.append(f"{labels[0]:.0f} → {labels[-1]:.0f} labels")
+    parts.append(f"{labels[0]:.0f} → {labels[-1]:.0f} {labels_name}")
     parts.append(plural(summary["rounds"], "round"))
     parts.append(f"{plural(len(summary['seeds']), 'seed')} {ranges(summary['seeds'])}")
     if summary.get("device"):
@@ -199,7 +254,7 @@ def percent(mean: float, spread: float | None, sign: str = "±") -> str:
 
 
 def labels_needed(values: Mapping[str, Any], form: str = "{:.0f} {:.2f}×") -> str:
-    """Write the labels to Random's final accuracy and the saving, or a dash."""
+    """Write the labels to Random's final value and the saving, or a dash."""
     needed, saving = values["labels_to_random_final"], values["label_saving"]
     return MISSING if needed is None else form.format(needed, saving)
 

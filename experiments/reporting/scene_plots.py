@@ -1,0 +1,292 @@
+"""The picks of a run whose pixels have classes, as PNG bytes.
+
+Of every pick a block of four: image, prediction, truth, and where they differ. The
+predictions are those that the run left in `predictions/<method>/round0_<id>.png`.
+Matplotlib is imported inside the functions, as in `experiments.reporting.plots`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from experiments.reporting.class_plots import hex_colors
+from experiments.reporting.plots import DPI, FAINT, INK, to_png
+from experiments.reporting.records import Record
+from experiments.reporting.styles import style_of
+
+NUM_PICKS_SHOWN = 6
+SEED, ROUND = 0, 0  # whose predictions are kept, and which are shown
+IGNORE = 255  # in masks: no class
+MAX_SIDE = 320  # pixels of a drawn image; larger ones are scaled down
+ERROR, IGNORED = (211, 24, 24), (168, 168, 168)
+PARTS = ("image", "prediction", "truth", "errors")
+
+
+class Pick(NamedTuple):
+    """A pick as it is drawn.
+
+    Attributes:
+        image: [h, w, 3] uint8.
+        predicted: [h, w] class indices.
+        true: [h, w] class indices or `IGNORE`.
+        wrong: share of wrongly predicted pixels.
+    """
+
+    image: np.ndarray
+    predicted: np.ndarray
+    true: np.ndarray
+    wrong: float
+
+
+def first_picks(record: Record, scenes: Any) -> tuple[dict[str, list[Pick]], str]:
+    """Take the first picks of each method in round 0 of seed 0.
+
+    Args:
+        record: the run.
+        scenes: its data; `train[i]` with `image` and `mask` is used.
+
+    Returns:
+        Up to six picks by method, in the order of the run, those with a stored
+        prediction; and the seed in words.
+
+    Raises:
+        ValueError: a prediction does not belong to these scenes.
+    """
+    lines = {
+        line["method"]: line
+        for line in record.picks
+        if (line["seed"], line["round"]) == (SEED, ROUND)
+    }
+    rows = {}
+    for method in dict.fromkeys([*record.config.get("methods", ()), *lines]):
+        line = lines.get(method, {"ids": (), "wrong": ()})
+        shown = zip(line["ids"], line["wrong"], strict=True)
+        picks = [
+            _read_pick(path, scenes.train, i, wrong, len(record.config["class_names"]))
+            for i, wrong in list(shown)[:NUM_PICKS_SHOWN]
+            if (path := _prediction(record.path, method, i)).is_file()
+        ]
+        if picks:
+            rows[method] = picks
+    return rows, str(SEED)
+
+
+def _prediction(out: Path, method: str, scene: int) -> Path:
+    return out / "predictions" / method / f"round{ROUND}_{scene}.png"
+
+
+def _read_pick(
+    path: Path, train: Sequence[Any], scene: int, wrong: float, num_classes: int
+) -> Pick:
+    if not 0 <= scene < len(train):
+        raise ValueError(
+            f"picks.jsonl must index these {len(train)} scenes, got {scene}."
+        )
+    image, mask = np.asarray(train[scene].image), np.asarray(train[scene].mask)
+    try:
+        with Image.open(path) as file:
+            predicted = np.asarray(file)
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise ValueError(f"{path} must be a PNG: {error}.") from error
+    if predicted.shape != mask.shape:
+        raise ValueError(
+            f"{path} must have the scene's shape {mask.shape}, got {predicted.shape}."
+        )
+    if predicted.max() >= num_classes:
+        raise ValueError(
+            f"{path} must hold classes below {num_classes}, got {predicted.max()}."
+        )
+    if mask[mask != IGNORE].max(initial=0) >= num_classes:
+        raise ValueError(
+            f"scene {scene} must hold classes below {num_classes} and {IGNORE}, got "
+            f"{mask[mask != IGNORE].max()}."
+        )
+    return Pick(*_scaled_down(image, predicted, mask), wrong)
+
+
+def _scaled_down(image: np.ndarray, *maps: np.ndarray) -> list[np.ndarray]:
+    """An image averaged and maps sampled, so that no side is longer than drawn."""
+    height, width = image.shape[:2]
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    resized = [Image.fromarray(image).resize(size, Image.Resampling.BOX)]
+    resized += [Image.fromarray(m).resize(size, Image.Resampling.NEAREST) for m in maps]
+    return [np.asarray(picture) for picture in resized]
+
+
+def class_map(classes: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
+    """Color every pixel by its class; ignored ones are gray with stripes.
+
+    Args:
+        classes: [h, w] class indices or `IGNORE`.
+        colors: three bytes a class.
+
+    Returns:
+        [h, w, 3] uint8.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = colors
+    return _with_stripes(table[classes], classes == IGNORE)
+
+
+def error_map(pick: Pick) -> np.ndarray:
+    """Paint the wrong pixels red over the dimmed image; ignored ones are gray.
+
+    Returns:
+        [h, w, 3] uint8.
+    """
+    gray = pick.image.mean(axis=-1, keepdims=True)
+    dimmed = np.broadcast_to(150 + 0.35 * gray, pick.image.shape)
+    where = (pick.true != IGNORE) & (pick.predicted != pick.true)
+    painted = np.where(where[..., None], ERROR, dimmed).astype(np.uint8)
+    return _with_stripes(painted, pick.true == IGNORE)
+
+
+def _with_stripes(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Gray there, with diagonal stripes, so that no class color looks like it."""
+    rows, columns = np.indices(where.shape)
+    period = max(6, max(where.shape) // 24)
+    stripe = (rows + columns) % period < period / 3
+    gray = np.where(stripe[..., None], 110, np.array(IGNORED))
+    return np.where(where[..., None], gray, picture).astype(np.uint8)
+
+
+def selected_png(
+    rows: Mapping[str, Sequence[Pick]],
+    class_names: Sequence[str],
+    colors: Sequence[Sequence[int]],
+    title: str,
+) -> bytes:
+    """Draw a row of picks per method, the share of wrong pixels above each.
+
+    Args:
+        rows: the picks by method, in the order of the rows; at least one.
+        class_names: names of the class indices.
+        colors: three bytes a class.
+        title: what the picks are of.
+
+    Returns:
+        A PNG of 2100 pixels width; its height follows from rows and classes.
+    """
+    from matplotlib.figure import Figure
+
+    # In inches from the top left: a block is two images wide and two high.
+    titles, gap, width = 1.5, 0.14, 14.0
+    half = (width - titles - 0.1) / NUM_PICKS_SHOWN / 2 - gap / 2 - 0.01
+    shapes = [pick.true.shape for picks in rows.values() for pick in picks]
+    tall = half * max(min(h / w, 1.5) for h, w in shapes)
+    text, block = 0.27, 2 * tall + 0.03
+    lines = _legend_lines(class_names, width - 0.3)
+    head = 0.75 + 0.24 * len(lines) + 0.1
+    height = head + (text + block + 0.1) * len(rows) + 0.05
+    figure = Figure((width, height), dpi=DPI, facecolor="white")
+    canvas = np.full((round(DPI * height), round(DPI * width), 3), 255, np.uint8)
+    axes = figure.add_axes((0, 0, 1, 1), facecolor="none")
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.set_axis_off()
+    axes.text(0.12, 0.24, title, fontsize=15, fontweight="bold", color=INK, va="center")
+    key = (
+        "Each pick: image and prediction, below them truth and errors (red; striped: "
+        "ignored), above the share of wrongly predicted pixels."
+    )
+    axes.text(0.12, 0.53, key, fontsize=10.5, color=FAINT, va="center")
+    _draw_legend(axes, lines, hex_colors(colors))
+    for row, (method, picks) in enumerate(rows.items()):
+        top = head + row * (text + block + 0.1) + text
+        style = style_of(method)
+        weight = "bold" if style.strong else "normal"
+        place = {"va": "center", "fontsize": 13, "fontweight": weight, "color": INK}
+        axes.text(0.12, top + block / 2 - 0.12, style.label, **place)
+        mean = f"{100 * np.mean([p.wrong for p in picks]):.0f} % of pixels"
+        place = {"va": "center", "fontsize": 10.5, "color": FAINT}
+        axes.text(0.12, top + block / 2 + 0.12, mean, **place)
+        axes.text(0.12, top + block / 2 + 0.3, "wrong", **place)
+        for column, pick in enumerate(picks):
+            left = titles + column * (2 * half + gap + 0.02)
+            wide, high = _fit(pick.true.shape, (half, tall))
+            # The four meet in the middle of their room, whatever their shape.
+            x = (left + half - wide, left + half + 0.02)
+            y = (top + tall - high, top + tall + 0.03)
+            pictures = (
+                *(pick.image, class_map(pick.predicted, colors)),
+                *(class_map(pick.true, colors), error_map(pick)),
+            )
+            for part, picture in enumerate(pictures):
+                corner = x[part % 2], y[part // 2]
+                _paste(canvas, picture, corner, (wide, high))
+                if row == column == 0:
+                    _name_part(axes, PARTS[part], corner)
+            wrong = f"{100 * pick.wrong:.0f} % wrong"
+            place = {"ha": "center", "va": "bottom", "fontsize": 10.5}
+            axes.text(left + half, y[0] - 0.04, wrong, color=INK, **place)
+    figure.figimage(canvas, zorder=-1)  # below the axes, pixel by pixel
+    return to_png(figure)
+
+
+def _fit(shape: tuple[int, int], room: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of an image as large as the room allows."""
+    scale = min(room[0] / shape[1], room[1] / shape[0])
+    return scale * shape[1], scale * shape[0]
+
+
+def _paste(
+    canvas: np.ndarray,
+    picture: np.ndarray,
+    corner: tuple[float, float],
+    size: tuple[float, float],
+) -> None:
+    """Put a picture there, enlarged or reduced to a size in inches."""
+    left, top = (round(DPI * inches) for inches in corner)
+    width, height = (max(1, round(DPI * inches)) for inches in size)
+    # Small scenes show their pixels; of large ones no line gets lost.
+    is_enlarged = width >= picture.shape[1]
+    method = Image.Resampling.NEAREST if is_enlarged else Image.Resampling.BOX
+    drawn = Image.fromarray(picture).resize((width, height), method)
+    canvas[top : top + height, left : left + width] = np.asarray(drawn)
+
+
+def _name_part(axes, name: str, corner: tuple[float, float]) -> None:
+    box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.2}
+    left, top = corner
+    axes.text(
+        left + 0.03, top + 0.03, name, fontsize=7.5, va="top", color=INK, bbox=box
+    )
+
+
+def _legend_lines(
+    class_names: Sequence[str], width: float
+) -> list[list[tuple[int, str, float]]]:
+    """Break the names into lines: class, name and where it begins, in inches."""
+    lines: list[list[tuple[int, str, float]]] = [[]]
+    x = 0.12
+    # Not every font has the letters of every script.
+    names = [n if n.isascii() else str(i) for i, n in enumerate(class_names)]
+    for i, name in enumerate([*names, "ignored"]):
+        room = 0.45 + 0.082 * len(name)
+        if x + room > width and lines[-1]:
+            lines.append([])
+            x = 0.12
+        lines[-1].append((i, name, x))
+        x += room
+    return lines
+
+
+def _draw_legend(
+    axes, lines: Sequence[Sequence[tuple[int, str, float]]], colors: Sequence[str]
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    for number, line in enumerate(lines):
+        y = 0.83 + 0.24 * number
+        for i, name, x in line:
+            swatch = Rectangle((x, y - 0.07), 0.2, 0.14, ec=INK, lw=0.5)
+            if i < len(colors):
+                swatch.set_facecolor(colors[i])
+            else:
+                swatch.set(facecolor="#A8A8A8", hatch="/////")
+            axes.add_patch(swatch)
+            axes.text(x + 0.26, y, name, fontsize=10, color=INK, va="center")
