@@ -22,6 +22,19 @@ from iwps_jax.scores.kernel import (
     iwps_app_last_layer,
 )
 from iwps_jax.scores.lookahead import iwps, iwps_last_layer
+from iwps_jax.scores.pixel_head import HeadGradient
+from iwps_jax.scores.pixel_kernel import (
+    iwps_app_pixel_head,
+    pixel_head_embedding,
+    pixel_head_gradient,
+)
+from iwps_jax.scores.pixel_lookahead import iwps_pixel_head
+from iwps_jax.scores.pixel_maps import (
+    pixel_bald,
+    pixel_mc_dropout,
+    pixel_scores,
+    pooled_features,
+)
 from iwps_jax.scores.predictive import (
     bald,
     entropy,
@@ -30,10 +43,18 @@ from iwps_jax.scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from iwps_jax.scores.reductions import (
+    highest_region,
+    mean_of_classes,
+    mean_of_highest,
+    mean_of_pixels,
+)
 from iwps_jax.selection import badge, k_center_greedy, top_k
+from iwps_jax.upsampling import upsample
 from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
+    "HeadGradient",
     "LoopState",
     "PoolError",
     "Records",
@@ -46,22 +67,35 @@ __all__ = [
     "error_reduction",
     "expected_entropy_reduction",
     "gradient_kernel",
+    "highest_region",
     "holdout_gradient",
     "iwps",
     "iwps_app",
     "iwps_app_last_layer",
+    "iwps_app_pixel_head",
     "iwps_last_layer",
     "iwps_mlp",
+    "iwps_pixel_head",
     "k_center_greedy",
     "least_confidence",
     "loop",
     "margin",
     "mc_dropout",
+    "mean_of_classes",
+    "mean_of_highest",
+    "mean_of_pixels",
+    "pixel_bald",
+    "pixel_head_embedding",
+    "pixel_head_gradient",
+    "pixel_mc_dropout",
+    "pixel_scores",
+    "pooled_features",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
+    "upsample",
     "variation_ratio",
 ]
 

@@ -25,6 +25,10 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 EMPTY = inspect.Parameter.empty
 
 HEAD = "features, kernel, bias"
+PIXEL_HEAD = "features, where, kernel, bias"
+DRAWS = "*, num_draws=10, dropout_rate=0.1"
+REDUCED = "values, where, predicted"
+MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
@@ -43,6 +47,20 @@ SIGNATURES = {
     "mc_dropout": "log_probs",
     "variation_ratio": "log_probs",
     "bald": "log_probs",
+    "iwps_pixel_head": f"{PIXEL_HEAD}, holdout_features, holdout_labels, "
+    "holdout_where, *, steps=10, learning_rate=0.01",
+    "iwps_app_pixel_head": f"{PIXEL_HEAD}, gradient",
+    "pixel_head_gradient": "features, labels, where, kernel, bias",
+    "pixel_head_embedding": PIXEL_HEAD,
+    "pixel_mc_dropout": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
+    "pixel_bald": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
+    "pixel_scores": f"score_fn, {PIXEL_HEAD}, *, reduction={MEAN}",
+    "mean_of_pixels": REDUCED,
+    "mean_of_highest": f"{REDUCED}, *, share=0.1",
+    "highest_region": f"{REDUCED}, *, side=16",
+    "mean_of_classes": f"{REDUCED}, *, num_classes",
+    "pooled_features": "features, where",
+    "upsample": "maps, factor",
     "error_reduction": f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001",
     "expected_entropy_reduction": (
         f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001"
@@ -59,10 +77,17 @@ SIGNATURES = {
 }
 AROUND_SCORES = (
     "dense_layers",
+    "highest_region",
+    "mean_of_classes",
+    "mean_of_highest",
+    "mean_of_pixels",
+    "pixel_scores",
+    "pooled_features",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k_of_pool",
+    "upsample",
 )
 LITERATURE = [name for name in SIGNATURES if name not in AROUND_SCORES]
 MODULES = (loop, training, checkpoint, chunks, planning, scan, classifiers)
@@ -175,6 +200,7 @@ LAYERS = [  # a module may import from those above it only
     "checks",
     "numerics",
     "blocks",
+    "upsampling",
     "scores",
     "selection",
     "pool",

@@ -47,6 +47,13 @@ def iwps_app_pixel_head(
 
     References:
         Aljundi et al. 2020, Eq. 10; segmentation as in supplement §6.
+
+    Example:
+        >>> image, all_pixels = jnp.ones((1, 2, 2, 1)), jnp.ones((1, 4, 4), bool)
+        >>> labels, head = jnp.ones((1, 4, 4), int), (jnp.zeros((1, 2)), jnp.zeros(2))
+        >>> gradient = pixel_head_gradient(image, labels, all_pixels, *head)
+        >>> print(iwps_app_pixel_head(image, all_pixels, *head, gradient))
+        [1.]
     """
     factor = pixel_head.check_pool(features, where, kernel, bias)
     for name in HeadGradient._fields:
@@ -62,7 +69,9 @@ def pixel_head_gradient(
     kernel: Float[AnyArray, "d classes"],
     bias: Float[AnyArray, " classes"],
 ) -> HeadGradient:
-    """∇ℓ_v(θ) on the last layer: of the mean loss over all valid pixels of all images.
+    """The holdout's gradient on the last layer: compute it once a round and keep it.
+
+        ∇ℓ_v(θ) = mean over valid pixels of all images of ∇ℓ(pixel; θ)
 
     Args:
         features: inputs of the last layer for the holdout images.
@@ -72,14 +81,27 @@ def pixel_head_gradient(
         bias: its bias.
 
     Returns:
-        The gradient, for `iwps_app_pixel_head`; compute it once a round.
+        The gradient, for `iwps_app_pixel_head`.
 
     Raises:
-        ValueError: as `iwps_pixel_head`.
-        TypeError: as `iwps_pixel_head`.
+        ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
+            label is out of range, no pixel has one or a number is not finite.
+        TypeError: if labels are not integers, masks not boolean or features not
+            floating point.
 
     References:
         Aljundi et al. 2020, Eq. 10 (there of 10 random holdout images, supplement §6).
+
+    Example:
+        >>> gradient = pixel_head_gradient(
+        ...     features=jnp.full((1, 2, 2, 1), 2.0),
+        ...     labels=jnp.zeros((1, 4, 4), int),
+        ...     where=jnp.ones((1, 4, 4), bool),
+        ...     kernel=jnp.zeros((1, 2)),
+        ...     bias=jnp.zeros(2),
+        ... )
+        >>> print(gradient.kernel, gradient.bias)
+        [[-1.  1.]] [-0.5  0.5]
     """
     checks.require_finite("kernel", kernel, "d classes")
     factor = pixel_head.enlargement("labels", labels, "features", features)
@@ -93,10 +115,12 @@ def pixel_head_embedding(
     kernel: Float[AnyArray, "d classes"],
     bias: Float[AnyArray, " classes"],
 ) -> HeadGradient:
-    """∇ℓ(x, ŷ; θ) on the last layer, of every image under its own predictions.
+    """What BADGE clusters: every image's gradient under its own predictions.
 
-    What BADGE clusters: a sum over pixels, so no product of two vectors as for a
-    classifier, but still of the size of the last layer.
+        ∇ℓ(x, ŷ; θ) = mean over valid pixels of (p - onehot(ŷ)) ⊗ h
+
+    A mean over pixels, so no product of two vectors as for a classifier, but still of
+    the size of the last layer.
 
     Args:
         features: inputs of the last layer.
@@ -114,6 +138,14 @@ def pixel_head_embedding(
     References:
         Ash et al. 2020, "Deep Batch Active Learning by Diverse, Uncertain Gradient
         Lower Bounds", §3. https://arxiv.org/abs/1906.03671
+
+    Example:
+        >>> image, all_pixels = jnp.ones((1, 2, 2, 1)), jnp.ones((1, 4, 4), bool)
+        >>> own = pixel_head_embedding(
+        ...     image, all_pixels, jnp.zeros((1, 2)), jnp.zeros(2)
+        ... )
+        >>> print(own.kernel[0], own.bias[0])
+        [[-0.5  0.5]] [-0.5  0.5]
     """
     factor = pixel_head.check_pool(features, where, kernel, bias)
     return _pixel_head_embedding(features, where, kernel, bias, factor=factor)

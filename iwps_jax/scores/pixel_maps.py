@@ -5,99 +5,20 @@ classes is taken at every pixel, and a *reduction* makes one number of an image'
 pixels. Nothing of the size of pixels · classes outlives an image, and of several draws
 only running sums do: memory is that of one chunk of images whatever the draws.
 
-A reduction is `reduction(values [h, w], where [h, w], predicted [h, w]) -> scalar`, of
-one image; `where` marks its valid pixels. An image without any scores zero.
+Reductions are those of `iwps_jax.scores.reductions`, or any such function.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Key
 
 from iwps_jax import checks, numerics, upsampling
 from iwps_jax.scores import pixel_head
+from iwps_jax.scores.reductions import Reduction, mean_of_pixels
 from iwps_jax.types import AnyArray
-
-Reduction: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-
-
-def mean_of_pixels(
-    values: Float[jax.Array, "h w"],
-    where: Bool[jax.Array, "h w"],
-    predicted: Int[jax.Array, "h w"],
-) -> Float[jax.Array, ""]:
-    """The mean over the valid pixels."""
-    del predicted
-    return _masked_mean(values, where)
-
-
-def mean_of_highest(
-    values: Float[jax.Array, "h w"],
-    where: Bool[jax.Array, "h w"],
-    predicted: Int[jax.Array, "h w"],
-    *,
-    share: float = 0.1,
-) -> Float[jax.Array, ""]:
-    """The mean over the highest tenth, or other share, of the valid pixels.
-
-    At least one pixel. What a small object adds is not lost among easy background.
-    """
-    del predicted
-    ranked = jnp.sort(jnp.where(where, values, -jnp.inf), axis=None)[::-1]
-    num_valid = where.sum()
-    count = jnp.maximum(jnp.ceil(share * num_valid), 1)
-    return _masked_mean(ranked, jnp.arange(len(ranked)) < jnp.minimum(count, num_valid))
-
-
-def highest_region(
-    values: Float[jax.Array, "h w"],
-    where: Bool[jax.Array, "h w"],
-    predicted: Int[jax.Array, "h w"],
-    *,
-    side: int = 16,
-) -> Float[jax.Array, ""]:
-    """The highest mean over the cells of a grid of side² pixels.
-
-    Cells with less than half of their pixels valid count only if there are no others.
-    """
-    del predicted
-    rows, columns = (-(-size // side) for size in values.shape)
-    padding = [
-        (0, cells * side - size)
-        for cells, size in zip((rows, columns), values.shape, strict=True)
-    ]
-
-    def by_cell(array):
-        return jnp.pad(array, padding).reshape(rows, side, columns, side).sum((1, 3))
-
-    count = by_cell(where.astype(values.dtype))
-    means = by_cell(jnp.where(where, values, 0)) / jnp.maximum(count, 1)
-    enough = jnp.minimum(count.max(), side**2 / 2)
-    return jnp.where(count >= enough, means, -jnp.inf).max()
-
-
-def mean_of_classes(
-    values: Float[jax.Array, "h w"],
-    where: Bool[jax.Array, "h w"],
-    predicted: Int[jax.Array, "h w"],
-    *,
-    num_classes: int,
-) -> Float[jax.Array, ""]:
-    """The mean over the predicted classes of the mean over a class's pixels.
-
-    So that a small region of a rare class counts as much as a large background.
-    """
-    classes = jnp.where(where, predicted, num_classes).ravel()
-    sums = jax.ops.segment_sum(values.ravel(), classes, num_classes + 1)[:-1]
-    counts = jnp.bincount(classes, length=num_classes + 1)[:-1]
-    return _masked_mean(sums / jnp.maximum(counts, 1), counts > 0)
-
-
-def _masked_mean(values, where):
-    return jnp.where(where, values, 0).sum() / jnp.maximum(where.sum(), 1)
 
 
 def pixel_scores(
@@ -129,6 +50,18 @@ def pixel_scores(
             times those of the features; outside `jax.jit` also if a number is not
             finite.
         TypeError: if the mask is not boolean or features are not floating point.
+
+    Example:
+        >>> from iwps_jax import entropy
+        >>> scores = pixel_scores(
+        ...     entropy,
+        ...     jnp.array([0.0, 99.0]).reshape(2, 1, 1, 1),
+        ...     where=jnp.ones((2, 8, 8), bool),
+        ...     kernel=jnp.array([[1.0, -1.0]]),
+        ...     bias=jnp.zeros(2),
+        ... )
+        >>> print(scores.round(4))
+        [0.6931 0.    ]
     """
     pixel_head.check_pool(features, where, kernel, bias)
     return _pixel_scores(score_fn, features, where, kernel, bias, reduction=reduction)
@@ -168,10 +101,10 @@ def pixel_mc_dropout(
 ) -> Float[jax.Array, " pool"]:
     """Predictive entropy of every pixel under dropout of the features.
 
-        H[1/n Σ_t p_t],    p_t = softmax(U(kernelᵀ (h ∘ mask_t) / (1 - rate) + bias))
+        H[1/n Σ_t p_t],    p_t = softmax(U kernelᵀ (h ∘ mask_t) / (1 - rate) + bias)
 
-    A draw is one network: its mask is the same for every image of a size, and does not
-    change with the images scored together.
+    A draw is one network: its mask depends on a feature's place alone, so it is the
+    same for every image, padded or not, and whatever images are scored together.
 
     Args:
         key: randomness of the masks; the same key, the same masks.
@@ -193,6 +126,19 @@ def pixel_mc_dropout(
     References:
         Gal and Ghahramani 2016; n = 10 and p = 0.1 as in Aljundi et al. 2020,
         supplement §6.
+
+    Example:
+        >>> features = jnp.array([[0.0, 0.0], [3.0, 3.0]]).reshape(2, 1, 1, 2)
+        >>> scores = pixel_mc_dropout(
+        ...     jax.random.key(0),
+        ...     features,
+        ...     where=jnp.ones((2, 8, 8), bool),
+        ...     kernel=jnp.array([[1.0, -1.0], [1.0, -1.0]]),
+        ...     bias=jnp.zeros(2),
+        ...     dropout_rate=0.5,
+        ... )
+        >>> bool(scores[1] < scores[0]), f"{scores[0]:.4f}"
+        (True, '0.6931')
     """
     return _of_draws(
         _predictive_entropy,
@@ -239,6 +185,19 @@ def pixel_bald(
     References:
         Houlsby et al. 2011, Eq. 2; n = 10 and p = 0.1 as in Aljundi et al. 2020,
         supplement §4 and §6.
+
+    Example:
+        >>> features = jnp.array([[0.0, 0.0], [3.0, 3.0]]).reshape(2, 1, 1, 2)
+        >>> scores = pixel_bald(
+        ...     jax.random.key(0),
+        ...     features,
+        ...     where=jnp.ones((2, 8, 8), bool),
+        ...     kernel=jnp.eye(2),
+        ...     bias=jnp.zeros(2),
+        ...     dropout_rate=0.5,
+        ... )
+        >>> bool(scores[1] > scores[0] == 0)
+        True
     """
     return _of_draws(
         _mutual_information,
@@ -286,47 +245,55 @@ def _jit_of_draws(
     reduction,
 ):
     features, kernel, bias = numerics.upcast((features, kernel, bias))
-    draw_keys = jax.random.split(key, num_draws)
 
     def score(image):
         features, where = image
 
-        def log_probs(draw_key):
-            kept = jax.random.bernoulli(draw_key, 1 - dropout_rate, features.shape)
+        def log_probs(draw):
+            draw_key = jax.random.fold_in(key, draw)
+            kept = _kept(draw_key, 1 - dropout_rate, features.shape)
             dropped = jnp.where(kept, features / (1 - dropout_rate), 0)
             return numerics.log_softmax(_fine_logits(dropped, where, kernel, bias))
 
-        mean = _log_mean_probs(log_probs, draw_keys)
-        values = score_pixels(mean, log_probs, draw_keys)
+        mean = _log_mean_probs(log_probs, num_draws)
+        values = score_pixels(mean, log_probs, num_draws)
         return reduction(values, where, mean.argmax(-1))
 
     return jax.lax.map(score, (features, where)).astype(jnp.float32)
 
 
-def _log_mean_probs(log_probs, draw_keys):
-    def add(total, draw_key):
-        return jnp.logaddexp(total, log_probs(draw_key)), None
+def _kept(key, rate, shape):
+    """A mask whose every entry depends on its place alone, not on the map's size."""
+    rows, *row_shape = shape
+    row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows))
+    return jax.vmap(lambda k: jax.random.bernoulli(k, rate, tuple(row_shape)))(row_keys)
 
-    shape = jax.eval_shape(log_probs, draw_keys[0])
+
+def _log_mean_probs(log_probs, num_draws):
+    def add(total, draw):
+        return jnp.logaddexp(total, log_probs(draw)), None
+
+    shape = jax.eval_shape(log_probs, 0)
     lowest = jnp.full(shape.shape, -jnp.inf, shape.dtype)
-    total, _ = jax.lax.scan(add, lowest, draw_keys)
-    return total - jnp.log(len(draw_keys))
+    total, _ = jax.lax.scan(add, lowest, jnp.arange(num_draws))
+    return total - jnp.log(num_draws)
 
 
-def _predictive_entropy(mean, log_probs, draw_keys):
-    del log_probs, draw_keys
+def _predictive_entropy(mean, log_probs, num_draws):
+    del log_probs, num_draws
     return numerics.entropy_of(mean)
 
 
-def _mutual_information(mean, log_probs, draw_keys):
+def _mutual_information(mean, log_probs, num_draws):
     probs = jnp.exp(mean)
 
-    def add(total, draw_key):
-        divergence = numerics.divergence_term(log_probs(draw_key) - mean)
+    def add(total, draw):
+        divergence = numerics.divergence_term(log_probs(draw) - mean)
         return total + (probs * divergence).sum(-1), None
 
-    total, _ = jax.lax.scan(add, jnp.zeros(mean.shape[:-1], mean.dtype), draw_keys)
-    return total / len(draw_keys)
+    zeros = jnp.zeros(mean.shape[:-1], mean.dtype)
+    total, _ = jax.lax.scan(add, zeros, jnp.arange(num_draws))
+    return total / num_draws
 
 
 def pooled_features(
@@ -343,6 +310,10 @@ def pooled_features(
     Returns:
         float32 [pool, d]; zero for an image without valid pixels.
 
+    Raises:
+        ValueError: as `pixel_scores`.
+        TypeError: as `pixel_scores`.
+
     References:
         Sener and Savarese 2018, "Active Learning for Convolutional Neural Networks: A
         Core-Set Approach", on pooled features of images.
@@ -354,7 +325,10 @@ def pooled_features(
         >>> print(pooled_features(features, where))
         [[1.]]
     """
-    factor = where.shape[1] // features.shape[1]
+    checks.require_finite("features", features, "images h w d")
+    checks.require_pixel_mask("where", where)
+    checks.require_size("where", where, 0, len(features), "features")
+    factor = pixel_head.enlargement("where", where, "features", features)
     weight = upsampling.sort_by_phase(jnp.asarray(where), factor).sum((1, 2))
     weight = weight[..., None].astype(jnp.float32)
     total = (numerics.upcast(features) * weight).sum((1, 2))
