@@ -91,7 +91,7 @@ def prepare(
     splits: Sequence[NamedTuple],
     *,
     resume: bool,
-    data_dir: Path | None = None,
+    found_at: dict,
 ) -> list[str]:
     """Makes the folder for these settings, or makes sure that it is theirs.
 
@@ -102,7 +102,8 @@ def prepare(
         splits: who is who, one a seed: named arrays, of the same shapes for all seeds.
         resume: whether to continue what is there; otherwise the run's own files are
             removed first.
-        data_dir: the folder the user named for the data, for the report to find it.
+        found_at: where the user said that the data are, as JSON: for the report to find
+            them; a resumed run may find them elsewhere.
 
     Returns:
         Warnings: sentences about what may keep a resumed run from being bit-identical.
@@ -123,7 +124,7 @@ def prepare(
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     config = {
         **settings,
-        "data_dir": None if data_dir is None else str(data_dir),
+        **found_at,
         "data_source": dataset.source,
         "data_sha256": dataset.sha256,
         "device": device,

@@ -49,7 +49,7 @@ def _run_in_folder(config: Config, progress: Progress) -> dict:
         dataset,
         splits,
         resume=config.resume,
-        data_dir=config.data_dir,
+        found_at={"data_dir": config.data_dir and str(config.data_dir)},
     ):
         progress.say(f"warning: {warning}")
     rounds = as_rounds(make_study(config, dataset, splits))

@@ -111,10 +111,10 @@ def acquire(
     )
     state = state._replace(
         round=state.round + 1,
-        labeled=state.labeled.at[picks].set(True),
-        acquired=state.acquired.at[
-            state.round * len(picks) + jnp.arange(len(picks))
-        ].set(picks, mode="drop"),
+        labeled=jnp.asarray(state.labeled).at[picks].set(True),
+        acquired=jnp.asarray(state.acquired)
+        .at[state.round * len(picks) + jnp.arange(len(picks))]
+        .set(picks, mode="drop"),
     )
     return state, info
 

@@ -55,13 +55,12 @@ class Config:
     crop_size: int = 712
     """Side of the windows that deeplabv3_resnet50 is trained on; a multiple of 8."""
     minibatch_size: int | None = None
-    """Scenes of a training step; by default the network's: 16, deeplabv3_resnet50 24."""
+    """Scenes of a training step; by default 16, for deeplabv3_resnet50 24."""
     parts: int = 1
     """Parts that a minibatch is cut into where memory is short; their gradients are
     summed."""
     training_rate: float | None = None
-    """Training step length at first; by default the network's: 0.1, deeplabv3_resnet50
-    1e-2."""
+    """Training step length at first; by default 0.1, for deeplabv3_resnet50 1e-2."""
     max_epochs: int = 50
     """Epochs of a round at most; it mostly stops before."""
     patience: int = 5

@@ -31,9 +31,7 @@ class Metrics(NamedTuple):
     pixel_accuracy: float
 
 
-def count(
-    predicted: jax.Array, labels: jax.Array, *, num_classes: int
-) -> jax.Array:
+def count(predicted: jax.Array, labels: jax.Array, *, num_classes: int) -> jax.Array:
     """The confusion matrix of some pixels, as int32, inside `jax.jit`.
 
     Args:

@@ -38,6 +38,7 @@ class Maps(NamedTuple):
     Attributes:
         train: scenes with maps [h, w, channels] as images.
         test: the same.
+        are_on_disk: whether every scene is read when it is asked for.
         stride: pixels of a mask from one position to the next.
         side_multiple: masks are to be padded to multiples of this to fit their maps.
         identity: all that the maps depend on but the scenes, as JSON.
@@ -45,6 +46,7 @@ class Maps(NamedTuple):
 
     train: Source
     test: Source
+    are_on_disk: bool
     stride: int
     side_multiple: int
     identity: dict
@@ -120,12 +122,15 @@ def embed(scenes: Scenes, *, max_side: int | None, weights: str | None = None) -
             f"({error}); name another one with IWPS_JAX_CACHE."
         ) from None
     size = sum(file.stat().st_size for part in files.values() for file in part)
+    in_memory = size <= IN_MEMORY
     found = {
-        split: _MapSource(part, sizes[split], in_memory=size <= IN_MEMORY)
+        split: _MapSource(part, sizes[split], in_memory=in_memory)
         for split, part in files.items()
     }
     stride = PIXELS_A_POSITION // enlargement
-    return Maps(found["train"], found["test"], stride, side_multiple, identity)
+    return Maps(
+        found["train"], found["test"], not in_memory, stride, side_multiple, identity
+    )
 
 
 def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:

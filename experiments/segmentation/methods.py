@@ -136,7 +136,10 @@ def _over_pool(score_batch: Callable, variables: Variables, view: SceneView):
 
 
 def _of_features(setting: Setting, score_fn: Callable) -> Callable:
-    """`score(variables, images, where, *more)` from `score_fn(features, where, head, *more)`."""
+    """A score of images from one of features, `score_fn(features, where, head, *more)`.
+
+    Compiled once for every shape of a batch.
+    """
     segmenter = setting.segmenter
 
     @jax.jit
@@ -182,9 +185,7 @@ def _of_draws(setting, score_fn):
     )
 
     def score(key, variables, view):
-        return _over_pool(
-            lambda *batch: score_batch(*batch, key), variables, view
-        )
+        return _over_pool(lambda *batch: score_batch(*batch, key), variables, view)
 
     return score
 
@@ -194,9 +195,7 @@ def _reduction(setting):
         "mean": iwps_jax.mean_of_pixels,
         "highest": iwps_jax.mean_of_highest,
         "region": iwps_jax.highest_region,
-        "classes": partial(
-            iwps_jax.mean_of_classes, num_classes=setting.num_classes
-        ),
+        "classes": partial(iwps_jax.mean_of_classes, num_classes=setting.num_classes),
     }[setting.reduction]
 
 
@@ -238,9 +237,7 @@ def _iwps_app(setting):
     def score(key, variables, view):
         judges = _judges(key, variables, view, setting, setting.app_holdout_images)
         gradient = gradient_of(*judges, *setting.segmenter.head(variables))
-        return _over_pool(
-            lambda *batch: score_batch(*batch, gradient), variables, view
-        )
+        return _over_pool(lambda *batch: score_batch(*batch, gradient), variables, view)
 
     return score
 
@@ -260,9 +257,7 @@ def _iwps(setting, learning_rate):
 
     def score(key, variables, view):
         judges = _judges(key, variables, view, setting, setting.holdout_images)
-        return _over_pool(
-            lambda *batch: score_batch(*batch, judges), variables, view
-        )
+        return _over_pool(lambda *batch: score_batch(*batch, judges), variables, view)
 
     return score
 
@@ -279,9 +274,7 @@ def _judges(key, variables, view, setting, number) -> _Holdout:
         features = _features(setting.segmenter, variables, batch.images)
         labels = np.where(batch.where, batch.labels, IGNORE)
         parts.append((features[real], labels[real]))
-    height, width = (
-        max(labels.shape[axis] for _, labels in parts) for axis in (1, 2)
-    )
+    height, width = (max(labels.shape[axis] for _, labels in parts) for axis in (1, 2))
     stride = setting.segmenter.stride
     features = jnp.concatenate(
         [_padded(f, height // stride, width // stride, 0) for f, _ in parts]

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.segmentation import maps, weights
-from experiments.segmentation.data.scenes import Scenes, Source
+from experiments.segmentation.data.scenes import MemorySource, Scenes, Source
 from iwps_jax import models
 from iwps_jax.models import Segmenter
 from iwps_jax.types import Variables
+
 
 class Options(NamedTuple):
     """What the user may choose of a network; None is the network's own.
@@ -47,6 +48,7 @@ class Inputs(NamedTuple):
         init: `init(key) -> variables` to start from, pretrained if there are weights.
         train: the scenes to learn from, as the network sees them.
         test: the scenes to be tested on.
+        is_decoding: whether reading a scene is work for threads.
         is_augmented: whether training cuts windows and flips.
         max_side: longer scenes are scaled down to this before the network.
         side_multiple: sides of whole scenes are padded to multiples of this.
@@ -58,6 +60,7 @@ class Inputs(NamedTuple):
     init: Callable[[jax.Array], Variables]
     train: Source
     test: Source
+    is_decoding: bool
     is_augmented: bool
     max_side: int | None
     side_multiple: int
@@ -88,6 +91,7 @@ def _deeplabv3_resnet50(scenes: Scenes, options: Options) -> Inputs:
         init=init,
         train=scenes.train,
         test=scenes.test,
+        is_decoding=not isinstance(scenes.train, MemorySource),
         is_augmented=True,
         max_side=options.max_side,
         side_multiple=segmenter.stride,
@@ -113,6 +117,7 @@ def _efficientnet_lite0(scenes: Scenes, options: Options) -> Inputs:
         init=segmenter.init,
         train=found.train,
         test=found.test,
+        is_decoding=found.are_on_disk,
         is_augmented=False,
         max_side=None,
         side_multiple=found.side_multiple,

@@ -98,11 +98,14 @@ def make_programs(segmenter: Segmenter, num_classes: int) -> Programs:
             )
             return (jax.tree.map(jnp.add, gradient, of_part), statistics), None
 
-        zeros = jax.tree.map(jnp.zeros_like, variables.params)
         keys = jax.random.split(key, len(images))
-        (gradient, statistics), _ = jax.lax.scan(
-            add_part, (zeros, variables.statistics), (keys, images, labels)
-        )
+        zeros = jax.tree.map(jnp.zeros_like, variables.params)
+        carry, parts = (zeros, variables.statistics), (keys, images, labels)
+        if len(images) == 1:  # outside of a loop a CPU convolves many times faster
+            only = jax.tree.map(lambda part: part[0], parts)
+            (gradient, statistics), _ = add_part(carry, only)
+        else:
+            (gradient, statistics), _ = jax.lax.scan(add_part, carry, parts)
         num_labeled = jnp.maximum((labels != IGNORE).sum(), 1)
         gradient = jax.tree.map(lambda g: g / num_labeled, gradient)
         updates, momentum = _direction.update(gradient, momentum, variables.params)

@@ -1,0 +1,70 @@
+"""The command line of the segmentation studies."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from experiments.command import program_arguments, refusals_in_one_sentence
+from experiments.report import print_table
+from experiments.segmentation.config import SMOKE, Config
+from experiments.segmentation.study import run
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Config):
+    """Settings, and the switch that only a command line has."""
+
+    smoke: bool = False
+    """Try everything in two minutes: small digit scenes, 2 seeds, 2 rounds."""
+
+
+def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Config:
+    """Reads the options; a wrong one ends the program with the nearest valid one.
+
+    Args:
+        study: name of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        defaults: its settings; `--smoke` has others.
+        arguments: the command line after the program's name.
+
+    Returns:
+        The settings to run.
+    """
+    if "--smoke" in arguments:
+        out = Path("runs/smoke", defaults.out.name)
+        defaults = Config(**SMOKE, out=out)
+    elif "--images" in arguments and "--dataset" not in arguments:
+        # A folder of photographs, unless told otherwise.
+        defaults = dataclasses.replace(defaults, dataset="folder", images=Path("-"))
+    names = [field.name for field in dataclasses.fields(Config)]
+    options = tyro.cli(
+        Options,
+        prog=f"python -m experiments.{study}",
+        description=about,
+        default=Options(**{name: getattr(defaults, name) for name in names}),
+        args=arguments,
+    )
+    return Config(**{name: getattr(options, name) for name in names})
+
+
+def main(
+    study: str, about: str, defaults: Config, arguments: Sequence[str] | None
+) -> None:
+    """Parses, runs, prints the table; a refusal is one sentence and exit code 2.
+
+    Args:
+        study: name of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        defaults: its settings.
+        arguments: the command line after the program's name; None for the real one.
+    """
+    with refusals_in_one_sentence():
+        config = parse(study, about, defaults, program_arguments(arguments))
+        summary = run(config)
+    print_table(summary)
+    print(
+        f"report: {config.out}/report.html, summary.json, curves.png, class_iou.png, "
+        "selected.png"
+    )
