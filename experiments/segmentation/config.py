@@ -55,7 +55,7 @@ class Config:
     crop_size: int = 712
     """Side of the windows that deeplabv3_resnet50 is trained on; a multiple of 8."""
     minibatch_size: int | None = None
-    """Scenes of a training step; by default 16, for deeplabv3_resnet50 24."""
+    """Scenes of a training step; by default 4, for deeplabv3_resnet50 24."""
     parts: int = 1
     """Parts that a minibatch is cut into where memory is short; their gradients are
     summed."""

@@ -143,6 +143,6 @@ class Recipe(NamedTuple):
 # The second row: Aljundi et al. 2020, supplement §6. The first has only a head to
 # train, from random weights, which wants longer steps.
 RECIPES = {
-    "efficientnet_lite0": Recipe(_efficientnet_lite0, 16, 0.1),
+    "efficientnet_lite0": Recipe(_efficientnet_lite0, 4, 0.1),
     "deeplabv3_resnet50": Recipe(_deeplabv3_resnet50, 24, 1e-2),
 }
