@@ -1,4 +1,4 @@
-"""The reader of PyTorch's older files: right views, and no code but its own."""
+"""The reader of PyTorch's files: right views, and no code but its own."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from torch_bytes import (
     Call,
     Global,
     Tensor,
+    archive_bytes,
     contiguous_bytes,
     file_bytes,
     pickled,
@@ -34,26 +35,32 @@ def numbers(*shape, dtype="<f4"):
     return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
 
 
+both_formats = pytest.mark.parametrize("as_archive", [False, True])
+
+
+@both_formats
 @pytest.mark.parametrize("dtype", STORAGES)
-def test_contiguous_tensors(read, dtype):
+def test_contiguous_tensors(read, dtype, as_archive):
     stored = {
         "kernel": numbers(4, 3, 2, 2, dtype=dtype),
         "bias": numbers(4, dtype=dtype),
         "count": numbers(dtype=dtype),
     }
-    found = read(contiguous_bytes(stored))
+    found = read(contiguous_bytes(stored, as_archive=as_archive))
     assert list(found) == list(stored)
     for name, array in stored.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_permuted_tensor(read):
+@both_formats
+def test_permuted_tensor(read, as_archive):
     """Kernels [out, in, row, column] that lie in memory as [row, column, in, out]."""
     expected = numbers(5, 4, 3, 2)
     in_memory = np.ascontiguousarray(expected.transpose(2, 3, 1, 0)).ravel()
     view = Tensor("7", 0, (5, 4, 3, 2), (1, 5, 40, 20))
-    found = read(state_dict_bytes({"kernel": view}, {"7": in_memory}))["kernel"]
+    data = state_dict_bytes({"kernel": view}, {"7": in_memory}, as_archive=as_archive)
+    found = read(data)["kernel"]
     np.testing.assert_array_equal(found, expected)
     assert found.flags.c_contiguous
 
@@ -84,9 +91,11 @@ def test_parameters_and_plain_dicts(read):
     np.testing.assert_array_equal(found["bias"], [0, 1, 2])
 
 
-def test_every_truncation_is_noticed(read):
-    data = contiguous_bytes({"a": numbers(2, 2), "b": numbers(3, dtype="<i8")})
-    for size in range(len(data)):
+@both_formats
+def test_every_truncation_is_noticed(read, as_archive):
+    stored = {"a": numbers(2, 2), "b": numbers(3, dtype="<i8")}
+    data = contiguous_bytes(stored, as_archive=as_archive)
+    for size in range(0, len(data), 7 if as_archive else 1):
         with pytest.raises(TorchFileError, match=r"weights\.pth must"):
             read(data[:size])
 
@@ -104,10 +113,23 @@ def test_every_truncation_is_noticed(read):
         (0, (2**40, 2**40), (0, 0)),
     ],
 )
-def test_views_outside_of_their_storage(read, offset, size, strides):
+@both_formats
+def test_views_outside_of_their_storage(read, offset, size, strides, as_archive):
     view = Tensor("1", offset, size, strides)
     with pytest.raises(TorchFileError):
-        read(state_dict_bytes({"a": view}, {"1": numbers(10)}))
+        data = state_dict_bytes({"a": view}, {"1": numbers(10)}, as_archive=as_archive)
+        read(data)
+
+
+def test_storages_of_an_archive_have_their_whole_length(read):
+    storages = {"1": numbers(10)}
+    obj = {"a": tensor(Tensor("1", 0, (3,), (1,)), storages, of_archive=True)}
+    for size in (9, 11):
+        data = archive_bytes(obj, {"1": numbers(size)})
+        with pytest.raises(TorchFileError, match="all of storage 1, and no more"):
+            read(data)
+    with pytest.raises(TorchFileError, match="data/1"):
+        read(archive_bytes(obj, {"2": numbers(10)}))
 
 
 MALICIOUS = [
@@ -125,7 +147,11 @@ MALICIOUS = [
 def test_other_names_are_refused(read, tmp_path, module, name):
     marker = tmp_path / "executed"
     call = Call(Global(module, name), (f"touch {marker}",))
-    for data in (file_bytes({"a": call}, {}), pickled(call)):
+    for data in (
+        file_bytes({"a": call}, {}),
+        archive_bytes({"a": call}, {}),
+        pickled(call),
+    ):
         with pytest.raises(TorchFileError, match=f"refused to load {module}.{name}"):
             read(data)
     assert not marker.exists()
@@ -143,8 +169,12 @@ def test_attributes_set_by_one_file_do_not_reach_the_next(read):
 
 
 def test_other_files_are_named(read, tmp_path):
-    with pytest.raises(TorchFileError, match="without a zip archive"):
+    with pytest.raises(TorchFileError, match="broke off"):
         read(b"PK\x03\x04 and so on")
+    with pytest.raises(TorchFileError, match="little-endian"):
+        read(archive_bytes({}, {}, byteorder=b"big"))
+    with pytest.raises(TorchFileError, match="got int as 'epoch'"):
+        read(archive_bytes({"epoch": 3}, {}))
     with pytest.raises(TorchFileError, match="magic number"):
         read(pickled(1) + pickled(1001) + pickled({}))
     with pytest.raises(TorchFileError, match="little-endian"):

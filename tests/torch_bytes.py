@@ -1,6 +1,8 @@
-"""PyTorch's older file format, written opcode by opcode from its description."""
+"""PyTorch's two file formats, written opcode by opcode from their descriptions."""
 
+import io
 import struct
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -79,10 +81,11 @@ STORAGES = {
 ORDERED_DICT = Global("collections", "OrderedDict")
 
 
-def tensor(view, storages):
+def tensor(view, storages, *, of_archive=False):
     array = storages[view.storage]
     storage_type = Global("torch", STORAGES[array.dtype.str])
-    pid = ("storage", storage_type, view.storage, "cpu", array.size, None)
+    pid = ("storage", storage_type, view.storage, "cpu", array.size)
+    pid = pid if of_archive else (*pid, None)
     arguments = (view.offset, view.size, view.strides, False, Call(ORDERED_DICT, ()))
     rebuild = Global("torch._utils", "_rebuild_tensor_v2")
     return Call(rebuild, (Persistent(pid), *arguments))
@@ -98,14 +101,30 @@ def file_bytes(obj, storages, *, little_endian=True):
     return b"".join(parts)
 
 
-def state_dict_bytes(views, storages):
+def archive_bytes(obj, storages, *, byteorder=b"little"):
+    """The newer file, a zip archive, with any object and the storages."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("weights/data.pkl", pickled(obj))
+        archive.writestr("weights/byteorder", byteorder)
+        for key, array in storages.items():
+            archive.writestr(f"weights/data/{key}", array.tobytes())
+        archive.writestr("weights/version", b"3\n")
+    return buffer.getvalue()
+
+
+def state_dict_bytes(views, storages, *, as_archive=False):
     """The file with a state dict of views."""
-    entries = {name: tensor(view, storages) for name, view in views.items()}
+    entries = {
+        name: tensor(view, storages, of_archive=as_archive)
+        for name, view in views.items()
+    }
     metadata = {"_metadata": {"": {"version": 1}}}
-    return file_bytes(Call(ORDERED_DICT, (), entries, metadata), storages)
+    write = archive_bytes if as_archive else file_bytes
+    return write(Call(ORDERED_DICT, (), entries, metadata), storages)
 
 
-def contiguous_bytes(state_dict):
+def contiguous_bytes(state_dict, *, as_archive=False):
     """The file with these arrays, each in a storage of its own."""
     views, storages = {}, {}
     for number, (name, array) in enumerate(state_dict.items()):
@@ -113,4 +132,4 @@ def contiguous_bytes(state_dict):
         storages[key] = array.ravel()
         strides = tuple(int(np.prod(array.shape[i + 1 :])) for i in range(array.ndim))
         views[name] = Tensor(key, 0, array.shape, strides)
-    return state_dict_bytes(views, storages)
+    return state_dict_bytes(views, storages, as_archive=as_archive)
