@@ -193,6 +193,11 @@ def _load(config: Mapping[str, Any], path: Path) -> Any:
     if config.get("task") == "segmentation":
         from experiments.segmentation.data import scenes
 
+        if not isinstance(config.get("scenes"), dict):
+            raise ValueError(
+                f"{path / 'config.json'} must say under scenes what to load, got "
+                f"{config.get('scenes')!r}."
+            )
         dataset = scenes.load(**config["scenes"])
     else:
         from experiments.data.datasets import load

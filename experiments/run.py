@@ -102,14 +102,15 @@ def as_rounds(study: Study) -> Rounds:
 
     def measure(state):
         metrics = study.compile_evaluate()(state.train_state.variables)
+        accuracy, balanced_accuracy = map(
+            np.asarray, (metrics.accuracy, metrics.balanced_accuracy)
+        )
         return [
             {
-                "test_accuracy": _share(accuracy),
-                "balanced_accuracy": _share(balanced_accuracy),
+                "test_accuracy": _share(accuracy[seed]),
+                "balanced_accuracy": _share(balanced_accuracy[seed]),
             }
-            for accuracy, balanced_accuracy in zip(
-                metrics.accuracy, metrics.balanced_accuracy, strict=True
-            )
+            for seed in range(len(study.keys))
         ]
 
     def acquire(name, state):

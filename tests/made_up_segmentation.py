@@ -144,3 +144,9 @@ def write_segmentation_run(
     write_lines(out / "metrics.jsonl", metrics)
     write_lines(out / "picks.jsonl", picks)
     return metrics
+
+
+def small_run(out, scenes, /, **options):
+    """Two methods, two seeds, one round."""
+    options = {"methods": ("random", "iwps"), "seeds": 2, "rounds": 1} | options
+    return write_segmentation_run(out, scenes, **options)

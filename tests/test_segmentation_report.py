@@ -9,13 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from made_up_run import some_dataset, write_lines, write_run
-from made_up_segmentation import IGNORE, Scene, some_scenes, write_segmentation_run
-from PIL import Image
+from made_up_segmentation import small_run, some_scenes, write_segmentation_run
 from rich.console import Console
 from test_page import read, rendered
 
 from experiments import report
-from experiments.reporting import class_plots, scene_plots, tables
+from experiments.reporting import tables
 from experiments.reporting.measures import ACCURACY, FOREGROUND_MIOU, MIOU, measure_of
 from experiments.reporting.records import read_record
 
@@ -34,19 +33,10 @@ def finished(tmp_path_factory):
     return out, scenes, metrics, report.write_report(out, scenes)
 
 
-def pixels_of(path):
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
 def table_of(summary):
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     report.print_table(summary, console)
     return console.file.getvalue()
-
-
-def is_color(pixels, color):
-    return (pixels == np.array(color)).all(axis=-1)
 
 
 # Files and numbers.
@@ -152,145 +142,6 @@ def test_words_follow_the_measure(finished):
     assert "rare picks" not in shown
 
 
-# The pictures.
-
-
-def test_every_class_has_a_panel_with_its_color(finished, tmp_path):
-    out, scenes, _, _ = finished
-    pixels = pixels_of(out / "class_iou.png")
-    for color in scenes.colors:
-        # A swatch of 0.055 x 0.085 of a panel, its edge aside.
-        assert 60 < is_color(pixels, color).sum() < 400
-    many = some_scenes(4, num_classes=19)
-    options = {"methods": METHODS, "seeds": 1, "rounds": 1}
-    write_segmentation_run(tmp_path, many, **options)
-    record = read_record(tmp_path)
-    with Image.open(io.BytesIO(class_plots.class_iou_png(record, "title"))) as image:
-        width, height = image.size
-        assert width <= 1500
-        assert height > 4 * 200
-        assert np.unique(np.asarray(image)[:, -5:]).tolist() == [255]  # nothing cut
-
-
-def test_class_curves_are_means_over_the_seeds(finished):
-    out, _, metrics, _ = finished
-    curves = class_plots.curves_of_classes(read_record(out))
-    assert [sorted(by) for by in curves] == [
-        [] if label == UNDEFINED else sorted(METHODS) for label in range(11)
-    ]
-    expected = np.zeros(ROUNDS + 1)
-    for line in metrics:
-        if line["method"] == "iwps":
-            expected[line["round"]] += line["class_iou"][2] / SEEDS
-    np.testing.assert_allclose(curves[2]["iwps"].mean, expected)
-    np.testing.assert_array_equal(curves[2]["iwps"].x, [30, 40, 50])
-
-
-def test_error_map_is_red_where_the_truth_is_known_and_another():
-    image = np.full((8, 8, 3), 100, np.uint8)
-    true = np.zeros((8, 8), np.uint8)
-    true[:, 5:] = IGNORE
-    predicted = np.ones((8, 8), np.uint8)
-    predicted[4:] = 0
-    errors = scene_plots.error_map(scene_plots.Pick(image, predicted, true, 0.5))
-    red = is_color(errors, scene_plots.ERROR)
-    expected = np.zeros((8, 8), bool)
-    expected[:4, :5] = True
-    np.testing.assert_array_equal(red, expected)
-    # Ignored pixels are gray, and neither plain nor like the dimmed image.
-    ignored = errors[:, 5:].reshape(-1, 3)
-    assert (ignored == ignored[:, :1]).all()
-    assert len(np.unique(ignored[:, 0])) == 2
-    assert not set(ignored[:, 0]) & set(errors[4:, :5, 0].flat)
-
-
-def test_class_maps_have_the_colors_of_the_classes_and_stripes():
-    colors = [(1, 2, 3), (250, 0, 9)]
-    classes = np.array([[0, 1, IGNORE, IGNORE], [1, 1, 0, IGNORE]], np.uint8)
-    drawn = scene_plots.class_map(classes, colors)
-    for label, color in enumerate(colors):
-        np.testing.assert_array_equal(is_color(drawn, color), classes == label)
-
-
-def one_color(color, shape):
-    return np.full((*shape, 3), color, np.uint8)
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (8, 16), (600, 1200)])
-def test_a_pick_is_a_block_of_four_of_one_size_in_the_order_of_the_methods(
-    tmp_path, shape
-):
-    """Every pixel is wrong, so that each part of a block is of one color."""
-    images = {"random": (10, 200, 30), "iwps": (200, 10, 230)}
-    colors = [(5, 90, 250), (250, 190, 5)]
-    scenes = SimpleNamespace(
-        name="digit_scenes",
-        class_names=("a", "b"),
-        colors=np.array(colors, np.uint8),
-        sha256="",
-        train=[
-            Scene(one_color(c, shape), np.zeros(shape, np.uint8))
-            for c in images.values()
-        ],
-    )
-    picks = []
-    for i, method in enumerate(images):
-        folder = tmp_path / "predictions" / method
-        folder.mkdir(parents=True)
-        Image.fromarray(np.ones(shape, np.uint8)).save(folder / f"round0_{i}.png")
-        picks.append({"method": method, "seed": 0, "round": 0, "ids": [i, 1 - i]})
-        picks[-1]["wrong"] = [1.0, 0.5]
-    config = {
-        **{"dataset": "x", "rounds": 1, "measure": "miou", "methods": list(images)},
-        **{"class_names": ["a", "b"], "colors": colors},
-    }
-    record = SimpleNamespace(path=tmp_path, picks=picks, config=config)
-    rows, seed = scene_plots.first_picks(record, scenes)
-    # The second pick has no stored prediction.
-    assert {method: len(row) for method, row in rows.items()} == {
-        "random": 1,
-        "iwps": 1,
-    }
-    assert seed == "0"
-    assert max(rows["iwps"][0].image.shape) <= 320
-    png = scene_plots.selected_png(rows, ("a", "b"), colors, "title")
-    pixels = pixels_of(io.BytesIO(png))
-    assert pixels.shape[1] == 2100
-    areas, tops = {}, {}
-    for method, color in images.items():
-        y, x = np.nonzero(is_color(pixels, color))
-        areas[method], tops[method] = len(y), y.min()
-        assert (np.ptp(x) + 1) / (np.ptp(y) + 1) == pytest.approx(
-            shape[1] / shape[0], rel=0.03
-        )
-    assert tops["random"] < tops["iwps"]
-    # Names of the parts cover some of the first block alone.
-    assert 0 < areas["iwps"] - areas["random"] < 0.2 * areas["iwps"]
-    below = pixels[tops["iwps"] :]
-    for color in (*colors, scene_plots.ERROR):
-        assert is_color(below, color).sum() == areas["iwps"]
-
-
-def test_the_picture_has_six_picks_a_method_with_the_shares_of_the_file(finished):
-    out, scenes, _, _ = finished
-    record = read_record(out)
-    rows, _ = scene_plots.first_picks(record, scenes)
-    assert list(rows) == list(METHODS)
-    for method, picks in rows.items():
-        (line,) = (
-            p
-            for p in record.picks
-            if (p["method"], p["seed"], p["round"]) == (method, 0, 0)
-        )
-        assert [pick.wrong for pick in picks] == line["wrong"][:6]
-        for pick, i in zip(picks, line["ids"], strict=False):
-            np.testing.assert_array_equal(pick.image, scenes.train[i].image)
-            np.testing.assert_array_equal(pick.true, scenes.train[i].mask)
-            known = pick.true != IGNORE
-            share = (pick.predicted != pick.true)[known].mean()
-            assert share == pytest.approx(pick.wrong)
-
-
 # The page.
 
 
@@ -329,11 +180,6 @@ def test_nothing_is_wider_than_a_narrow_window(tmp_path):
 
 
 # Several runs, and what is refused.
-
-
-def small_run(out, scenes, /, **options):
-    options = {"methods": ("random", "iwps"), "seeds": 2, "rounds": 1} | options
-    return write_segmentation_run(out, scenes, **options)
 
 
 def refuse(*_):
@@ -388,6 +234,13 @@ def test_the_command_loads_the_scenes_that_the_run_names(tmp_path, monkeypatch, 
     report.main([str(tmp_path)])
     assert asked == [named]
     assert "Digit scenes, 2 seeds, 1 round" in capsys.readouterr().out
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"scenes": None}))
+    with pytest.raises(SystemExit):
+        report.main([str(tmp_path)])
+    assert "must say under scenes what to load, got None" in capsys.readouterr().err
+    path.write_text(json.dumps(config))
     scenes.sha256 = "1" * 64
     with pytest.raises(SystemExit):
         report.main([str(tmp_path)])
@@ -400,45 +253,6 @@ def test_a_run_without_predictions_has_a_note_and_no_picture(tmp_path):
     summary = report.write_report(tmp_path, scenes)
     assert any("selected.png is not drawn" in note for note in summary["notes"])
     assert not (tmp_path / "selected.png").exists()
-
-
-def corrupt(path):
-    path.write_bytes(path.read_bytes()[:40])
-
-
-def save(array):
-    return lambda path: Image.fromarray(array).save(path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (corrupt, "must be a PNG"),
-        (
-            save(np.zeros((9, 64), np.uint8)),
-            r"the scene's shape \(64, 64\), got \(9, 64",
-        ),
-        (save(np.zeros((64, 64, 3), np.uint8)), r"scene's shape .* got \(64, 64, 3\)"),
-        (save(np.full((64, 64), 11, np.uint8)), "classes below 11, got 11"),
-    ],
-)
-def test_a_prediction_that_is_not_the_scenes_is_named(tmp_path, change, message):
-    scenes = some_scenes(12)
-    small_run(tmp_path, scenes)
-    path = next((tmp_path / "predictions" / "iwps").glob("round0_*.png"))
-    change(path)
-    with pytest.raises(ValueError, match=message) as raised:
-        report.write_report(tmp_path, scenes)
-    assert str(path) in str(raised.value)
-    assert not (tmp_path / "summary.json").exists()
-
-
-def test_picks_of_other_scenes_are_refused(tmp_path):
-    scenes = some_scenes(12)
-    small_run(tmp_path, scenes)
-    scenes.train = scenes.train[:2]
-    with pytest.raises(ValueError, match="must index these 2 scenes, got"):
-        report.write_report(tmp_path, scenes)
 
 
 @pytest.mark.parametrize(

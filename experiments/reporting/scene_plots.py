@@ -23,6 +23,9 @@ IGNORE = 255  # in masks: no class
 MAX_SIDE = 320  # pixels of a drawn image; larger ones are scaled down
 ERROR, IGNORED = (211, 24, 24), (168, 168, 168)
 PARTS = ("image", "prediction", "truth", "errors")
+# In inches: of the figure, of the column of names, and of an image at most.
+WIDTH, NAMES, WIDE, MAX_ASPECT = 14.0, 1.5, 0.955, 1.5
+GAP, ASIDE, ABOVE, BELOW = 0.03, 0.13, 0.27, 0.1  # within a block and around it
 
 
 class Pick(NamedTuple):
@@ -32,13 +35,13 @@ class Pick(NamedTuple):
         image: [h, w, 3] uint8.
         predicted: [h, w] class indices.
         true: [h, w] class indices or `IGNORE`.
-        wrong: share of wrongly predicted pixels.
+        wrong: share of wrongly predicted pixels; None if all are ignored.
     """
 
     image: np.ndarray
     predicted: np.ndarray
     true: np.ndarray
-    wrong: float
+    wrong: float | None
 
 
 def first_picks(record: Record, scenes: Any) -> tuple[dict[str, list[Pick]], str]:
@@ -79,7 +82,7 @@ def _prediction(out: Path, method: str, scene: int) -> Path:
 
 
 def _read_pick(
-    path: Path, train: Sequence[Any], scene: int, wrong: float, num_classes: int
+    path: Path, train: Sequence[Any], scene: int, wrong: float | None, num_classes: int
 ) -> Pick:
     if not 0 <= scene < len(train):
         raise ValueError(
@@ -173,19 +176,15 @@ def selected_png(
     """
     from matplotlib.figure import Figure
 
-    # In inches from the top left: a block is two images wide and two high.
-    titles, gap, width = 1.5, 0.14, 14.0
-    half = (width - titles - 0.1) / NUM_PICKS_SHOWN / 2 - gap / 2 - 0.01
     shapes = [pick.true.shape for picks in rows.values() for pick in picks]
-    tall = half * max(min(h / w, 1.5) for h, w in shapes)
-    text, block = 0.27, 2 * tall + 0.03
-    lines = _legend_lines(class_names, width - 0.3)
-    head = 0.75 + 0.24 * len(lines) + 0.1
-    height = head + (text + block + 0.1) * len(rows) + 0.05
-    figure = Figure((width, height), dpi=DPI, facecolor="white")
-    canvas = np.full((round(DPI * height), round(DPI * width), 3), 255, np.uint8)
+    tall = WIDE * max(min(h / w, MAX_ASPECT) for h, w in shapes)
+    lines = _legend_lines(class_names, WIDTH - 0.3)
+    head, row_height = 0.85 + 0.24 * len(lines), ABOVE + 2 * tall + GAP + BELOW
+    height = head + row_height * len(rows) + 0.05
+    figure = Figure((WIDTH, height), dpi=DPI, facecolor="white")
+    canvas = np.full((round(DPI * height), round(DPI * WIDTH), 3), 255, np.uint8)
     axes = figure.add_axes((0, 0, 1, 1), facecolor="none")
-    axes.set_xlim(0, width)
+    axes.set_xlim(0, WIDTH)
     axes.set_ylim(height, 0)
     axes.set_axis_off()
     axes.text(0.12, 0.24, title, fontsize=15, fontweight="bold", color=INK, va="center")
@@ -196,35 +195,51 @@ def selected_png(
     axes.text(0.12, 0.53, key, fontsize=10.5, color=FAINT, va="center")
     _draw_legend(axes, lines, hex_colors(colors))
     for row, (method, picks) in enumerate(rows.items()):
-        top = head + row * (text + block + 0.1) + text
-        style = style_of(method)
-        weight = "bold" if style.strong else "normal"
-        place = {"va": "center", "fontsize": 13, "fontweight": weight, "color": INK}
-        axes.text(0.12, top + block / 2 - 0.12, style.label, **place)
-        mean = f"{100 * np.mean([p.wrong for p in picks]):.0f} % of pixels"
-        place = {"va": "center", "fontsize": 10.5, "color": FAINT}
-        axes.text(0.12, top + block / 2 + 0.12, mean, **place)
-        axes.text(0.12, top + block / 2 + 0.3, "wrong", **place)
+        middle = head + row * row_height + ABOVE + tall + GAP / 2
+        _name_row(axes, method, picks, middle)
         for column, pick in enumerate(picks):
-            left = titles + column * (2 * half + gap + 0.02)
-            wide, high = _fit(pick.true.shape, (half, tall))
-            # The four meet in the middle of their room, whatever their shape.
-            x = (left + half - wide, left + half + 0.02)
-            y = (top + tall - high, top + tall + 0.03)
-            pictures = (
-                *(pick.image, class_map(pick.predicted, colors)),
-                *(class_map(pick.true, colors), error_map(pick)),
-            )
-            for part, picture in enumerate(pictures):
-                corner = x[part % 2], y[part // 2]
-                _paste(canvas, picture, corner, (wide, high))
-                if row == column == 0:
-                    _name_part(axes, PARTS[part], corner)
-            wrong = f"{100 * pick.wrong:.0f} % wrong"
-            place = {"ha": "center", "va": "bottom", "fontsize": 10.5}
-            axes.text(left + half, y[0] - 0.04, wrong, color=INK, **place)
+            center = NAMES + WIDE + GAP / 2 + column * (2 * WIDE + GAP + ASIDE)
+            corners = _draw_pick(axes, canvas, pick, (center, middle), tall, colors)
+            if row == column == 0:
+                _name_parts(axes, corners)
     figure.figimage(canvas, zorder=-1)  # below the axes, pixel by pixel
     return to_png(figure)
+
+
+def _name_row(axes, method: str, picks: Sequence[Pick], middle: float) -> None:
+    style, place = style_of(method), {"va": "center", "color": FAINT, "fontsize": 10.5}
+    weight = "bold" if style.strong else "normal"
+    place_of_name = place | {"fontsize": 13, "color": INK, "fontweight": weight}
+    axes.text(0.12, middle - 0.12, style.label, **place_of_name)
+    known = [pick.wrong for pick in picks if pick.wrong is not None]
+    if known:
+        axes.text(0.12, middle + 0.12, f"{100 * np.mean(known):.0f} % of", **place)
+        axes.text(0.12, middle + 0.3, "pixels wrong", **place)
+
+
+def _draw_pick(
+    axes,
+    canvas: np.ndarray,
+    pick: Pick,
+    center: tuple[float, float],
+    tall: float,
+    colors: Sequence[Sequence[int]],
+) -> list[tuple[float, float]]:
+    """Draw the four images of a pick around a point; gives their upper left corners."""
+    wide, high = _fit(pick.true.shape, (WIDE, tall))
+    x = (center[0] - GAP / 2 - wide, center[0] + GAP / 2)
+    y = (center[1] - GAP / 2 - high, center[1] + GAP / 2)
+    corners = [(left, top) for top in y for left in x]
+    pictures = (
+        *(pick.image, class_map(pick.predicted, colors)),
+        *(class_map(pick.true, colors), error_map(pick)),
+    )
+    for picture, corner in zip(pictures, corners, strict=True):
+        _paste(canvas, picture, corner, (wide, high))
+    wrong = "all ignored" if pick.wrong is None else f"{100 * pick.wrong:.0f} % wrong"
+    place = {"ha": "center", "va": "bottom", "fontsize": 10.5}
+    axes.text(center[0], y[0] - 0.04, wrong, color=INK, **place)
+    return corners
 
 
 def _fit(shape: tuple[int, int], room: tuple[float, float]) -> tuple[float, float]:
@@ -249,12 +264,11 @@ def _paste(
     canvas[top : top + height, left : left + width] = np.asarray(drawn)
 
 
-def _name_part(axes, name: str, corner: tuple[float, float]) -> None:
+def _name_parts(axes, corners: Sequence[tuple[float, float]]) -> None:
     box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.2}
-    left, top = corner
-    axes.text(
-        left + 0.03, top + 0.03, name, fontsize=7.5, va="top", color=INK, bbox=box
-    )
+    place = {"fontsize": 7.5, "va": "top", "color": INK, "bbox": box}
+    for name, (left, top) in zip(PARTS, corners, strict=True):
+        axes.text(left + 0.03, top + 0.03, name, **place)
 
 
 def _legend_lines(
