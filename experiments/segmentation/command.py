@@ -34,7 +34,8 @@ def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Con
     """
     if "--smoke" in arguments:
         out = Path("runs/smoke", defaults.out.name)
-        defaults = Config(**SMOKE, out=out)
+        small = {**SMOKE, "methods": defaults.methods}
+        defaults = Config(**small, out=out)
     elif "--images" in arguments and "--dataset" not in arguments:
         # A folder of photographs, unless told otherwise.
         defaults = dataclasses.replace(defaults, dataset="folder", images=Path("-"))

@@ -176,7 +176,6 @@ class Config:
 
 
 SMOKE = {
-    "methods": ("random", "entropy", "badge", "iwps_app", "iwps"),
     "seeds": 2,
     "rounds": 2,
     "initial_size": 40,
