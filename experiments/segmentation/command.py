@@ -38,7 +38,12 @@ def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Con
         defaults = Config(**small, out=out)
     elif "--images" in arguments and "--dataset" not in arguments:
         # A folder of photographs, unless told otherwise.
-        defaults = dataclasses.replace(defaults, dataset="folder", images=Path("-"))
+        defaults = dataclasses.replace(
+            defaults,
+            dataset="folder",
+            images=Path("-"),
+            out=Path("runs/segmentation_folder"),
+        )
     names = [field.name for field in dataclasses.fields(Config)]
     options = tyro.cli(
         Options,
