@@ -1,0 +1,60 @@
+"""Enlarging maps: against a matrix of weights, and JAX's own resizing."""
+
+import jax
+import numpy as np
+import pytest
+import reference_pixels
+
+import iwps_jax
+from iwps_jax import upsampling
+
+
+def some_maps(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+@pytest.mark.parametrize("side", [(1, 1), (2, 1), (3, 5)])
+def test_it_is_the_bilinear_interpolation(factor, side):
+    maps = some_maps(2, *side, 3)
+    found = iwps_jax.upsample(maps, factor)
+    expected = reference_pixels.enlarge(reference_pixels.wide(maps), factor)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    resized = jax.image.resize(maps, expected.shape, "bilinear")
+    np.testing.assert_allclose(found, resized, atol=3e-6)  # it rounds its weights
+
+
+def test_constants_stay_and_nothing_leaves_the_range():
+    maps = some_maps(1, 4, 4, 2)
+    found = iwps_jax.upsample(maps, 8)
+    assert found.min() >= maps.min() and found.max() <= maps.max()
+    np.testing.assert_array_equal(
+        iwps_jax.upsample(np.full((1, 3, 2, 1), 5.0, np.float32), 8), 5.0
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+def test_shrinking_is_the_transposed_product(factor):
+    coarse, fine = some_maps(2, 3, 5, 3), some_maps(2, 3 * factor, 5 * factor, 3)
+    (found,) = jax.linear_transpose(lambda x: iwps_jax.upsample(x, factor), coarse)(
+        fine
+    )
+    expected = reference_pixels.shrink(reference_pixels.wide(fine), factor)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    enlarged = reference_pixels.enlarge(reference_pixels.wide(coarse), factor)
+    np.testing.assert_allclose(
+        (enlarged * fine).sum(), (coarse * expected).sum(), rtol=1e-9
+    )
+
+
+def test_phases_are_only_a_rearrangement():
+    fine = some_maps(2, 6, 9)
+    phases = upsampling.sort_by_phase(fine, 3)
+    assert phases.shape == (2, 3, 3, 2, 3)
+    np.testing.assert_array_equal(upsampling.from_phases(phases), fine)
+    np.testing.assert_array_equal(phases[0, 2, 1], fine[0, 2::3, 1::3])
+
+
+def test_a_factor_below_one_is_named():
+    with pytest.raises(ValueError, match="factor must be at least 1, got 0."):
+        iwps_jax.upsample(some_maps(1, 2, 2, 1), 0)
