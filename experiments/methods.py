@@ -90,14 +90,14 @@ def make_methods(setting: Setting) -> dict[str, Method]:
         steps=setting.steps,
         learning_rate=setting.learning_rate,
     )
-    highest = highest_of(setting)
+    highest = highest_of(setting.acquire_size)
     return {
         "random": Method(_uniform, highest),
         "entropy": Method(_of_logits(setting, iwps_jax.entropy), highest),
         "margin": Method(_of_logits(setting, iwps_jax.margin), highest),
         "mc_dropout": Method(_of_draws(setting, iwps_jax.mc_dropout), highest),
         "bald": Method(_of_draws(setting, iwps_jax.bald), highest),
-        "coreset": Method(_features(setting), _farthest(setting)),
+        "coreset": Method(_features(setting), farthest_of(setting.acquire_size)),
         "badge": Method(_features_and_logits(setting), _k_means_plus_plus(setting)),
         "error_reduction": Method(_expected_error(setting), highest),
         "iwps_app": Method(
@@ -155,12 +155,22 @@ def of_last_layer(
     return score
 
 
-def highest_of(setting: Setting) -> Callable:
+def highest_of(acquire_size: int) -> Callable:
     """The selector that takes the highest scores."""
 
     def select(key, scores, where):
         del key
-        return iwps_jax.top_k(scores, setting.acquire_size, where)
+        return iwps_jax.top_k(scores, acquire_size, where)
+
+    return select
+
+
+def farthest_of(acquire_size: int) -> Callable:
+    """The selector of Coreset: the farthest features, one after another."""
+
+    def select(key, features, where):
+        del key
+        return iwps_jax.k_center_greedy(features, acquire_size, ~where)
 
     return select
 
@@ -249,14 +259,6 @@ def _expected_error(setting):
         )
 
     return score
-
-
-def _farthest(setting):
-    def select(key, features, where):
-        del key
-        return iwps_jax.k_center_greedy(features, setting.acquire_size, ~where)
-
-    return select
 
 
 def _k_means_plus_plus(setting):

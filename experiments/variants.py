@@ -71,7 +71,7 @@ def make_variants(setting: Setting) -> dict[str, Method]:
             scores[f"{method}_holdout_{size}"] = of_last_layer(
                 setting, score_fn, part_of_holdout(setting.holdout_per_class, size)
             )
-    highest = highest_of(setting)
+    highest = highest_of(setting.acquire_size)
     return {name: Method(scores[name], highest) for name in VARIANTS}
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import iwps_jax
-from experiments.methods import Method
+from experiments.methods import Method, farthest_of, highest_of
 from experiments.segmentation.data.pipeline import Batch
 from experiments.segmentation.data.scenes import IGNORE
 from iwps_jax.models import Segmenter
@@ -91,7 +91,7 @@ class _Holdout(NamedTuple):
 def make_methods(setting: Setting) -> dict[str, Method]:
     """All methods by name, and the step lengths of the ablation, for one network."""
     look_ahead = partial(_iwps, setting)
-    highest = _highest(setting)
+    highest = highest_of(setting.acquire_size)
     by_rate = {
         name: Method(look_ahead(rate), highest)
         for name, rate in zip(RATE_VARIANTS, RATES, strict=True)
@@ -102,7 +102,7 @@ def make_methods(setting: Setting) -> dict[str, Method]:
         "margin": Method(_of_pixels(setting, iwps_jax.margin), highest),
         "mc_dropout": Method(_of_draws(setting, iwps_jax.pixel_mc_dropout), highest),
         "bald": Method(_of_draws(setting, iwps_jax.pixel_bald), highest),
-        "coreset": Method(_pooled_features(setting), _farthest(setting)),
+        "coreset": Method(_pooled_features(setting), farthest_of(setting.acquire_size)),
         "badge": Method(_gradients(setting), _k_means_plus_plus(setting)),
         "iwps_app": Method(_iwps_app(setting), highest),
         "iwps": Method(look_ahead(setting.learning_rate), highest),
@@ -299,23 +299,7 @@ def _padded(array, height, width, value):
     return xp.pad(array, padding, constant_values=value)
 
 
-# Selectors
-
-
-def _highest(setting):
-    def select(key, scores, where):
-        del key
-        return iwps_jax.top_k(scores, setting.acquire_size, where)
-
-    return select
-
-
-def _farthest(setting):
-    def select(key, features, where):
-        del key
-        return iwps_jax.k_center_greedy(features, setting.acquire_size, ~where)
-
-    return select
+# The selector that is not a classifier's
 
 
 def _k_means_plus_plus(setting):
