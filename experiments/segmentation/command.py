@@ -9,7 +9,7 @@ import tyro
 from experiments.command import program_arguments, refusals_in_one_sentence
 from experiments.report import print_table
 from experiments.segmentation.config import SMOKE, Config
-from experiments.segmentation.study import run
+from experiments.segmentation.run import run
 
 
 @dataclasses.dataclass(frozen=True)
