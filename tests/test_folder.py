@@ -69,7 +69,12 @@ def some_splits():
 
 def prepare(out, settings=SETTINGS, data=None, *, resume=True):
     return folder.prepare(
-        out, settings, data or some_data(), some_splits(), resume=resume
+        out,
+        settings,
+        data or some_data(),
+        some_splits(),
+        resume=resume,
+        found_at={"data_dir": None},
     )
 
 
@@ -268,7 +273,9 @@ def test_data_and_splits_may_be_of_any_type_that_tells_what_is_stored(tmp_path):
     splits = [Ids(np.arange(3) + seed, np.array([9, 8])) for seed in range(2)]
     data = Scenes("drawn.", "1" * 64)
     settings = {"methods": ["iwps"], "task": "segmentation"}
-    assert folder.prepare(tmp_path, settings, data, splits, resume=True) == []
+    found_at = {"scenes": {"name": "digit_scenes"}}
+    options = {"resume": True, "found_at": found_at}
+    assert folder.prepare(tmp_path, settings, data, splits, **options) == []
     with np.load(tmp_path / "splits.npz") as stored:
         assert set(stored) == {"pool_ids", "holdout_ids"}
         np.testing.assert_array_equal(stored["pool_ids"], [[0, 1, 2], [1, 2, 3]])
