@@ -278,7 +278,8 @@ def _describe(
             "wrong_rate": _share(wrong.sum() / max(labeled.sum(), 1)),
             "minority_rate": None,
         }
-        shares = wrong / np.maximum(labeled, 1)
+        unknown = np.full(len(ids), np.nan)
+        shares = np.divide(wrong, labeled, out=unknown, where=labeled > 0)
         pick = {"ids": ids.tolist(), "wrong": [_share(share) for share in shares]}
         described.append((rates, pick))
     return described
