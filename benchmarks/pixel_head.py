@@ -130,17 +130,17 @@ def programs(setting: Setting) -> dict[str, Program]:
     def exact_from_images(images, where, filters, head, holdout):
         return exact(network(filters, images, factor), where, *head, *holdout)
 
-    def on_features(features, where, head, holdout):
-        def logits_fn(head, features):
-            return features @ head[0] + head[1]
+    def logits_of(head, features):
+        return features @ head[0] + head[1][None, None]
 
+    def on_features(features, where, head, holdout):
         return autodiff.iwps_of_images(
-            logits_fn, head, (features, where), holdout, **LOOK_AHEAD
+            logits_of, head, (features, where), holdout, **LOOK_AHEAD
         )
 
     def through_network(images, where, filters, head, holdout):
         def logits_fn(head, image):
-            return network(filters, image[None], factor)[0] @ head[0] + head[1]
+            return logits_of(head, network(filters, image[None], factor)[0])
 
         return autodiff.iwps_of_images(
             logits_fn, head, (images, where), holdout, **LOOK_AHEAD
