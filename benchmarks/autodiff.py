@@ -54,6 +54,65 @@ def iwps_app(
     return jax.vmap(score)(inputs)
 
 
+def iwps_of_images(
+    logits_fn: Callable,
+    head: PyTree,
+    images: tuple[jax.Array, jax.Array],
+    holdout: tuple[jax.Array, jax.Array, jax.Array],
+    *,
+    steps: int,
+    learning_rate: float,
+) -> jax.Array:
+    """Exact IWPS of images on a pixel head, with the losses at full resolution.
+
+    Args:
+        logits_fn: `logits_fn(head, image) -> [h, w, classes]`, of one image.
+        head: what learns.
+        images: of the pool, and where their pixels are valid [pool, f h, f w].
+        holdout: images, labels and where they count; its images are walked, for memory.
+        steps: T.
+        learning_rate: η.
+
+    Returns:
+        One score an image.
+    """
+    num_pixels = holdout[2].sum()
+
+    def total_loss(head, image, labels, where):
+        logits = logits_fn(head, image)
+        shape = (*labels.shape, logits.shape[-1])
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            jax.image.resize(logits, shape, "bilinear"), labels
+        )
+        return jnp.where(where, losses, 0).sum()
+
+    def holdout_loss(head):
+        def add(total, image):
+            return total + total_loss(head, *image), None
+
+        return jax.lax.scan(add, 0.0, holdout)[0] / num_pixels
+
+    loss_now = holdout_loss(head)
+
+    def score(image, where):
+        logits = logits_fn(head, image)
+        shape = (*where.shape, logits.shape[-1])
+        labels = jax.image.resize(logits, shape, "bilinear").argmax(-1)
+
+        def own_loss(head):
+            return total_loss(head, image, labels, where) / where.sum()
+
+        def step(moved, _):
+            gradient = jax.grad(own_loss)(moved)
+            moved = jax.tree.map(lambda p, g: p - learning_rate * g, moved, gradient)
+            return moved, None
+
+        moved, _ = jax.lax.scan(step, head, length=steps)
+        return holdout_loss(moved) - loss_now
+
+    return jax.vmap(score)(*images)
+
+
 def dense(layers: list, inputs: jax.Array) -> jax.Array:
     """The logits of (kernel, bias) layers with ReLUs between them."""
     for kernel, bias in layers[:-1]:
