@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measure
-from benchmarks.measure import Timing
+from benchmarks.measure import Program, Timing
 from experiments.command import output_folder
 from experiments.folder import FolderError
 
@@ -110,6 +111,41 @@ def compared(
             row = {"what": what, "against": against, **ratio._asdict()}
             rows.append({**row, "aim": aim, "met": met})
     return rows
+
+
+def too_large(error: jax.errors.JaxRuntimeError) -> Unmeasured:
+    """The row of what does not fit; raises whatever else went wrong again."""
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        raise error
+    return Unmeasured(str(error).partition("\n")[0])
+
+
+class Trial(NamedTuple):
+    """What one call of each program shows.
+
+    Attributes:
+        fitting: the programs that ran.
+        failed: the others.
+        peaks: the most that the device held so far, in megabytes, after each.
+    """
+
+    fitting: dict[str, Program]
+    failed: dict[str, Unmeasured]
+    peaks: dict[str, float | None]
+
+
+def tried(programs: Mapping[str, Program]) -> Trial:
+    """Calls each program once, in the order given."""
+    trial = Trial({}, {}, {})
+    for name, program in programs.items():
+        try:
+            jax.block_until_ready(program.run(*program.arguments))
+        except jax.errors.JaxRuntimeError as error:
+            trial.failed[name] = too_large(error)
+        else:
+            trial.fitting[name] = program
+        trial.peaks[name] = measure.device_peak_megabytes()
+    return trial
 
 
 def as_json(timings: Mapping[str, Timing | Unmeasured]) -> dict[str, dict]:

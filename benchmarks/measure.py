@@ -94,7 +94,7 @@ def in_turns(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]
     """Compiles each program, then times them in turns, `repeats` times round."""
     ready, timings = {}, {}
     for name, program in programs.items():
-        ready[name], timings[name] = _compiled(program)
+        ready[name], timings[name] = compiled(program)
         jax.block_until_ready(ready[name](*program.arguments))
     for _ in range(repeats):
         for name, program in programs.items():
@@ -104,7 +104,11 @@ def in_turns(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]
     return timings
 
 
-def _compiled(program: Program) -> tuple[Callable, Timing]:
+def compiled(program: Program) -> tuple[Callable, Timing]:
+    """What to call for each turn, and a timing that has no turns yet.
+
+    Shapes and types are enough as arguments of a program that is compiled.
+    """
     if not hasattr(program.run, "lower"):
         return program.run, Timing(program.samples, [], None, None, None)
     start = time.perf_counter()

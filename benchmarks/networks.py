@@ -105,7 +105,7 @@ def prepare(subject: Subject, holdout_size: int) -> Scored:
     """Draws weights and images, and computes what the scores read."""
     network, pool_size = subject.network, subject.pool_size
     keys = jax.random.split(jax.random.key(0), 3)
-    variables = _initial(network, keys[0])
+    variables = initial_variables(network, keys[0])
 
     def draw(key, size):
         return jax.random.randint(key, (size, *subject.shape), 0, 256, jnp.uint8)
@@ -132,7 +132,7 @@ def prepare(subject: Subject, holdout_size: int) -> Scored:
     return Scored(variables, images, holdout, arrays, gradient=variables.params)
 
 
-def _initial(network, key):
+def initial_variables(network, key):
     """Initial weights, normalization a little weaker: features like those of trained.
 
     With unit scales the features of an untrained residual network grow block by block.

@@ -86,7 +86,9 @@ def network_programs():
     samples = {}
     with pytest.MonkeyPatch.context() as patch:
         # Its own compiler options cannot be within a trace.
-        patch.setattr(networks, "_initial", lambda network, key: network.init(key))
+        patch.setattr(
+            networks, "initial_variables", lambda network, key: network.init(key)
+        )
         for name in ("mlp", "resnet18", "resnet50"):
             results, scored = jax.eval_shape(lambda name=name: traced(name))
             found[name] = samples[name], results, scored
