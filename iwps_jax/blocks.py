@@ -99,3 +99,26 @@ def sum_rows(entries: AnyArray) -> AnyArray:
     """Sums over the last axis, as a product with ones: that needs no temporary copy."""
     ones = jnp.ones(entries.shape[-1], entries.dtype)
     return jnp.matmul(entries, ones, precision=numerics.PRECISION)
+
+
+def fold(
+    add: Callable[[PyTree, PyTree], PyTree], total: PyTree, items: PyTree
+) -> PyTree:
+    """Adds items of a leading axis one after the other: `add(total, item) -> total`.
+
+    As `jax.lax.scan`, but an item is read a turn ahead. Read in the same turn, the
+    slice becomes part of the loops that use it, which XLA then does not vectorize on a
+    CPU: up to eight times slower.
+    """
+    last = len(jax.tree.leaves(items)[0]) - 1
+
+    def read(i):
+        return jax.tree.map(
+            lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), items
+        )
+
+    def turn(i, state):
+        total, item = state
+        return add(total, item), read(jnp.minimum(i + 1, last))
+
+    return jax.lax.fori_loop(0, last + 1, turn, (total, read(0)))[0]

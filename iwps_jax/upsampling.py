@@ -1,15 +1,19 @@
 """Bilinear upsampling by a whole factor, as between a pixel head and the labels.
 
 Position i of the finer grid reads the coarser one at (i + 1/2) / factor - 1/2, held
-within it: half-pixel centers, the convention of `align_corners=False`. So the factor's
-fine rows within one coarse row, its *phases*, are each a fixed blend of that row and a
-neighbor, and a sum over all fine pixels may be taken phase by phase:
+within it: half-pixel centers, the convention of `align_corners=False`. In a map padded
+by one pixel, a copy of its edge, every fine pixel lies in a *cell*: between four coarse
+ones, its corners, that it blends with weights that depend on its place in the cell.
 
-    phases   f · f, of the fine pixels in a coarse one: [..., f, f, h, w] instead of
-             [..., f · h, f · w]
+    corners  the padded map in one long row, (h + 2) (w + 2)
+    cells    f · f, the places in a cell, by one long row of all cells
 
-which needs no interleaving and leaves long rows to vector units.
+A corner of all cells is a slice of the padded map: nothing is gathered or interleaved,
+which vector units like. Between the last cell of a row and the first of the next is one
+that is none; `to_cells` fills it with zeros, and no fine pixel is read from there.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +21,40 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from iwps_jax.types import AnyArray
+
+
+class Grid(NamedTuple):
+    """Sizes of a map and its enlargement.
+
+    Attributes:
+        height: rows of the coarse map.
+        width: its columns.
+        factor: fine pixels a side of a coarse one, at least 1.
+    """
+
+    height: int
+    width: int
+    factor: int
+
+    @property
+    def stride(self) -> int:
+        """From a corner to the one below it."""
+        return self.width + 2
+
+    @property
+    def num_cells(self) -> int:
+        """Of a row of cells."""
+        return (self.height + 1) * self.stride - 1
+
+    @property
+    def offsets(self) -> tuple[int, int, int, int]:
+        """Of the four corners of a cell: upper left and right, lower left and right."""
+        return 0, 1, self.stride, self.stride + 1
+
+    @property
+    def places(self) -> np.ndarray:
+        """Of the fine pixels along one side of a cell, in [0, 1)."""
+        return (np.arange(self.factor) + self.factor // 2 + 0.5) / self.factor - 0.5
 
 
 def upsample(
@@ -41,60 +79,92 @@ def upsample(
     """
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}.")
-    channels_first = jnp.moveaxis(jnp.asarray(maps), -1, 1)
-    return jnp.moveaxis(from_phases(to_phases(channels_first, factor)), 1, -1)
+    grid = Grid(*maps.shape[1:3], factor)
+    corners = jnp.moveaxis(to_corners(jnp.asarray(maps)), -1, 1)
+    return jnp.moveaxis(from_cells(enlarge(corners, grid), grid), 1, -1)
 
 
-def to_phases(
-    maps: Float[jax.Array, "*n h w"], factor: int
-) -> Float[jax.Array, "*n f f h w"]:
-    """The enlarged map, its fine pixels sorted by where in a coarse pixel they are."""
-    by_row = _blend(maps, factor, -2)
-    return jnp.moveaxis(_blend(by_row, factor, -1), (1, 0), (-4, -3))
+def to_corners(
+    maps: Shaped[jax.Array, "*n h w c"],
+) -> Shaped[jax.Array, "*n corners c"]:
+    """Pads maps by copies of their edge, and makes one long row of each."""
+    *n, _, _, channels = maps.shape
+    padding = *((0, 0) for _ in n), (1, 1), (1, 1), (0, 0)
+    return jnp.pad(maps, padding, mode="edge").reshape(*n, -1, channels)
 
 
-def _blend(maps, factor, axis):
-    """The phases along one axis, stacked in front."""
-    if factor == 1:
-        return maps[None]
-    offsets = (np.arange(factor) + 0.5) / factor - 0.5
-    weights = np.abs(offsets).astype(np.float32).reshape(-1, *(1,) * maps.ndim)
-    weights = jnp.asarray(weights, maps.dtype)
-    last = maps.shape[axis] - 1
-    before = jnp.concatenate(
-        [_part(maps, 0, 1, axis), _part(maps, 0, last, axis)], axis
+def enlarge(
+    corners: Float[jax.Array, "*n corners"], grid: Grid
+) -> Float[jax.Array, "*n places cells"]:
+    """The fine pixels of all cells."""
+    upper_left, upper_right, lower_left, lower_right = (
+        corners[..., None, start : start + grid.num_cells] for start in grid.offsets
     )
-    after = jnp.concatenate(
-        [_part(maps, 1, last + 1, axis), _part(maps, last, last + 1, axis)], axis
+    down, right = (
+        _weights(places, corners)
+        for places in (
+            np.repeat(grid.places, grid.factor),
+            np.tile(grid.places, grid.factor),
+        )
     )
-    half = factor // 2
-    up, down = weights[:half], weights[half:]
-    maps = maps[None]
-    return jnp.concatenate(
-        [
-            (1 - up) * maps + up * before[None],
-            (1 - down) * maps + down * after[None],
-        ]
+    left = (1 - down) * upper_left + down * lower_left
+    return (1 - right) * left + right * ((1 - down) * upper_right + down * lower_right)
+
+
+def _weights(places, like):
+    shape = *(1,) * (like.ndim - 1), len(places), 1
+    return jnp.asarray(places.reshape(shape), like.dtype)
+
+
+def shrink(
+    cells: Float[jax.Array, "*n places cells"], grid: Grid
+) -> Float[jax.Array, "*n corners"]:
+    """The transposed product of `enlarge`: sums of fine pixels, in the same weights."""
+    *n, _, num_cells = cells.shape
+    rows = cells.reshape(*n, grid.factor, grid.factor, num_cells)
+    of_corners = [
+        _weighted_sum(_weighted_sum(rows, across), down)
+        for down in (1 - grid.places, grid.places)
+        for across in (1 - grid.places, grid.places)
+    ]
+    end = grid.stride + 1
+    padding = [(0, 0) for _ in n]
+    return sum(
+        jnp.pad(part, (*padding, (start, end - start)))
+        for part, start in zip(of_corners, grid.offsets, strict=True)
     )
 
 
-def _part(maps, start, stop, axis):
-    return jax.lax.slice_in_dim(maps, start, stop, axis=axis % maps.ndim)
+def _weighted_sum(array, weights):
+    """Over the last axis but one, written out: XLA makes one pass of it on a CPU."""
+    return sum(float(w) * array[..., i, :] for i, w in enumerate(weights))
 
 
-def sort_by_phase(
-    fine: Shaped[AnyArray, "*n fh fw"], factor: int
-) -> Shaped[jax.Array, "*n f f h w"]:
-    """Rearranges what is given for every fine pixel like `to_phases`."""
-    *n, height, width = fine.shape
-    split = jnp.reshape(fine, (*n, height // factor, factor, width // factor, factor))
-    return jnp.moveaxis(split, (-3, -1), (-4, -3))
+def to_cells(
+    fine: Shaped[jax.Array, "*n fh fw"], grid: Grid
+) -> Shaped[jax.Array, "*n places cells"]:
+    """Rearranges what is given for every fine pixel; zero outside the image."""
+    *n, _, _ = fine.shape
+    factor, half = grid.factor, grid.factor // 2
+    padding = (factor - half, half), (factor - half, half + factor)
+    padded = jnp.pad(fine, (*((0, 0) for _ in n), *padding))
+    split = padded.reshape(*n, grid.height + 1, factor, grid.stride, factor)
+    cells = jnp.moveaxis(split, (-3, -1), (-4, -3))
+    return cells.reshape(*n, factor**2, -1)[..., :-1]
 
 
-def from_phases(
-    phases: Shaped[jax.Array, "*n f f h w"],
+def from_cells(
+    cells: Shaped[jax.Array, "*n places cells"], grid: Grid
 ) -> Shaped[jax.Array, "*n fh fw"]:
-    """The fine pixels in their places: undoes `sort_by_phase`."""
-    *n, factor, _, height, width = phases.shape
-    split = jnp.moveaxis(phases, (-4, -3), (-3, -1))
-    return split.reshape(*n, height * factor, width * factor)
+    """The fine pixels in their places: undoes `to_cells`."""
+    *n, _, _ = cells.shape
+    factor, half = grid.factor, grid.factor // 2
+    whole = jnp.pad(cells, (*((0, 0) for _ in n), (0, 0), (0, 1)))
+    split = whole.reshape(*n, factor, factor, grid.height + 1, grid.stride)
+    fine = jnp.moveaxis(split, (-4, -3), (-3, -1)).reshape(
+        *n, (grid.height + 1) * factor, grid.stride * factor
+    )
+    start = factor - half
+    return fine[
+        ..., start : start + grid.height * factor, start : start + grid.width * factor
+    ]

@@ -1,6 +1,7 @@
 """Enlarging maps: against a matrix of weights, and JAX's own resizing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_pixels
@@ -47,12 +48,27 @@ def test_shrinking_is_the_transposed_product(factor):
     )
 
 
-def test_phases_are_only_a_rearrangement():
-    fine = some_maps(2, 6, 9)
-    phases = upsampling.sort_by_phase(fine, 3)
-    assert phases.shape == (2, 3, 3, 2, 3)
-    np.testing.assert_array_equal(upsampling.from_phases(phases), fine)
-    np.testing.assert_array_equal(phases[0, 2, 1], fine[0, 2::3, 1::3])
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+def test_cells_are_only_a_rearrangement(factor):
+    grid = upsampling.Grid(3, 5, factor)
+    fine = jnp.asarray(some_maps(2, 3 * factor, 5 * factor))
+    cells = upsampling.to_cells(fine, grid)
+    assert cells.shape == (2, factor**2, grid.num_cells)
+    np.testing.assert_array_equal(upsampling.from_cells(cells, grid), fine)
+    np.testing.assert_allclose(cells.sum(), fine.sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 8])
+def test_shrinking_cells_is_the_transposed_product_too(factor):
+    grid = upsampling.Grid(3, 5, factor)
+    corners = jnp.asarray(some_maps(2, 5 * 7))
+    enlarged = upsampling.enlarge(corners, grid)
+    (expected,) = jax.linear_transpose(lambda x: upsampling.enlarge(x, grid), corners)(
+        enlarged
+    )
+    np.testing.assert_allclose(
+        upsampling.shrink(enlarged, grid), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_factor_below_one_is_named():

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from iwps_jax import checks, numerics, upsampling
+from iwps_jax.upsampling import Grid
 
 
 class HeadGradient(NamedTuple):
@@ -92,20 +93,24 @@ def check_labeled(prefix, features, labels, where, kernel, factor) -> None:
 matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
 
-def flat(features):
-    """[*n, h · w, d]."""
-    *n, h, w, d = features.shape
-    return features.reshape(*n, h * w, d)
+def grid_of(features, fine) -> Grid:
+    """The sizes of one image, [h, w, d], and of what is given for its fine pixels."""
+    height, width, _ = features.shape
+    return Grid(height, width, fine.shape[0] // height)
+
+
+def corners_of(features) -> Float[jax.Array, "d corners"]:
+    """The features of one image, padded as the enlargement needs them."""
+    return upsampling.to_corners(features).T
 
 
 def head_maps(
-    features: Float[jax.Array, "h w d"],
+    corners: Float[jax.Array, "d corners"],
     kernel: Float[jax.Array, "d classes"],
     bias: Float[jax.Array, " classes"],
-) -> Float[jax.Array, "classes h w"]:
+) -> Float[jax.Array, "classes corners"]:
     """The logits of one image at the head's resolution."""
-    logits = matmul(kernel.T, flat(features).T) + bias[:, None]
-    return logits.reshape(-1, *features.shape[:2])
+    return matmul(kernel.T, corners) + bias[:, None]
 
 
 def is_label_map(labels, num_classes):
@@ -128,11 +133,7 @@ def share_of_valid(where):
     return where / jnp.maximum(where.sum(), 1)
 
 
-def ascent(features, residual, factor) -> HeadGradient:
-    """Σ_q h_q r_qᵀ and Σ_q r_q: minus a loss's gradient, from what is Uᵀ-summed."""
-    num_classes = len(residual)
-    coarse = jax.ShapeDtypeStruct((num_classes, *features.shape[:2]), residual.dtype)
-    shrink = jax.linear_transpose(partial(upsampling.to_phases, factor=factor), coarse)
-    (summed,) = shrink(residual)
-    rows = summed.reshape(num_classes, -1)
-    return HeadGradient(matmul(rows, flat(features)).T, rows.sum(1))
+def ascent(corners, residual, grid) -> HeadGradient:
+    """Σ_q h_q r_qᵀ and Σ_q r_q: minus a loss's gradient, from the fine residuals."""
+    rows = upsampling.shrink(residual, grid)
+    return HeadGradient(matmul(rows, corners.T).T, rows.sum(1))

@@ -3,8 +3,6 @@
 The head, and the axis names, are those of `iwps_jax.scores.pixel_head`.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Integer
@@ -55,11 +53,11 @@ def iwps_app_pixel_head(
         >>> print(iwps_app_pixel_head(image, all_pixels, *head, gradient))
         [1.]
     """
-    factor = pixel_head.check_pool(features, where, kernel, bias)
+    pixel_head.check_pool(features, where, kernel, bias)
     for name in HeadGradient._fields:
         value, like = getattr(gradient, name), {"kernel": kernel, "bias": bias}[name]
         checks.require_same_tree(f"gradient.{name}", value, name, like)
-    return _iwps_app_pixel_head(features, where, kernel, bias, gradient, factor=factor)
+    return _iwps_app_pixel_head(features, where, kernel, bias, gradient)
 
 
 def pixel_head_gradient(
@@ -106,7 +104,7 @@ def pixel_head_gradient(
     checks.require_finite("kernel", kernel, "d classes")
     factor = pixel_head.enlargement("labels", labels, "features", features)
     pixel_head.check_labeled("", features, labels, where, kernel, factor)
-    return _pixel_head_gradient(features, labels, where, kernel, bias, factor=factor)
+    return _pixel_head_gradient(features, labels, where, kernel, bias)
 
 
 def pixel_head_embedding(
@@ -147,62 +145,64 @@ def pixel_head_embedding(
         >>> print(own.kernel[0], own.bias[0])
         [[-0.5  0.5]] [-0.5  0.5]
     """
-    factor = pixel_head.check_pool(features, where, kernel, bias)
-    return _pixel_head_embedding(features, where, kernel, bias, factor=factor)
+    pixel_head.check_pool(features, where, kernel, bias)
+    return _pixel_head_embedding(features, where, kernel, bias)
 
 
-@partial(jax.jit, static_argnames="factor")
-def _iwps_app_pixel_head(features, where, kernel, bias, gradient, *, factor):
+@jax.jit
+def _iwps_app_pixel_head(features, where, kernel, bias, gradient):
     features, kernel, bias, gradient = numerics.upcast(
         (features, kernel, bias, gradient)
     )
 
     def score(features, where):
+        grid, corners = _prepare(features, where)
         logits, tangent = (
-            upsampling.to_phases(pixel_head.head_maps(features, *head), factor)
+            upsampling.enlarge(pixel_head.head_maps(corners, *head), grid)
             for head in ((kernel, bias), gradient)
         )
-        share = pixel_head.share_of_valid(upsampling.sort_by_phase(where, factor))
+        share = pixel_head.share_of_valid(upsampling.to_cells(where, grid))
         residual = pixel_head.residual_maps(logits, logits.argmax(0))
         return (residual * tangent * share[None]).sum()
 
     return jax.vmap(score)(features, where).astype(jnp.float32)
 
 
-@partial(jax.jit, static_argnames="factor")
-def _pixel_head_gradient(features, labels, where, kernel, bias, *, factor):
+@jax.jit
+def _pixel_head_gradient(features, labels, where, kernel, bias):
     features, kernel, bias = numerics.upcast((features, kernel, bias))
-    labels, where = (
-        upsampling.sort_by_phase(fine, factor)
-        for fine in (labels.astype(jnp.int32), where)
-    )
     weight = 1 / where.sum()
 
     def add_image(total, image):
         features, labels, where = image
-        logits = upsampling.to_phases(
-            pixel_head.head_maps(features, kernel, bias), factor
-        )
+        grid, corners = _prepare(features, where)
+        labels, where = (upsampling.to_cells(fine, grid) for fine in (labels, where))
+        logits = upsampling.enlarge(pixel_head.head_maps(corners, kernel, bias), grid)
         residual = pixel_head.residual_maps(logits, labels) * (where * weight)[None]
-        ascent = pixel_head.ascent(features, residual, factor)
+        ascent = pixel_head.ascent(corners, residual, grid)
         return jax.tree.map(jnp.subtract, total, ascent), None
 
     zeros = HeadGradient(jnp.zeros_like(kernel), jnp.zeros_like(bias))
-    return jax.lax.scan(add_image, zeros, (features, labels, where))[0]
+    return jax.lax.scan(add_image, zeros, (features, labels.astype(jnp.int32), where))[
+        0
+    ]
 
 
-@partial(jax.jit, static_argnames="factor")
-def _pixel_head_embedding(features, where, kernel, bias, *, factor):
+@jax.jit
+def _pixel_head_embedding(features, where, kernel, bias):
     features, kernel, bias = numerics.upcast((features, kernel, bias))
-    ascent = jax.vmap(lambda *image: _own_ascent(*image, kernel, bias, factor))(
-        features, where
-    )
+    ascent = jax.vmap(lambda *image: _own_ascent(*image, kernel, bias))(features, where)
     return jax.tree.map(jnp.negative, ascent)
 
 
-def _own_ascent(features, where, kernel, bias, factor) -> HeadGradient:
+def _own_ascent(features, where, kernel, bias) -> HeadGradient:
     """Minus the gradient of one image under its own predictions."""
-    logits = upsampling.to_phases(pixel_head.head_maps(features, kernel, bias), factor)
-    share = pixel_head.share_of_valid(upsampling.sort_by_phase(where, factor))
+    grid, corners = _prepare(features, where)
+    logits = upsampling.enlarge(pixel_head.head_maps(corners, kernel, bias), grid)
+    share = pixel_head.share_of_valid(upsampling.to_cells(where, grid))
     residual = pixel_head.residual_maps(logits, logits.argmax(0)) * share[None]
-    return pixel_head.ascent(features, residual, factor)
+    return pixel_head.ascent(corners, residual, grid)
+
+
+def _prepare(features, where):
+    return pixel_head.grid_of(features, where), pixel_head.corners_of(features)

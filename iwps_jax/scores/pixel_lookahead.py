@@ -6,17 +6,26 @@ look-ahead needs no pass through the network below the head.
 The head, and the axis names, are those of `iwps_jax.scores.pixel_head`.
 """
 
+import operator
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Integer
 
-from iwps_jax import checks, numerics, upsampling
+from iwps_jax import blocks, checks, numerics, upsampling
 from iwps_jax.scores import pixel_head
-from iwps_jax.scores.lookahead import SERIES
+from iwps_jax.scores.lookahead import PLAIN_RADIUS, SERIES
 from iwps_jax.scores.pixel_head import HeadGradient
 from iwps_jax.types import AnyArray
+
+# Up to |change of a logit| = RADIUS, a series of ORDER terms serves.
+RADIUS, ORDER = SERIES[-1]
+# Written out, so many classes are one pass over the pixels; more are walked by a loop.
+FEW_CLASSES = 24
+# Of classes and pixels, in images that learn at the same time.
+ENTRIES_AT_ONCE = 2**18
 
 
 def iwps_pixel_head(
@@ -40,10 +49,11 @@ def iwps_pixel_head(
     Equal to `iwps` on the head's parameters with the labels of every pixel.
 
     The holdout images are walked one at a time, each against all candidates by one
-    matrix product with pool · classes columns. Memory: a few times pool · fh · fw +
-    classes · fg · fv floats while they are walked, and pool · classes · fh · fw while
-    the candidates learn, so score a large pool in chunks. Up to |change of a logit| of
-    0.75 the exponentials are short series; the score is as exact beyond.
+    matrix product with pool · classes columns. Memory: a few times pool · fg · fv +
+    classes · fg · fv floats while they are walked, so score a large pool in chunks; of
+    large images one learns at a time. The time depends on the largest |change of a
+    logit|: up to 0.75 exponentials are short series, up to 16 they are taken plainly,
+    and beyond it is several times as long. The score is as exact in every case.
 
     Args:
         features: inputs of the last layer.
@@ -120,124 +130,227 @@ def _iwps_pixel_head(
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
-    factor = where.shape[1] // features.shape[1]
-    learn = partial(
-        _displacement, factor=factor, steps=steps, learning_rate=learning_rate
+    learn = partial(_displacement, steps=steps, learning_rate=learning_rate)
+    moved = jax.lax.map(
+        lambda image: learn(*image, kernel, bias),
+        (features, where),
+        batch_size=_images_at_once(where, len(bias)),
     )
-    moved = jax.vmap(lambda *image: learn(*image, kernel, bias))(features, where)
 
     def add_image(total, image):
-        return total + _sum_of_changes(moved, kernel, bias, *image, factor), None
+        return total + _sum_of_changes(moved, kernel, bias, *image)
 
     images = holdout_features, holdout_labels.astype(jnp.int32), holdout_where
-    zero = jnp.zeros(len(features), features.dtype)
-    total, _ = jax.lax.scan(add_image, zero, images)
+    total = blocks.fold(add_image, jnp.zeros(len(features), features.dtype), images)
     return (total / holdout_where.sum()).astype(jnp.float32)
 
 
+def _images_at_once(where, num_classes) -> int:
+    """As many as learn from caches; a divisor, so that one program serves them all."""
+    num_images, height, width = where.shape
+    most = max(1, ENTRIES_AT_ONCE // (num_classes * height * width))
+    return max(b for b in range(1, min(most, num_images) + 1) if num_images % b == 0)
+
+
+def _over_classes(add, total, of_classes):
+    """`add(total, of_class)`, written out for few classes: then it is one pass."""
+    num_classes = len(jax.tree.leaves(of_classes)[0])
+    if num_classes > FEW_CLASSES:
+        return blocks.fold(add, total, of_classes)
+    for c in range(num_classes):
+        total = add(total, jax.tree.map(operator.itemgetter(c), of_classes))
+    return total
+
+
 def _displacement(
-    features, where, kernel, bias, *, factor, steps, learning_rate
+    features, where, kernel, bias, *, steps, learning_rate
 ) -> HeadGradient:
     """θ_x - θ after T SGD steps on one image under its own predictions (Eq. 2)."""
-    start = pixel_head.head_maps(features, kernel, bias)
-    enlarge = partial(upsampling.to_phases, factor=factor)
-    labels = enlarge(start).argmax(0)
-    share = pixel_head.share_of_valid(upsampling.sort_by_phase(where, factor))
+    grid, corners = pixel_head.grid_of(features, where), pixel_head.corners_of(features)
+    start = pixel_head.head_maps(corners, kernel, bias)
+    labels = blocks.argmax(upsampling.enlarge(start, grid))
+    share = pixel_head.share_of_valid(upsampling.to_cells(where, grid))
 
-    def step(moved, _):
-        logits = start + pixel_head.head_maps(features, *moved)
-        residual = pixel_head.residual_maps(enlarge(logits), labels) * share[None]
-        ascent = pixel_head.ascent(features, residual, factor)
-        return jax.tree.map(lambda m, a: m + learning_rate * a, moved, ascent), None
+    def step(state, _):
+        moved, logits, sums = state
+        residual = _residual(upsampling.enlarge(logits, grid), labels, sums)
+        ascent = pixel_head.ascent(corners, residual * share[None], grid)
+        moved = jax.tree.map(lambda m, a: m + learning_rate * a, moved, ascent)
+        logits = start + pixel_head.head_maps(corners, *moved)
+        # Handed to the next step: where they are used, XLA would form the sums anew
+        # for every class.
+        return (moved, logits, _softmax_sums(logits, labels, grid)), None
 
     at_start = HeadGradient(jnp.zeros_like(kernel), jnp.zeros_like(bias))
-    return jax.lax.scan(step, at_start, length=steps)[0]
+    state = at_start, start, _softmax_sums(start, labels, grid)
+    return jax.lax.scan(step, state, length=steps)[0][0]
+
+
+class _Sums(NamedTuple):
+    """Of a softmax over classes, for every fine pixel, [places, cells].
+
+    Attributes:
+        peak: the largest logit.
+        of_label: the label's.
+        others: Σ exp(logit - peak) of the classes that are not the label.
+    """
+
+    peak: jax.Array
+    of_label: jax.Array
+    others: jax.Array
+
+
+def _softmax_sums(logits, labels, grid) -> _Sums:
+    enlarge = partial(upsampling.enlarge, grid=grid)
+    of_classes = logits, jnp.arange(len(logits))
+    lowest, zeros = jnp.full(labels.shape, -jnp.inf), jnp.zeros(labels.shape)
+
+    def compare(sums, of_class):
+        peak, of_label = sums
+        logit, c = enlarge(of_class[0]), of_class[1]
+        return jnp.maximum(peak, logit), jnp.where(labels == c, logit, of_label)
+
+    peak, of_label = _over_classes(compare, (lowest, zeros), of_classes)
+
+    def add(others, of_class):
+        logit, c = enlarge(of_class[0]), of_class[1]
+        return others + jnp.where(labels == c, 0, jnp.exp(logit - peak))
+
+    return _Sums(peak, of_label, _over_classes(add, zeros, of_classes))
+
+
+def _residual(logits, labels, sums: _Sums):
+    """onehot(y) - softmax; the label's entry is the sum of the others."""
+    scale = 1 / (sums.others + jnp.exp(sums.of_label - sums.peak))
+    return jnp.where(
+        pixel_head.is_label_map(labels, len(logits)),
+        (sums.others * scale)[None],
+        -jnp.exp(logits - sums.peak[None]) * scale[None],
+    )
+
+
+class _Pixels(NamedTuple):
+    """The fine pixels of a holdout image, [places, cells].
+
+    Attributes:
+        labels: y.
+        label_probs: p_y.
+        others: [classes, places, cells], p of the other classes, zero at y.
+        log_probs: [classes, places, cells], log p.
+    """
+
+    labels: jax.Array
+    label_probs: jax.Array
+    others: jax.Array
+    log_probs: jax.Array
 
 
 def _sum_of_changes(
-    moved: HeadGradient, kernel, bias, features, labels, where, factor
+    moved: HeadGradient, kernel, bias, features, labels, where
 ) -> Float[jax.Array, " pool"]:
     """Σ over the valid pixels of one holdout image of ℓ(θ_x) - ℓ(θ), for every x."""
+    grid, corners = pixel_head.grid_of(features, where), pixel_head.corners_of(features)
     n, d, num_classes = moved.kernel.shape
     columns = moved.kernel.swapaxes(1, 2).reshape(n * num_classes, d)
-    change = pixel_head.matmul(columns, pixel_head.flat(features).T).reshape(
-        n, num_classes, -1
-    )
+    change = pixel_head.matmul(columns, corners).reshape(n, num_classes, -1)
     change = (change + moved.bias[..., None]).swapaxes(0, 1)
-    change = change.reshape(num_classes, n, *features.shape[:2])
-    labels, where = (upsampling.sort_by_phase(fine, factor) for fine in (labels, where))
-    logits = upsampling.to_phases(pixel_head.head_maps(features, kernel, bias), factor)
+    labels, where = (upsampling.to_cells(fine, grid) for fine in (labels, where))
+    logits = upsampling.enlarge(pixel_head.head_maps(corners, kernel, bias), grid)
+    log_probs = jax.nn.log_softmax(logits, axis=0)
+    is_label = pixel_head.is_label_map(labels, num_classes)
+    probs = jnp.exp(log_probs)
+    pixels = _Pixels(
+        labels,
+        jnp.where(is_label, probs, 0).sum(0),
+        jnp.where(is_label, 0, probs),
+        log_probs,
+    )
     # Enlarging blends neighbors, so no fine change is larger than every coarse one.
     largest = jnp.abs(change).max()
-    form = sum(~numerics.all_of_batch(largest <= radius) for radius, _ in SERIES)
+    form = sum(~numerics.all_of_batch(largest <= r) for r in (RADIUS, PLAIN_RADIUS))
     changes = jax.lax.switch(
         form,
         [
-            *(
-                partial(_change_by_series, numerics.expm1_series(*series))
-                for series in SERIES
-            ),
-            _change_of_any_step,
+            partial(form, grid=grid)
+            for form in (_change_by_series, _change_by_exp, _change_of_any_step)
         ],
         change,
-        logits,
-        labels,
+        pixels,
     )
     return pixel_head.matmul(
         changes.reshape(n, -1), where.astype(changes.dtype).ravel()
     )
 
 
-def _change_by_series(series, change, logits, labels):
+def _change_by_series(change, pixels: _Pixels, grid):
     """Δ of every pixel for small changes u; q is p of the others, zero at the label y.
 
         exp(Δ) - 1 = A + (A + 1 - p_y) expm1(-u_y),    A = Σ_c q_c expm1(u_c)
 
-    One walk over the classes; every term carries a factor q, so that a pixel that is
-    already sure of its label keeps its digits.
+    Every term carries a factor q, so that a pixel that is already sure of its label
+    keeps its digits.
     """
-    num_classes, factor = len(change), labels.shape[0]
-    others = jnp.where(
-        pixel_head.is_label_map(labels, num_classes), 0, jax.nn.softmax(logits, axis=0)
-    )
+    series = 0.0, *numerics.expm1_series(RADIUS, ORDER)
 
     def add_class(sums, of_class):
         total, label_change = sums
-        of_coarse, other, c = of_class
-        u = upsampling.to_phases(of_coarse, factor)
-        total = total + other[None] * numerics.polynomial((0.0, *series), u)
-        return (total, jnp.where((labels == c)[None], u, label_change)), None
+        of_corners, other, c = of_class
+        u = upsampling.enlarge(of_corners, grid)
+        total = total + other[None] * numerics.polynomial(series, u)
+        return total, jnp.where((pixels.labels == c)[None], u, label_change)
 
-    zeros = jnp.zeros((change.shape[1], *labels.shape), change.dtype)
-    (total, label_change), _ = jax.lax.scan(
-        add_class,
-        (zeros, zeros),
-        (change, others, jnp.arange(num_classes)),
+    zeros = jnp.zeros((change.shape[1], *pixels.labels.shape), change.dtype)
+    total, label_change = _over_classes(
+        add_class, (zeros, zeros), (change, pixels.others, jnp.arange(len(change)))
     )
-    shrink = numerics.polynomial((0.0, *series), -label_change)
-    excess = total + (total + others.sum(0)[None]) * shrink
+    shrink = numerics.polynomial(series, -label_change)
+    excess = total + (total + pixels.others.sum(0)[None]) * shrink
     return numerics.moderate_log1p(excess)
 
 
-def _change_of_any_step(change, logits, labels):
-    """The same for changes of any size."""
-    factor = labels.shape[0]
-    log_probs = jax.nn.log_softmax(logits, axis=0)
-    flat_log_probs = log_probs.reshape(len(log_probs), -1)
+def _label_change(change, pixels: _Pixels, grid):
+    """u_y of every pixel."""
 
-    def of_candidate(change):
-        def of_class(c):
-            return upsampling.to_phases(change[c], factor)
+    def choose(chosen, of_class):
+        u = upsampling.enlarge(of_class[0], grid)
+        return jnp.where((pixels.labels == of_class[1])[None], u, chosen)
 
-        of_label = jax.lax.fori_loop(
-            0,
-            len(change),
-            lambda c, u: jnp.where(labels == c, of_class(c), u),
-            jnp.zeros(labels.shape, change.dtype),
+    zeros = jnp.zeros((change.shape[1], *pixels.labels.shape), change.dtype)
+    return _over_classes(choose, zeros, (change, jnp.arange(len(change))))
+
+
+def _change_by_exp(change, pixels: _Pixels, grid):
+    """The same for |u| up to PLAIN_RADIUS, as of `numerics.log_of_sum`.
+
+    exp(Δ) - 1 = Σ_c q_c expm1(u_c - u_y)
+    """
+    label_change = _label_change(change, pixels, grid)
+
+    def add_class(sums, of_class):
+        total, excess = sums
+        of_corners, other = of_class
+        exp, expm1 = numerics.exp_and_expm1(
+            upsampling.enlarge(of_corners, grid) - label_change
         )
+        return total + other[None] * exp, excess + other[None] * expm1
+
+    of_label = jnp.broadcast_to(pixels.label_probs, label_change.shape)
+    total, excess = _over_classes(
+        add_class, (of_label, jnp.zeros_like(label_change)), (change, pixels.others)
+    )
+    return numerics.log_of_sum(total, excess)
+
+
+def _change_of_any_step(change, pixels: _Pixels, grid):
+    """The same beyond, where an exponential may leave float32."""
+    label_change = _label_change(change, pixels, grid)
+    flat_log_probs = pixels.log_probs.reshape(len(change), -1)
+
+    def of_candidate(change, label_change):
         return numerics.cross_entropy_change(
-            flat_log_probs, lambda c: (of_class(c) - of_label).ravel()
+            flat_log_probs,
+            lambda c: (upsampling.enlarge(change[c], grid) - label_change).ravel(),
         )
 
-    changes = jax.vmap(of_candidate, in_axes=1)(change)
-    return changes.reshape(-1, *labels.shape)
+    changes = jax.vmap(of_candidate, in_axes=(1, 0))(change, label_change)
+    return changes.reshape(label_change.shape)

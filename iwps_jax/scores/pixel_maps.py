@@ -81,11 +81,10 @@ def _pixel_scores(score_fn, features, where, kernel, bias, *, reduction):
 
 
 def _fine_logits(features, where, kernel, bias):
-    factor = where.shape[0] // features.shape[0]
-    coarse = pixel_head.head_maps(features, kernel, bias)
-    return jnp.moveaxis(
-        upsampling.from_phases(upsampling.to_phases(coarse, factor)), 0, -1
-    )
+    grid = pixel_head.grid_of(features, where)
+    logits = pixel_head.head_maps(pixel_head.corners_of(features), kernel, bias)
+    cells = upsampling.enlarge(logits, grid)
+    return jnp.moveaxis(upsampling.from_cells(cells, grid), 0, -1)
 
 
 def pixel_mc_dropout(
@@ -329,7 +328,8 @@ def pooled_features(
     checks.require_pixel_mask("where", where)
     checks.require_size("where", where, 0, len(features), "features")
     factor = pixel_head.enlargement("where", where, "features", features)
-    weight = upsampling.sort_by_phase(jnp.asarray(where), factor).sum((1, 2))
-    weight = weight[..., None].astype(jnp.float32)
+    n, height, width, _ = features.shape
+    blocks = jnp.reshape(where, (n, height, factor, width, factor))
+    weight = blocks.sum((2, 4))[..., None].astype(jnp.float32)
     total = (numerics.upcast(features) * weight).sum((1, 2))
     return total / jnp.maximum(weight.sum((1, 2)), 1)
