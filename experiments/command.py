@@ -16,6 +16,8 @@ from experiments.data.datasets import DatasetError, cache_dir
 from experiments.folder import FolderError
 from experiments.report import print_table
 from experiments.run import RunError, run
+from experiments.segmentation.data.scenes import SceneError
+from experiments.segmentation.weights import WeightsError
 from iwps_jax.checkpoint import CheckpointError
 
 REFUSALS = (
@@ -23,7 +25,9 @@ REFUSALS = (
     RunError,
     FolderError,
     DatasetError,
+    SceneError,
     BackboneError,
+    WeightsError,
     CheckpointError,
 )
 

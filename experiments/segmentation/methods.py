@@ -276,10 +276,19 @@ def _judges(key, variables, view, setting, number) -> _Holdout:
         parts.append((features[real], labels[real]))
     height, width = (max(labels.shape[axis] for _, labels in parts) for axis in (1, 2))
     stride = setting.segmenter.stride
+    # Repeated at the border, features are enlarged as if nothing came after them.
     features = jnp.concatenate(
-        [_padded(f, height // stride, width // stride, 0) for f, _ in parts]
+        [
+            jnp.pad(f, _missing(f, height // stride, width // stride), mode="edge")
+            for f, _ in parts
+        ]
     )
-    labels = np.concatenate([_padded(y, height, width, IGNORE) for _, y in parts])
+    labels = np.concatenate(
+        [
+            np.pad(y, _missing(y, height, width), constant_values=IGNORE)
+            for _, y in parts
+        ]
+    )
     return _Holdout(
         features,
         jnp.asarray(np.where(labels == IGNORE, 0, labels)),
@@ -292,11 +301,10 @@ def _features(segmenter, variables, images):
     return segmenter.features(variables, images)
 
 
-def _padded(array, height, width, value):
-    xp = jnp if isinstance(array, jax.Array) else np
-    padding = [(0, 0), (0, height - array.shape[1]), (0, width - array.shape[2])]
-    padding += [(0, 0)] * (array.ndim - 3)
-    return xp.pad(array, padding, constant_values=value)
+def _missing(array, height, width):
+    """The padding at the bottom and on the right up to these sides."""
+    sides = [(0, height - array.shape[1]), (0, width - array.shape[2])]
+    return [(0, 0), *sides, *[(0, 0)] * (array.ndim - 3)]
 
 
 # The selector that is not a classifier's

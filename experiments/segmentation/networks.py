@@ -76,7 +76,9 @@ def _deeplabv3_resnet50(scenes: Scenes, options: Options) -> Inputs:
         width=options.width or 64,
         compute_dtype=jnp.dtype(options.precision),
     )
-    init, identity = segmenter.init, "random"
+    # Compiled as one program, twice as fast as layer by layer.
+    random_init = init = jax.jit(segmenter.init)
+    identity = "random"
     if options.weights != "none":
         path = weights.find_resnet50(options.weights)
         pretrained = weights.load_resnet50(path)
@@ -84,7 +86,7 @@ def _deeplabv3_resnet50(scenes: Scenes, options: Options) -> Inputs:
             identity = hashlib.file_digest(file, "sha256").hexdigest()
 
         def init(key):
-            return weights.into_segmenter(segmenter.init(key), pretrained)
+            return weights.into_segmenter(random_init(key), pretrained)
 
     return Inputs(
         segmenter=segmenter,
@@ -114,7 +116,7 @@ def _efficientnet_lite0(scenes: Scenes, options: Options) -> Inputs:
     )
     return Inputs(
         segmenter=segmenter,
-        init=segmenter.init,
+        init=jax.jit(segmenter.init),
         train=found.train,
         test=found.test,
         is_decoding=found.are_on_disk,

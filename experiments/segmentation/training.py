@@ -188,10 +188,11 @@ def fit(
                 step_key, training, momentum, rate, images, labels
             )
             taken += 1
-        loss = mean_loss(programs, training, validation())
-        if loss < float(best.validation_loss):
+        # Rounded as the best one is, or else an equal loss could count as lower.
+        loss = jnp.float32(mean_loss(programs, training, validation()))
+        if loss < best.validation_loss:
             kept = jax.tree.map(jnp.array, training)
-            best = TrainState(kept, jnp.float32(loss), best.steps)
+            best = TrainState(kept, loss, best.steps)
             stale = 0
         else:
             stale += 1
