@@ -60,7 +60,8 @@ def test_logits_of_thousands_match_the_oracle(learning_rate):
 
 
 @pytest.mark.parametrize(
-    ("factor", "side", "classes", "d"), [(1, (3, 2), 2, 3), (3, (2, 4), 12, 5)]
+    ("factor", "side", "classes", "d"),
+    [(1, (3, 2), 2, 3), (3, (2, 4), 12, 5), (2, (2, 3), 26, 4)],
 )
 def test_other_sizes_match_the_oracle(factor, side, classes, d):
     size = {"factor": factor, "side": side, "classes": classes, "d": d}
