@@ -311,15 +311,16 @@ def test_step_lengths_of_the_ablation():
     np.testing.assert_allclose(10 * small, large, rtol=0.1, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["entropy", "margin", "mc_dropout", "bald"])
+@pytest.mark.parametrize("name", ["entropy", "bald"])
 def test_reductions_differ(name):
-    found = {r: scores_of(name, reduction=r) for r in REDUCTIONS}
-    np.testing.assert_array_equal(found["mean"], usual_scores(name))
+    large = View(colored_scenes(NUM_POOL, sizes=((24, 32),)))  # four regions
+    found = {r: scores_of(name, large, reduction=r) for r in REDUCTIONS}
     for scores in found.values():
         assert scores.shape == (NUM_POOL,) and np.isfinite(scores).all()
     assert len({scores.tobytes() for scores in found.values()}) == len(REDUCTIONS)
     # The mean of the highest pixels, or of the best region, is no less than of all.
-    assert (found["highest"] >= found["mean"] - 1e-6).all()
+    for which in ("highest", "region"):
+        assert (found[which] >= found["mean"] * (1 - 1e-5)).all()
 
 
 def test_uneven_scenes_are_scored_as_if_alone():

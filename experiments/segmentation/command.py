@@ -36,7 +36,7 @@ def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Con
         out = Path("runs/smoke", defaults.out.name)
         small = {**SMOKE, "methods": defaults.methods}
         defaults = Config(**small, out=out)
-    elif "--images" in arguments and "--dataset" not in arguments:
+    elif _names("--images", arguments) and not _names("--dataset", arguments):
         # A folder of photographs, unless told otherwise.
         defaults = dataclasses.replace(
             defaults,
@@ -53,6 +53,10 @@ def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Con
         args=arguments,
     )
     return Config(**{name: getattr(options, name) for name in names})
+
+
+def _names(option: str, arguments: list[str]) -> bool:
+    return any(given.partition("=")[0] == option for given in arguments)
 
 
 def main(

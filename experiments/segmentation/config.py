@@ -45,8 +45,8 @@ class Config:
     """efficientnet_lite0 (frozen, a small DeepLabv3 on its maps) or
     deeplabv3_resnet50."""
     weights: str | None = None
-    """A file of ImageNet weights (.safetensors or .pth), or "none" for random ones; by
-    default the published ones are fetched."""
+    """A file of ImageNet weights (.safetensors or .pth); by default the published ones
+    are fetched. For deeplabv3_resnet50 also "none", for random ones."""
     width: int | None = None
     """Channels of the head (48), or of ResNet-50's first stage (64)."""
     precision: str = "float32"

@@ -7,9 +7,11 @@ first, so that a small object has several positions.
 
 import functools
 import hashlib
-import io
 import json
+import os
+import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,6 @@ import numpy as np
 
 from experiments import backbone
 from experiments.data import prepare
-from experiments.folder import write_atomically
 from experiments.frozen import efficientnet
 from experiments.segmentation.data import pipeline
 from experiments.segmentation.data.scenes import Scene, SceneError, Scenes, Source
@@ -53,12 +54,13 @@ class Maps(NamedTuple):
 
 
 class _MapSource:
-    """Scenes whose images are maps; from memory if there is room, else from files."""
+    """Scenes whose images are maps; from memory if they are there, else from files."""
 
-    def __init__(self, files: list[Path], sizes: np.ndarray, *, in_memory: bool):
+    def __init__(
+        self, files: list[Path], sizes: np.ndarray, scenes: list[Scene] | None
+    ):
         self.sizes = [tuple(size) for size in sizes.tolist()]
-        self._files = files
-        self._scenes = [_load(file) for file in files] if in_memory else None
+        self._files, self._scenes = files, scenes
 
     def __len__(self) -> int:
         """Number of scenes."""
@@ -68,9 +70,14 @@ class _MapSource:
         """One scene."""
         if self._scenes is not None:
             return self._scenes[index]
-        scene = _load(self._files[index])
+        file = self._files[index]
+        scene = _load(file)
         if scene is None:
-            raise SceneError(f"{self._files[index]} has become unreadable.")
+            file.unlink(missing_ok=True)
+            raise SceneError(
+                f"{file} was damaged and is removed; the same command computes it "
+                "again and continues."
+            )
         return scene
 
 
@@ -79,7 +86,7 @@ def embed(scenes: Scenes, *, max_side: int | None, weights: str | None = None) -
 
     They are kept under what they depend on: the scenes' and the weights' sha256,
     `max_side`, the enlargement and the versions of the forward pass. An interrupted
-    computation continues where it was.
+    computation continues where it was, and what became damaged is computed again.
 
     Args:
         scenes: images of any size.
@@ -112,19 +119,26 @@ def embed(scenes: Scenes, *, max_side: int | None, weights: str | None = None) -
     }
     side_multiple = PIXELS_A_COARSE_POSITION // enlargement
     compute = functools.cache(lambda: _compiled(path, enlargement))
+
+    def complete(split):
+        _complete(files[split], sources[split], compute, max_side, side_multiple)
+
+    held: dict[str, list[Scene]] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for split, source in sources.items():
-            _complete(files[split], source, compute, max_side, side_multiple)
+        for split in sources:
+            complete(split)
+        size = sum(file.stat().st_size for part in files.values() for file in part)
+        in_memory = size <= IN_MEMORY
+        for split in sources if in_memory else ():
+            held[split] = _held(files[split], functools.partial(complete, split))
     except OSError as error:
         raise SceneError(
             f"the cache folder must be writable, and {folder} could not be written "
             f"({error}); name another one with IWPS_JAX_CACHE."
         ) from None
-    size = sum(file.stat().st_size for part in files.values() for file in part)
-    in_memory = size <= IN_MEMORY
     found = {
-        split: _MapSource(part, sizes[split], in_memory=in_memory)
+        split: _MapSource(part, sizes[split], held.get(split))
         for split, part in files.items()
     }
     stride = PIXELS_A_POSITION // enlargement
@@ -181,19 +195,42 @@ def _complete(files, source, compute, max_side, side_multiple) -> None:
                 advance(1)
 
 
+def _held(files: list[Path], complete: Callable[[], None]) -> list[Scene]:
+    """All scenes in memory; files that turn out to be damaged are made again."""
+    scenes = [_load(file) for file in files]
+    damaged = [i for i, scene in enumerate(scenes) if scene is None]
+    for i in damaged:
+        files[i].unlink(missing_ok=True)
+    if damaged:
+        complete()
+    for i in damaged:
+        scenes[i] = _load(files[i])
+        if scenes[i] is None:
+            raise OSError(f"{files[i].name} cannot be read back")
+    return scenes
+
+
 def _save(file: Path, scene: Scene) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, maps=scene.image, labels=scene.mask)
-    write_atomically(file, buffer.getvalue())
+    """Writes a file at once; other processes may be writing the same."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial:
+        try:
+            np.savez(partial, maps=scene.image, labels=scene.mask)
+            partial.close()
+            os.replace(partial.name, file)
+        except BaseException:
+            Path(partial.name).unlink(missing_ok=True)
+            raise
 
 
 def _load(file: Path) -> Scene | None:
+    """The scene in a file, its checksums compared; None if it is damaged."""
     try:
         with np.load(file) as arrays:
             return Scene(arrays["maps"], arrays["labels"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # damaged bytes raise almost anything
         return None
 
 
 def _is_whole(file: Path) -> bool:
+    """Whether a file is there from beginning to end, without reading all of it."""
     return file.exists() and zipfile.is_zipfile(file)
