@@ -160,7 +160,6 @@ def test_scores_of_the_found_layers_are_those_of_the_network():
         {"bias": False},
         {"shift": 0.1},
     ],
-    ids=str,
 )
 def test_other_networks_are_none(options):
     inputs = some_inputs()
