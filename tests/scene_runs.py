@@ -7,7 +7,9 @@ import json
 import jax
 import pytest
 from scene_files import save
-from some_segmenters import colored_scenes
+from some_segmenters import STRIDE, colored_scenes, small_segmenter
+
+from experiments.segmentation.networks import Inputs, Recipe
 
 SIZES = ((40, 56), (56, 40), (37, 51))
 SECONDS = ("fit_seconds", "score_seconds", "test_seconds", "compile_seconds")
@@ -77,3 +79,23 @@ def refusal(capsys, main, options):
     assert exit_.value.code == 2
     said = capsys.readouterr()
     return " ".join((said.out + said.err).replace("│", " ").split())
+
+
+def _small_inputs(scenes, options):
+    segmenter = small_segmenter(dropout_rate=0.1)
+    return Inputs(
+        segmenter=segmenter,
+        init=jax.jit(segmenter.init),
+        train=scenes.train,
+        test=scenes.test,
+        is_decoding=True,
+        is_augmented=True,
+        max_side=options.max_side,
+        side_multiple=STRIDE,
+        feature_stride=None,
+        identity="small",
+    )
+
+
+SMALL_RECIPE = Recipe(_small_inputs, 4, 0.3)
+"""A network that compiles at once, in the place of another."""

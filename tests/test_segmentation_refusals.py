@@ -4,13 +4,14 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from scene_files import save, write_cityscapes
-from scene_runs import SIZES, folder_options, isolate, refusal, write_scenes
-from some_segmenters import colored_scenes
+from scene_runs import SMALL_RECIPE, folder_options, isolate, refusal, write_scenes
 from test_backbone import state_dict_file
 
 from experiments import cityscapes
 from experiments.segmentation import __main__ as folder_study
+from experiments.segmentation import methods, networks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,15 +125,30 @@ def test_the_scenes_must_suffice(photos, backbone_weights, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_scores_that_are_not_finite_end_a_run(
-    photos, backbone_weights, tmp_path, capsys
-):
-    """A holdout without labels cannot judge."""
-    shutil.copytree(photos, tmp_path / "photos")
-    for index, scene in enumerate(colored_scenes(18, SIZES).scenes):
-        mask = tmp_path / "photos" / "masks" / f"photo{index:02}_mask.png"
-        save(mask, np.full_like(scene.mask, 255))
-    options = folder_options(tmp_path / "photos", backbone_weights, tmp_path / "out")
-    options += ["--methods", "iwps", "--seeds", "1"]
+def test_scores_that_are_not_finite_end_a_run(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
+
+    def broken(key, variables, view):
+        del key, variables
+        return np.float32([np.nan] * 2 + [0.0] * (view.num_pool - 2))
+
+    monkeypatch.setattr(methods, "_uniform", broken)
+    options = folder_options(photos, "none", tmp_path / "out")
+    options += ["--methods", "random", "--seeds", "1"]
     said = refusal(capsys, folder_study.main, options)
-    assert "iwps gave" in said and "not finite in round 0" in said
+    assert "random gave 2 scores that are not finite in round 0" in said
+    assert not (tmp_path / "out" / "picks.jsonl").read_bytes()
+
+
+def test_test_scenes_without_labels_end_a_run(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
+    shutil.copytree(photos, tmp_path / "photos")
+    for mask in (tmp_path / "photos" / "masks").iterdir():
+        with Image.open(mask) as file:
+            nothing = np.full_like(np.asarray(file), 255)
+        save(mask, nothing)
+    options = folder_options(tmp_path / "photos", "none", tmp_path / "out")
+    said = refusal(capsys, folder_study.main, options)
+    assert said.endswith(
+        "error: the test scenes must have pixels with a class, and all are ignored."
+    )

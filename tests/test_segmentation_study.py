@@ -154,7 +154,7 @@ def assert_predictions(out, methods, photos, num_rounds=2):
                 assert np.asarray(found).max() < 3
 
 
-METHODS = ("random", "bald", "iwps")
+METHODS = ("random", "iwps_app")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_folder_of_uneven_images(finished, photos):
         for line in metrics
         if line["round"] == 0
     ]
-    assert first[:2] == first[2:4] == first[4:]
+    assert first[:2] == first[2:]
     assert first[0] != first[1]
     assert len({json.dumps(p["ids"]) for p in picks}) > len(METHODS)
 

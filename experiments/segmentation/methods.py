@@ -91,7 +91,16 @@ class _Holdout(NamedTuple):
 def make_methods(setting: Setting) -> dict[str, Method]:
     """All methods by name, and the step lengths of the ablation, for one network."""
     look_ahead = partial(_iwps, setting)
-    highest = highest_of(setting.acquire_size)
+    # Compiled, a selector takes any scores, so that the run can name those that are
+    # not finite and stop.
+    highest, farthest, spread = map(
+        jax.jit,
+        (
+            highest_of(setting.acquire_size),
+            farthest_of(setting.acquire_size),
+            _k_means_plus_plus(setting),
+        ),
+    )
     by_rate = {
         name: Method(look_ahead(rate), highest)
         for name, rate in zip(RATE_VARIANTS, RATES, strict=True)
@@ -102,8 +111,8 @@ def make_methods(setting: Setting) -> dict[str, Method]:
         "margin": Method(_of_pixels(setting, iwps_jax.margin), highest),
         "mc_dropout": Method(_of_draws(setting, iwps_jax.pixel_mc_dropout), highest),
         "bald": Method(_of_draws(setting, iwps_jax.pixel_bald), highest),
-        "coreset": Method(_pooled_features(setting), farthest_of(setting.acquire_size)),
-        "badge": Method(_gradients(setting), _k_means_plus_plus(setting)),
+        "coreset": Method(_pooled_features(setting), farthest),
+        "badge": Method(_gradients(setting), spread),
         "iwps_app": Method(_iwps_app(setting), highest),
         "iwps": Method(look_ahead(setting.learning_rate), highest),
     }

@@ -16,7 +16,7 @@ from PIL import Image
 
 from experiments import folder
 from experiments.methods import Method
-from experiments.rounds import Rounds
+from experiments.rounds import Rounds, RunError
 from experiments.segmentation import training
 from experiments.segmentation.config import Config
 from experiments.segmentation.data import pipeline
@@ -223,6 +223,10 @@ def _measure(study: Study, state: LoopState) -> list[dict]:
 
 
 def _as_line(metrics) -> dict:
+    if np.isnan(metrics.pixel_accuracy):
+        raise RunError(
+            "the test scenes must have pixels with a class, and all are ignored."
+        )
     return {
         "miou": _share(metrics.miou),
         "foreground_miou": _share(metrics.foreground_miou),
