@@ -1,13 +1,15 @@
 r"""How fast is DeepLabv3 with ResNet-50 trained, scored, and fed with scenes?
 
-    python -m benchmarks.segmentation                     # 6 minutes, 2 CPU cores
-    python -m benchmarks.segmentation --only reading      # half a minute
+    python -m benchmarks.segmentation                     # 5 minutes of a CPU core
+    python -m benchmarks.segmentation --only reading      # half a minute of it
     python -m benchmarks.segmentation --out FILE.json     # keeps the numbers
     python -m benchmarks.segmentation --width 64 --scene 1024 2048 --pool 64 \
         --chunk-size 8 --side 712 --minibatch 24 --parts 1 2 4 8 --files 100 \
         --threads 1 4 8 16                                # for a GPU
 
-The defaults are small enough for a CPU; the last line has the study's sizes.
+The defaults are small enough for a CPU; the last line has the study's sizes. Beside so
+narrow a network a score weighs more than beside the whole one: ratios are of the sizes
+that they were measured at.
 
 Scoring: what `experiments.segmentation` runs over its pool, from scenes in the host's
 memory to a number or a vector each, beside the bare features of the same batches. The
