@@ -252,9 +252,11 @@ def test_kill_9_never_costs_a_finished_checkpoint(tmp_path):
             resumed_at = process.stdout.readline()
             if not resumed_at:
                 pytest.fail(process.stderr.read())
+            # However slow the machine is, some have been saved.
+            reported = [int(process.stdout.readline()) for _ in range(2)]
             time.sleep(generator.uniform(0.05, 0.4))
             os.kill(process.pid, signal.SIGKILL)
-            reported = [int(line) for line in process.stdout.read().split()]
+            reported += [int(line) for line in process.stdout.read().split()]
         assert process.returncode == -signal.SIGKILL
         assert int(resumed_at) == last
         last, state, record = restore(tmp_path, like) or (0, like, {"step": 0})
