@@ -77,6 +77,8 @@ def upsample(
         >>> print(rows[0, :, 0, 0])
         [0. 1. 3. 4.]
     """
+    if not jnp.issubdtype(maps.dtype, jnp.floating):
+        raise TypeError(f"maps must be floating point, got {maps.dtype}.")
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}.")
     grid = Grid(*maps.shape[1:3], factor)

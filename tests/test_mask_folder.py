@@ -168,6 +168,8 @@ def test_classes(tmp_path):
         ("1", "2 to 255 classes, got 1"),
         (256, "2 to 255 classes, got 256"),
         ("nowhere.txt", "'nowhere.txt', which is no file"),
+        ("²", "'²', which is no file"),
+        ("a" * 400, "which is no file"),
     ):
         with pytest.raises(SceneError, match=match):
             class_names(text)

@@ -118,6 +118,19 @@ def test_wrong_options_are_named(photos, tmp_path, capsys, options, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("main", "options", "named"),
+    [
+        (folder_study.main, ["--images", "photos", "--masks", "masks"], "--images"),
+        (folder_study.main, ["--dataset=cityscapes"], "--dataset"),
+        (cityscapes.main, ["--data-dir", "city"], "--data-dir"),
+    ],
+)
+def test_smoke_takes_no_other_data(capsys, main, options, named):
+    said = refusal(capsys, main, ["--smoke", *options])
+    assert f"takes no other data, got {named};" in said
+
+
 def test_the_scenes_must_suffice(photos, backbone_weights, tmp_path, capsys):
     options = folder_options(photos, backbone_weights, tmp_path / "out")
     said = refusal(capsys, folder_study.main, [*options, "--rounds", "5"])

@@ -74,3 +74,8 @@ def test_shrinking_cells_is_the_transposed_product_too(factor):
 def test_a_factor_below_one_is_named():
     with pytest.raises(ValueError, match="factor must be at least 1, got 0."):
         iwps_jax.upsample(some_maps(1, 2, 2, 1), 0)
+
+
+def test_whole_numbers_are_refused():
+    with pytest.raises(TypeError, match="maps must be floating point, got int"):
+        iwps_jax.upsample(np.arange(4).reshape(1, 4, 1, 1), 2)

@@ -57,6 +57,7 @@ def iwps_app_pixel_head(
     for name in HeadGradient._fields:
         value, like = getattr(gradient, name), {"kernel": kernel, "bias": bias}[name]
         checks.require_same_tree(f"gradient.{name}", value, name, like)
+        checks.require_finite_tree(f"gradient.{name}", value)
     return _iwps_app_pixel_head(features, where, kernel, bias, gradient)
 
 

@@ -124,11 +124,11 @@ def class_names(classes: str | int) -> tuple[str, ...]:
     """
     text = str(classes).strip()
     path = Path(text).expanduser()
-    if text.isdigit():
+    if text.isdecimal():
         names = [f"class {index}" for index in range(int(text))]
     elif "," in text:
         names = [name.strip() for name in text.split(",")]
-    elif path.is_file():
+    elif len(path.name) < 256 and path.is_file():
         try:
             lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
         except (OSError, UnicodeDecodeError) as error:
