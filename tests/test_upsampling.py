@@ -77,5 +77,5 @@ def test_a_factor_below_one_is_named():
 
 
 def test_whole_numbers_are_refused():
-    with pytest.raises(TypeError, match="maps must be floating point, got int"):
+    with pytest.raises(TypeError, match="maps"):
         iwps_jax.upsample(np.arange(4).reshape(1, 4, 1, 1), 2)
