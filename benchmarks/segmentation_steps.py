@@ -97,7 +97,7 @@ class Learner:
 
     def _first_state(self):
         variables = initial_variables(self._segmenter, jax.random.key(0))
-        return variables, training._direction.init(variables.params)
+        return variables, training.direction.init(variables.params)
 
 
 def compile_steps(options: argparse.Namespace) -> dict[str, Step | Unmeasured]:
@@ -107,7 +107,7 @@ def compile_steps(options: argparse.Namespace) -> dict[str, Step | Unmeasured]:
         segmenter = make_segmenter(options, precision)
         key = jax.eval_shape(lambda: jax.random.key(0))
         variables = jax.eval_shape(segmenter.init, key)
-        momentum = jax.eval_shape(training._direction.init, variables.params)
+        momentum = jax.eval_shape(training.direction.init, variables.params)
         shape = (parts, options.minibatch // parts, side, side)
         program = Program(
             training.make_programs(segmenter, options.classes).step,

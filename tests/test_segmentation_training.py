@@ -45,7 +45,7 @@ def step(key, variables, momentum, rate, images, labels, parts=1):
 
 
 def at_rest(variables):
-    return training._direction.init(variables.params)
+    return training.direction.init(variables.params)
 
 
 # An oracle: the whole network and its gradient, written out in float64.

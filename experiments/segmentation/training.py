@@ -32,7 +32,7 @@ POWER = 0.9
 
 # As PyTorch's SGD: the decay joins the gradient before the momentum; the step length,
 # which changes every step, is applied by the caller.
-_direction = optax.chain(
+direction = optax.chain(
     optax.add_decayed_weights(WEIGHT_DECAY), optax.trace(decay=MOMENTUM)
 )
 
@@ -108,7 +108,7 @@ def make_programs(segmenter: Segmenter, num_classes: int) -> Programs:
             (gradient, statistics), _ = jax.lax.scan(add_part, carry, parts)
         num_labeled = jnp.maximum((labels != IGNORE).sum(), 1)
         gradient = jax.tree.map(lambda g: g / num_labeled, gradient)
-        updates, momentum = _direction.update(gradient, momentum, variables.params)
+        updates, momentum = direction.update(gradient, momentum, variables.params)
         params = jax.tree.map(lambda p, u: p - rate * u, variables.params, updates)
         return Variables(params, statistics), momentum
 
@@ -174,7 +174,7 @@ def fit(
     """
     # A copy, because the step reuses the memory of what it is given.
     training = jax.tree.map(jnp.array, variables)
-    momentum = _direction.init(training.params)
+    momentum = direction.init(training.params)
     best = TrainState(
         variables, jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32)
     )
