@@ -1,4 +1,4 @@
-"""Command lines: `python -m iwps_jax score --help`."""
+"""The command line: `iwps --help`, the same as `python -m iwps_jax --help`."""
 
 import argparse
 import sys
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from iwps_jax.commands import score
 
+COMMANDS = (score,)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and runs the command it names."""
-    parser = argparse.ArgumentParser(prog="python -m iwps_jax", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="iwps", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    score.add_to(commands)
+    for command in COMMANDS:
+        command.add_to(commands)
     options = parser.parse_args(arguments)
     sys.exit(options.run(options))
 

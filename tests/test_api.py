@@ -204,10 +204,14 @@ LAYERS = [  # a module may import from those above it only
     "scores",
     "selection",
     "pool",
+    "files",
     "models",
     "training",
     "loop",
     "checkpoint",
+    "linear_probe",
+    "campaign",
+    "gallery",
     "commands",
     "__main__",
 ]
@@ -277,7 +281,8 @@ def test_dependencies_are_what_the_library_imports():
     declared = {Requirement(line).name for line in project["dependencies"]}
     outside = {name.split(".")[0] for path in LIBRARY for name in imported_names(path)}
     outside -= {"iwps_jax", *sys.stdlib_module_names}
-    assert {"orbax-checkpoint" if o == "orbax" else o for o in outside} == declared
+    distributions = {"orbax": "orbax-checkpoint", "PIL": "pillow"}
+    assert {distributions.get(name, name) for name in outside} == declared
 
 
 def test_import_loads_nothing_but_jax_and_jaxtyping():
@@ -289,6 +294,7 @@ import iwps_jax
 after = {name.split(".")[0] for name in sys.modules}
 print(*sorted(after - before - set(sys.stdlib_module_names)))
 unwanted = "tensorflow_datasets matplotlib sklearn tyro rich scipy flax optax orbax"
+unwanted += " filelock safetensors"
 print(*sorted(after & {*unwanted.split(), "chex", "pandas", "PIL", "experiments"}))
 """
     result = subprocess.run(
