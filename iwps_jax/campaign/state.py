@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iwps_jax import checks
+from iwps_jax.campaign.names import SKIPPED
 from iwps_jax.campaign.scaling import Scaling, scaling_of
+from iwps_jax.files.inputs import SKIP
 from iwps_jax.linear_probe import LinearProbe
 from iwps_jax.types import AnyArray
 
-SKIP = "skip"
-SKIPPED, NO_MODEL = -1, -1
+NO_MODEL = -1
 METHODS = ("iwps", "iwps_app", "entropy", "margin", "least_confidence", "random")
 
 
