@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -156,7 +157,7 @@ def paths_of(folder: str | Path) -> Paths:
 
 
 @contextmanager
-def locked(folder: str | Path, *, wait: float) -> Iterator[None]:
+def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     """Keeps other commands from changing a campaign meanwhile.
 
     The system gives the lock back when the process ends, however it does.
@@ -216,7 +217,7 @@ def _arrays(folder) -> dict[str, np.ndarray]:
     try:
         with np.load(folder / ARRAYS) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(f"{folder / ARRAYS} is damaged: {error}") from error
 
 

@@ -235,11 +235,11 @@ def free_rows(state: Campaign) -> np.ndarray:
     return is_free
 
 
-def ids_of(task: Task, rows: Sequence[int]) -> list[str]:
+def ids_of(task: Task, rows: np.ndarray) -> list[str]:
     """The names of these rows."""
     if task.ids is None:
-        return [str(row) for row in rows]
-    return task.ids[np.asarray(rows, int)].tolist()
+        return [str(row) for row in rows.tolist()]
+    return task.ids[rows].tolist()
 
 
 def _last_answers(state) -> list[tuple[int, int]]:
