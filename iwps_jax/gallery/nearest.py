@@ -35,15 +35,15 @@ def nearest_rows(
     picks = _finite(features, rows)
     # Far from the origin, |x|² + |y|² - 2xy would be a difference of huge numbers.
     center = picks.mean(axis=0) if len(picks) else 0.0
-    picks = picks - center
     nearest = np.full(len(rows), -1)
     smallest = np.full(len(rows), np.inf)
     labeled = np.sort(labeled)
-    step = max(1, BLOCK // max(1, features.shape[1]))
+    step = max(1, BLOCK // max(1, features.shape[1], len(rows)))
     for start in range(0, len(labeled), step):
         others = labeled[start : start + step]
-        block = _finite(features, others) - center
-        near = _maybe_nearest(picks, block, smallest) & (rows[:, None] != others)
+        block = _finite(features, others)
+        near = _maybe_nearest(picks - center, block - center, smallest)
+        near &= rows[:, None] != others
         for pick in np.flatnonzero(near.any(axis=1)):
             columns = np.flatnonzero(near[pick])
             distances = np.square(block[columns] - picks[pick]).sum(axis=1)
@@ -59,7 +59,7 @@ def _maybe_nearest(
     block: Float[np.ndarray, "block d"],
     smallest: Float[np.ndarray, " picks"],
 ) -> Bool[np.ndarray, "picks block"]:
-    """Those that rounding leaves in question; they are compared without it."""
+    """All that may be the nearest: rounding leaves some, whose differences decide."""
     norms = np.square(picks).sum(axis=1)[:, None], np.square(block).sum(axis=1)
     distances = norms[0] + norms[1] - 2 * picks @ block.T
     # A pick may be the first of its own neighbors: the second must stay as well.
@@ -76,5 +76,7 @@ def _finite(features, rows) -> Float[np.ndarray, "rows d"]:
     values[order] = features[rows[order]]
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        raise ValueError(f"features must be finite, those of row {rows[bad][0]} are not.")
+        raise ValueError(
+            f"features must be finite, those of row {rows[bad][0]} are not."
+        )
     return values

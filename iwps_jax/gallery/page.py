@@ -125,9 +125,7 @@ def _plain(card):
 
 def _json(value):
     """JSON that can stand in a script element, which only `<` could end."""
-    text = json.dumps(
-        value, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 

@@ -6,33 +6,43 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from iwps_jax.files.arrays import open_array
 from iwps_jax.gallery import thumbnails
+from iwps_jax.gallery.page import Picture
 
-FromId = Callable[[str, int | None, int], thumbnails.Picture]
 CHANNELS = (1, 3, 4)
 
 
-def open_images(path: Path) -> FromId:
-    """How to get the thumbnail of an id, from a folder or an array.
+class Images(NamedTuple):
+    """The images of a pool.
+
+    Attributes:
+        size: how many rows the array has; None for a folder.
+        thumbnail: function of an id, its row of the pool (None if unknown) and the
+            largest side in pixels. Raises a `ValueError` that names the id or file.
+    """
+
+    size: int | None
+    thumbnail: Callable[[str, int | None, int], Picture]
+
+
+def open_images(path: Path) -> Images:
+    """The images in a folder or an array.
 
     Args:
         path: a folder of image files; or an array file of [pool, height, width] or
             [pool, height, width, 1 | 3 | 4], in uint8 or floating point from 0 to 1.
 
-    Returns:
-        A function of an id, its row of the pool (None if unknown) and the largest
-        side in pixels. It raises a `ValueError` that names the id.
-
     Raises:
         ValueError: if it is neither.
     """
     if path.is_dir():
-        return partial(_of_file, _finder(path))
+        return Images(None, partial(_of_file, _finder(path)))
     images = open_array(path, "images")
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(
@@ -51,7 +61,7 @@ def open_images(path: Path) -> FromId:
         raise ValueError(
             f"{path} must be uint8 or floating point from 0 to 1, got {images.dtype}."
         )
-    return partial(_of_row, images, path)
+    return Images(len(images), partial(_of_row, images, path))
 
 
 def _of_row(images, path, id_, row, side):

@@ -78,7 +78,7 @@
     const place = /^(?:Digit|Key)(\w)$/.exec(event.code)?.[1].toLowerCase();
     const pressed = event.key;
     const tries = [pressed, pressed.toLowerCase(), pressed.toUpperCase()];
-    const isDigit = place && /\d/.test(place) && !event.shiftKey;
+    const isDigit = place && /\d/.test(place) && !event.shiftKey && !/\d/.test(pressed);
     if (isDigit) tries.unshift(place);
     else if (place && pressed.length === 1 && pressed > "\x7f") tries.push(place);
     return classOf.get(tries.find((letter) => classOf.has(letter)));
@@ -98,11 +98,10 @@
 
   function image(picture, alt, place) {
     const made = element("img", { src: picture.url, alt, decoding: "async", draggable: false });
-    // Whole sizes that fill the place; few pixels stay the pixels they are.
+    // As large as the place, also where that needs more pixels than there are.
     const scale = place / Math.max(picture.width, picture.height);
     made.width = Math.max(1, Math.round(picture.width * scale));
     made.height = Math.max(1, Math.round(picture.height * scale));
-    if (scale >= 2) made.className = "few";
     return made;
   }
 
@@ -112,12 +111,12 @@
 
   function facts(card) {
     const made = element("div", { className: "facts" });
-    const name = element("div", { className: "id", title: card.id, textContent: card.id });
-    made.append(name);
+    made.append(element("div", { className: "id", title: card.id, textContent: card.id }));
     if (card.predicted !== undefined) {
-      const sure = card.confidence === undefined ? "" : percent(card.confidence);
+      const sure = card.confidence === undefined ? "" : ` ${percent(card.confidence)}`;
       made.append(element("div", { className: "predicted" },
-        element("b", { textContent: card.predicted, title: card.predicted }),
+        element("span", { className: "faint", textContent: "predicted " }),
+        element("b", { textContent: card.predicted }),
         element("span", { className: "faint", textContent: sure })));
     }
     if (card.score !== undefined || card.method !== undefined) {
@@ -144,9 +143,8 @@
           image(picture, `nearest labeled example, ${id}`, Math.round(side * 0.55))),
         element("figcaption", {}, "nearest: ", element("b", { textContent: label }))));
     }
-    const chip = element("span", { className: "chip" });
     const made = element("li", { className: "card", tabIndex: -1, id: `card-${index}` },
-      pictures, facts(card), chip);
+      pictures, facts(card), element("div", { className: "chip" }));
     made.addEventListener("click", () => go(index));
     made.addEventListener("focus", () => { if (index !== current) go(index); });
     return made;
@@ -383,11 +381,13 @@
   // Starting
 
   document.documentElement.style.setProperty("--side", `${side}px`);
+  document.body.classList.toggle("many", classes.length > 20);
   document.body.classList.toggle("pairs", cards.some((card) => card.neighbor));
   at("cards").append(...shown);
   for (const [name, letter] of keyOf) {
     const button = element("button", { type: "button", title: name, "aria-keyshortcuts": letter },
-      element("kbd", { textContent: letter }), element("span", { textContent: name }));
+      element("kbd", { textContent: letter }),
+      name === letter ? null : element("span", { textContent: name }));
     button.addEventListener("click", () => answer(name));
     buttons.set(name, button);
     at("classes").append(button);
