@@ -179,8 +179,8 @@ def _classes_in(path, picks, labels) -> tuple[str, ...]:
 def _cards(options, picks, images, known, classes) -> list[Card]:
     row_of = _rows_by_id(options, known)
     rows = [row_of(pick.id, pick.row) for pick in picks]
-    predicted = _named(options.picks, [pick.predicted for pick in picks], classes)
-    answers = _named(options.picks, [pick.label for pick in picks], classes)
+    predicted = _named(options.picks, {p.id: p.predicted for p in picks}, classes)
+    answers = _named(options.picks, {p.id: p.label for p in picks}, classes)
     neighbors = _neighbors(options, rows, row_of, images, known, classes)
     return [
         Card(
@@ -233,7 +233,7 @@ def _neighbors(options, rows, row_of, images, known, classes):
     if known.pool is None or not known.labels:
         return [None] * len(rows)
     source = options.campaign or options.labels
-    names = _named(source, list(known.labels.values()), classes)
+    names = _named(source, known.labels, classes)
     labeled = {
         row_of(id_): (id_, name) for id_, name in zip(known.labels, names, strict=True)
     }
@@ -253,19 +253,21 @@ def _neighbors(options, rows, row_of, images, known, classes):
     ]
 
 
-def _named(path, labels, classes) -> list[str]:
-    """Labels as names of classes; all are names, or all are numbers of them."""
-    answered = [label for label in labels if label not in ("", SKIP)]
-    unknown = [label for label in answered if label not in classes]
-    if not unknown:
-        return labels
-    for label in unknown if not all(map(_is_number, answered)) else answered:
-        if not _is_number(label) or int(label) >= len(classes):
+def _named(path, label_of, classes) -> list[str]:
+    """Labels by id as names of classes; all are names, or all are numbers of them."""
+    answered = {label for label in label_of.values() if label not in ("", SKIP)}
+    if answered <= set(classes):
+        return list(label_of.values())
+    are_numbers = all(map(_is_number, answered))
+    legal = map(str, range(len(classes))) if are_numbers else classes
+    bad = answered - set(legal)
+    for id_, label in label_of.items():
+        if label in bad:
             raise ValueError(
-                f"{path}: labels must be names or numbers of the {len(classes)} "
-                f"classes, got {label!r}."
+                f"{path}: labels must be names of the {len(classes)} classes, or all "
+                f"be their numbers, that of {id_} is {label}."
             )
-    return [classes[int(x)] if _is_number(x) else x for x in labels]
+    return [classes[int(x)] if x in answered else x for x in label_of.values()]
 
 
 def _number(path, pick, name) -> float | None:

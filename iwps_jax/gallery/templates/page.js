@@ -189,13 +189,14 @@
     at("save").disabled = labeled + skipped === 0;
   }
 
-  function go(index, mayFocus = true) {
+  function go(index) {
     const before = current;
     current = Math.max(0, Math.min(cards.length - 1, index));
     showCard(before);
     showCard(current);
     showRest();
-    if (mayFocus) shown[current].focus({ preventScroll: true });
+    measure();
+    shown[current].focus({ preventScroll: true });
     shown[current].scrollIntoView({ block: "nearest" });
     keep();
   }
@@ -317,6 +318,8 @@
 
   function onFinderKey(event) {
     if (event.isComposing) return;
+    // The Enter that closes this must not answer the next pick as well.
+    if (event.key === "Enter") event.stopPropagation();
     if (event.key === "ArrowDown") chosen = Math.min(chosen + 1, Math.max(found.length - 1, 0));
     else if (event.key === "ArrowUp") chosen = Math.max(chosen - 1, 0);
     else if (event.key === "Enter" && !event.repeat) choose(chosen);
@@ -334,6 +337,16 @@
     End: () => go(cards.length - 1),
   };
 
+  const ACTS = {
+    Enter: accept,
+    "-": () => answer(SKIP),
+    Delete: () => answer(SKIP),
+    Backspace: undo,
+    "/": find,
+    "?": toggleLegend,
+    " ": () => {}, // would scroll away from the current card
+  };
+
   function actOf(event) {
     const withControl = isMac ? event.metaKey : event.ctrlKey;
     if (withControl && !event.altKey && !event.shiftKey) {
@@ -342,10 +355,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return undefined;
     if (event.key in MOVES) return MOVES[event.key];
     const isOnButton = event.target.closest("button") !== null;
-    if (event.key === "Enter") return isOnButton ? undefined : accept;
+    if (isOnButton && (event.key === "Enter" || event.key === " ")) return undefined;
     const label = pressedClass(event);
     if (label !== undefined) return () => answer(label);
-    return { "-": () => answer(SKIP), Delete: () => answer(SKIP), Backspace: undo, "/": find, "?": toggleLegend }[event.key];
+    return ACTS[event.key];
   }
 
   function onKey(event) {
@@ -419,6 +432,5 @@
   if (isMac) document.querySelectorAll("kbd").forEach((made) => { made.textContent = made.textContent.replace("Ctrl ", "⌘ "); });
   recall();
   shown.forEach((_, index) => showCard(index));
-  measure();
   go(current);
 })();
