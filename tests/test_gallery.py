@@ -259,6 +259,13 @@ def test_ids_name_files(tmp_path, show, id_, files, expected):
     assert files[pixel] == expected
 
 
+def test_a_folder_that_holds_itself_is_listed_once(tmp_path, show):
+    save_photo(tmp_path, "007.png", upright())
+    (tmp_path / "photos" / "again").symlink_to(tmp_path / "photos")
+    write_csv(tmp_path / "picks.csv", "id", "7")
+    assert show("--images", "photos", "--classes", "a,b")["cards"][0]["id"] == "7"
+
+
 @pytest.mark.parametrize(
     ("id_", "words"),
     [
@@ -399,7 +406,7 @@ def test_what_a_pick_file_says_is_on_the_page(tmp_path, show, pool, capsys):
         tmp_path / "picks.csv",
         "method,id,row,score,predicted,confidence,hurts,hurts_by,label",
         "iwps,e,4,-0.125,dog,0.75,7 3,0.5 -0.25,",
-        "iwps,b,1,2e-3,owl,,,,skip",
+        "iwps,b,1,2e-3,owl,,,,SKIP",
         "iwps,c,2,,,,,,dog",
     )
     data = show("--images", "images.npy")
@@ -421,8 +428,8 @@ def test_what_a_pick_file_says_is_on_the_page(tmp_path, show, pool, capsys):
 
 def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, capsys):
     images = ("--images", "images.npy")
-    write_csv(tmp_path / "picks.csv", "id,predicted", "1,10", "2,2", "3,9")
-    assert show(*images)["classes"] == ["2", "9", "10"]
+    write_csv(tmp_path / "picks.csv", "id,predicted", "1,10", "2,2", "3,owl", "4,ant")
+    assert show(*images)["classes"] == ["2", "10", "ant", "owl"]
     write_csv(tmp_path / "picks.csv", "id,predicted", "1,0", "2,2", "3,1")
     named = show(*images, "--classes", "1,2,3")["cards"]
     assert [card["predicted"] for card in named] == ["1", "3", "2"]

@@ -160,27 +160,29 @@ def _known_of_files(options, images) -> Known:
     labels = {}
     if options.labels is not None:
         answers = read_answers(options.labels)
-        labels = {a.id: a.label for a in answers if a.label not in ("", SKIP)}
+        labels = {a.id: a.label for a in answers if _is_label(a.label)}
     return Known(pool, ids, labels)
 
 
 def _classes_in(path, picks, labels) -> tuple[str, ...]:
     """Classes where nobody named them: what was predicted or labeled, in order."""
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
-    seen = (seen | set(labels.values())) - {"", SKIP}
+    seen = set(filter(_is_label, seen | set(labels.values())))
     if len(seen) < 2:
         raise ValueError(
             f"{path} must have 2 predicted classes for a page without --classes, got "
             f"{', '.join(seen) or 'none'}."
         )
-    return tuple(sorted(seen, key=lambda name: (not _is_number(name), len(name), name)))
+    numbers = sorted(filter(_is_number, seen), key=int)
+    return (*numbers, *sorted(seen - set(numbers)))
 
 
 def _cards(options, picks, images, known, classes) -> list[Card]:
     row_of = _rows_by_id(options, known)
     rows = [row_of(pick.id, pick.row) for pick in picks]
     predicted = _named(options.picks, {p.id: p.predicted for p in picks}, classes)
-    answers = _named(options.picks, {p.id: p.label for p in picks}, classes)
+    labels = {p.id: p.label if _is_label(p.label) else p.label.lower() for p in picks}
+    answers = _named(options.picks, labels, classes)
     neighbors = _neighbors(options, rows, row_of, images, known, classes)
     return [
         Card(
@@ -255,7 +257,7 @@ def _neighbors(options, rows, row_of, images, known, classes):
 
 def _named(path, label_of, classes) -> list[str]:
     """Labels by id as names of classes; all are names, or all are numbers of them."""
-    answered = {label for label in label_of.values() if label not in ("", SKIP)}
+    answered = set(filter(_is_label, label_of.values()))
     if answered <= set(classes):
         return list(label_of.values())
     are_numbers = all(map(_is_number, answered))
@@ -296,5 +298,11 @@ def _finite(path, pick, name, text) -> float:
     return number
 
 
+def _is_label(text: str) -> bool:
+    """Whether an answer names a class; else there is none yet, or it was skipped."""
+    return text.lower() not in ("", SKIP)
+
+
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    # Only as it is written: 07 may be another system's 7.
+    return text.isascii() and text.isdigit() and str(int(text)) == text

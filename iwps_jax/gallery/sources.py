@@ -118,7 +118,12 @@ def _listing(folder):
     """Image files by relative path without suffix, and by number, as 7 for 0007.png."""
     suffixes = Image.registered_extensions()
     by_stem, by_number = defaultdict(list), defaultdict(list)
+    visited = set()
     for root, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(root) in visited:  # a link to a folder above, or again
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(root))
         folders.sort()
         for name in sorted(names):
             path = Path(root, name)
