@@ -83,7 +83,8 @@ def page(
     # Answers are kept in the browser under the hash of what they are answers to, so
     # that another page with the same ids never shows them.
     key = hashlib.sha256(_json(shown).encode()).hexdigest()
-    style, script = _template("page.css"), _template("page.js")
+    style = _template("page.css")
+    script = _template("parts.js") + _template("page.js")
     values = {
         "title": html.escape(title),
         "policy": f"default-src 'none'; img-src data:; style-src {_hash(style)}; "

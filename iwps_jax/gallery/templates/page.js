@@ -46,55 +46,10 @@
     measure();
   }
 
-  // Keys: a class whose name is a letter or digit has that key, the others the next free.
-
-  function keysOfClasses() {
-    const free = new Set("1234567890abcdefghijklmnopqrstuvwxyz");
-    const given = new Map();
-    for (const name of classes) {
-      if (/^[0-9A-Za-z]$/.test(name)) {
-        given.set(name, name);
-        free.delete(name);
-      }
-    }
-    // A key that differs from another in case alone is no key for a name unlike it.
-    for (const name of given.keys()) free.delete(name.toLowerCase());
-    const rest = free.values();
-    for (const name of classes) {
-      if (given.has(name)) continue;
-      const next = rest.next();
-      if (next.done) break;
-      given.set(name, next.value);
-    }
-    return given;
-  }
-
-  const keyOf = keysOfClasses();
+  const keyOf = keysOfClasses(classes);
   const classOf = new Map([...keyOf].map(([name, letter]) => [letter, name]));
 
-  function pressedClass(event) {
-    // The key's place helps where its character does not: digits of a French keyboard,
-    // letters of a Greek one.
-    const place = /^(?:Digit|Key)(\w)$/.exec(event.code)?.[1].toLowerCase();
-    const pressed = event.key;
-    const tries = [pressed, pressed.toLowerCase(), pressed.toUpperCase()];
-    const isDigit = place && /\d/.test(place) && !event.shiftKey && !/\d/.test(pressed);
-    if (isDigit) tries.unshift(place);
-    else if (place && pressed.length === 1 && pressed > "\x7f") tries.push(place);
-    return classOf.get(tries.find((letter) => classOf.has(letter)));
-  }
-
   // Building
-
-  function element(tag, properties = {}, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(properties)) {
-      if (name.startsWith("aria-") || name === "role") made.setAttribute(name, value);
-      else made[name] = value;
-    }
-    made.append(...children.filter((child) => child !== null));
-    return made;
-  }
 
   function image(picture, alt, place) {
     const made = element("img", { src: picture.url, alt, decoding: "async", draggable: false });
@@ -104,10 +59,6 @@
     made.height = Math.max(1, Math.round(picture.height * scale));
     return made;
   }
-
-  const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)} %`;
-  const brief = (number) => String(Number(number.toPrecision(3)));
-  const signed = (number) => (number < 0 ? "−" : "+") + brief(Math.abs(number));
 
   function facts(card) {
     const made = element("div", { className: "facts" });
@@ -236,10 +187,8 @@
 
   function save() {
     if (answers.every((answer) => answer === null)) return say("Nothing is labeled yet.");
-    const quoted = (text) => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const rows = answers.flatMap((answer, index) => (answer === null ? [] : [[cards[index].id, answer]]));
-    const lines = [["id", "label"], ...rows].map((row) => row.map(quoted).join(",") + "\r\n");
-    const url = URL.createObjectURL(new Blob(lines, { type: "text/csv;charset=utf-8" }));
+    const url = URL.createObjectURL(new Blob([csvOf([["id", "label"], ...rows])], { type: "text/csv;charset=utf-8" }));
     const link = element("a", { href: url, download: "labels.csv" });
     document.body.append(link);
     link.click();
@@ -356,7 +305,7 @@
     if (event.key in MOVES) return MOVES[event.key];
     const isOnButton = event.target.closest("button") !== null;
     if (isOnButton && (event.key === "Enter" || event.key === " ")) return undefined;
-    const label = pressedClass(event);
+    const label = pressedClass(event, classOf);
     if (label !== undefined) return () => answer(label);
     return ACTS[event.key];
   }
