@@ -11,6 +11,7 @@ the campaign. The head is not kept; it follows from the labels.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -215,7 +216,7 @@ def _about(folder) -> dict[str, Any]:
 
 def _arrays(folder) -> dict[str, np.ndarray]:
     try:
-        with np.load(folder / ARRAYS) as arrays:
+        with np.load(io.BytesIO((folder / ARRAYS).read_bytes())) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(f"{folder / ARRAYS} is damaged: {error}") from error
