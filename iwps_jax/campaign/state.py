@@ -112,7 +112,7 @@ def start(
     *,
     classes: Sequence[str],
     ids: Sequence[str] | None = None,
-    holdout_rows: Sequence[int] = (),
+    holdout_rows: Sequence[int] | np.ndarray = (),
     method: str = "iwps",
     steps: int = 3,
     learning_rate: float = 1e-3,
