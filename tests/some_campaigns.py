@@ -35,7 +35,7 @@ def some_digits(seed, *, rarity=10):
 
 
 def write_digits(folder, digits):
-    """The files that `iwps init` takes; few labels to begin with, of rare classes one."""
+    """The files that `iwps init` takes; one label to begin with of a rare class."""
     np.save(folder / "pool.npy", digits["pool"])
     features, labels = digits["holdout"]
     np.savez(folder / "holdout.npz", features=features, labels=labels)

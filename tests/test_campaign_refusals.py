@@ -164,8 +164,8 @@ TABLE = {
     "another method": ((*INIT, *FILES, "--method", "bald"), nothing, "bald"),
     # next
     "no campaign": (("next", "--k", 5, *NEW), nothing, "new is not a campaign"),
-    "none asked for": (("next", "--k", 0), nothing, "k must be in [1, 649]"),
-    "more than there are": (("next", "--k", 650), nothing, "got 650"),
+    "none asked for": (("next", "--k", 0), nothing, "k must be in [1, 654]"),
+    "more than there are": (("next", "--k", 655), nothing, "got 655"),
     "k that is no number": (("next", "--k", "many"), nothing, "many"),
     "a file in the way": (
         ("next", "--k", 5, "--out", "batch.csv"),

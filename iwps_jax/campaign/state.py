@@ -111,7 +111,7 @@ def start(
     holdout_labels: AnyArray,
     *,
     classes: Sequence[str],
-    ids: Sequence[str] | None = None,
+    ids: Sequence[str] | np.ndarray | None = None,
     holdout_rows: Sequence[int] | np.ndarray = (),
     method: str = "iwps",
     steps: int = 3,
