@@ -1,0 +1,358 @@
+"""What the commands are given: pool, head, holdout set, ids and class names.
+
+A reader returns what can be used as it is, or raises a `FileError`: one sentence with
+the file, the rule it breaks, and the row, key or line.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from iwps_jax.files.arrays import (
+    FileError,
+    first_bad_row,
+    open_array,
+    open_arrays,
+    require_file,
+)
+
+SKIP = "skip"  # the answer to a sample that nobody can label
+
+
+class Head(NamedTuple):
+    """The last layer: logits = features @ kernel + bias.
+
+    Attributes:
+        kernel: its weights.
+        bias: its offsets.
+    """
+
+    kernel: Float[np.ndarray, "d classes"]
+    bias: Float[np.ndarray, " classes"]
+
+
+class Holdout(NamedTuple):
+    """Labeled samples that judge what the model learns.
+
+    Attributes:
+        features: inputs of the last layer.
+        labels: their true classes, from 0.
+    """
+
+    features: Float[np.ndarray, "m d"]
+    labels: Int[np.ndarray, " m"]
+
+
+def read_pool(path: str | Path) -> np.ndarray:
+    """The rows to choose from, features or logits, not yet read.
+
+    Args:
+        path: see `open_array`; of several arrays the one called features.
+
+    Returns:
+        A memory map of shape [pool, d], floating point or integers; its numbers have
+        not been looked at.
+
+    Raises:
+        FileError: if it cannot be opened, has no row or column, or is not a matrix of
+            real numbers.
+    """
+    pool = open_array(path)
+    _require_matrix(path, "the pool", pool)
+    return pool
+
+
+def read_head(path: str | Path) -> Head:
+    """The last layer of a classifier, as float32.
+
+    Args:
+        path: .npz or .safetensors with kernel [d, classes] and bias [classes].
+
+    Raises:
+        FileError: if it cannot be read, an array is missing or of another shape or
+            type, a number is not finite, or there are fewer than two classes. A kernel
+            of [classes, d], as PyTorch keeps it, is recognized unless it is square.
+    """
+    kernel, bias = open_arrays(path, Head._fields)
+    _require_matrix(path, "kernel", kernel)
+    if bias.ndim != 1:
+        raise FileError(
+            f"{path}: bias must have 1 axis [classes], got shape {bias.shape}."
+        )
+    _require_real(path, "bias", bias)
+    if kernel.shape[1] != len(bias):
+        hint = ""
+        if kernel.shape[0] == len(bias):
+            hint = "; it looks like [classes, d], as PyTorch keeps it: save kernel.T"
+        raise FileError(
+            f"{path}: kernel must be [d, {len(bias)}] to match a bias of {len(bias)} "
+            f"classes, got {list(kernel.shape)}{hint}."
+        )
+    if len(bias) < 2:
+        raise FileError(f"{path} must have at least 2 classes, got {len(bias)}.")
+    return Head(_finite(path, "kernel", kernel), _finite(path, "bias", bias))
+
+
+def read_holdout(path: str | Path) -> Holdout:
+    """The labeled samples that judge, features as float32 and labels as int32.
+
+    Args:
+        path: .npz or .safetensors with features [m, d] and integer labels [m].
+
+    Raises:
+        FileError: if it cannot be read, an array is missing or of another shape or
+            type, a number is not finite, or a label is negative.
+    """
+    features, labels = open_arrays(path, Holdout._fields)
+    _require_matrix(path, "features", features)
+    if labels.ndim != 1:
+        raise FileError(
+            f"{path}: labels must have 1 axis [m], class numbers and not one-hot, got "
+            f"shape {labels.shape}."
+        )
+    if labels.dtype.kind not in "iu":
+        raise FileError(
+            f"{path}: labels must be integers, class numbers from 0, got "
+            f"{labels.dtype}."
+        )
+    if len(labels) != len(features):
+        raise FileError(
+            f"{path}: features and labels must have one length, got {len(features)} "
+            f"and {len(labels)}."
+        )
+    outside = first_bad_row(labels, lambda x: (x < 0) | (x > np.iinfo(np.int32).max))
+    if outside is not None:
+        raise FileError(
+            f"{path}: labels must be class numbers from 0, got {labels[outside]} in "
+            f"row {outside}."
+        )
+    return Holdout(_finite(path, "features", features), labels.astype(np.int32))
+
+
+def require_width(path: str | Path, features: np.ndarray, head: Head) -> None:
+    """Refuses features, of the pool or the holdout set, that the head cannot read.
+
+    Raises:
+        FileError: if they have another number of columns than its kernel has rows.
+    """
+    d, classes = head.kernel.shape
+    if features.shape[1] == d:
+        return
+    hint = "; is it of logits?" if features.shape[1] == classes else ""
+    raise FileError(
+        f"{path} must have {d} columns like the head's kernel [{d}, {classes}], got "
+        f"shape {tuple(features.shape)}{hint}."
+    )
+
+
+def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> None:
+    """Refuses labels of classes that the head does not have.
+
+    Raises:
+        FileError: if one is not in [0, num_classes); names the row.
+    """
+    outside = first_bad_row(labels, lambda x: (x < 0) | (x >= num_classes))
+    if outside is not None:
+        raise FileError(
+            f"{path}: labels must be in [0, {num_classes}) for {num_classes} classes, "
+            f"got {labels[outside]} in row {outside}."
+        )
+
+
+def read_ids(path: str | Path, size: int) -> np.ndarray:
+    """What the user calls the rows of the pool.
+
+    Args:
+        path: .txt with an id a line, .csv with a column id, or .npy of strings or
+            integers.
+        size: rows of the pool.
+
+    Returns:
+        Strings, one for each row.
+
+    Raises:
+        FileError: if it cannot be read, or an id is empty, there twice or one too
+            many; names the line (of an .npy file the row).
+    """
+    path = Path(path)
+    require_file(path)
+    ids, places, place = _ids_and_places(path)
+    for number, id_ in enumerate(ids):
+        if not id_:
+            raise FileError(f"{path}: {place} {places[number]} must not be empty.")
+    if len(set(ids)) < len(ids):
+        first = {}
+        for number, id_ in enumerate(ids):
+            if id_ in first:
+                raise FileError(
+                    f"{path}: ids must be distinct, {id_} of {place} "
+                    f"{places[number]} is that of {place} {places[first[id_]]}."
+                )
+            first[id_] = number
+    if len(ids) != size:
+        where = f"; {place} {places[size]} is one too many" if len(ids) > size else ""
+        raise FileError(
+            f"{path} must have an id for each of the {size:,} rows of the pool, got "
+            f"{len(ids):,}{where}."
+        )
+    return np.array(ids)
+
+
+def _ids_and_places(path):
+    """Ids, where each is, and whether these places are lines or rows."""
+    if path.suffix == ".npy":
+        array = open_array(path)
+        if array.ndim != 1 or array.dtype.kind not in "iuUS":
+            raise FileError(
+                f"{path} must hold a vector of strings or integers, got {array.dtype} "
+                f"of shape {array.shape}."
+            )
+        ids = np.char.decode(array) if array.dtype.kind == "S" else array
+        return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
+    if path.suffix == ".csv":
+        records = read_table(path, ("id",))
+        return [r["id"] for _, r in records], [line for line, _ in records], "line"
+    if path.suffix == ".txt":
+        lines = [line.strip() for line in _lines(path)]
+        return lines, range(1, len(lines) + 1), "line"
+    raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+
+
+def read_table(
+    path: str | Path, columns: tuple[str, ...]
+) -> list[tuple[int, dict[str, str]]]:
+    """The records of a CSV file in UTF-8, stripped, each with its line.
+
+    Args:
+        path: the file; its first line names the columns.
+        columns: those that must be there.
+
+    Raises:
+        FileError: if it cannot be read, a column is missing or there twice, or a line
+            has too few or too many fields.
+    """
+    path = Path(path)
+    lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        for name in columns:
+            if header.count(name) != 1:
+                raise FileError(
+                    f"{path} must have one column {name} in its first line, got "
+                    f"{', '.join(header) or 'none'}."
+                )
+        records = []
+        for fields in lines:
+            if not fields:  # a blank line
+                continue
+            if len(fields) != len(header):
+                raise FileError(
+                    f"{path}: line {lines.line_num} must have {len(header)} fields "
+                    f"like the first, got {len(fields)}."
+                )
+            stripped = (field.strip() for field in fields)
+            record = dict(zip(header, stripped, strict=True))
+            records.append((lines.line_num, record))
+    except csv.Error as error:
+        raise FileError(
+            f"{path}: line {lines.line_num} is not CSV: {error}."
+        ) from error
+    return records
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        FileError: if it cannot be read or is not UTF-8; names the line.
+    """
+    path = Path(path)
+    require_file(path)
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error
+
+
+def _lines(path) -> list[str]:
+    return read_text(path).removesuffix("\n").split("\n")
+
+
+def read_classes(text: str | Path) -> tuple[str, ...]:
+    """Class names, of a list like "cat,dog" or a file with one a line.
+
+    Args:
+        text: the list, or the path of a file.
+
+    Raises:
+        FileError: if the file cannot be read, there are fewer than two names, or one
+            is empty, there twice or "skip", which is what a sample is called that
+            nobody can label.
+
+    Example:
+        >>> read_classes("cat, dog")
+        ('cat', 'dog')
+    """
+    path = Path(text)
+    is_list = "," in str(text) and not path.is_file()
+    if is_list:
+        names, source, place = str(text).split(","), "the list of classes", "name"
+    else:
+        names, source, place = _lines(path), str(path), "line"
+    names = [name.strip() for name in names]
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise FileError(f"{source}: {place} {number} must not be empty.")
+        if name == SKIP:
+            raise FileError(
+                f"{source}: {place} {number} must not be {SKIP}, the answer to a "
+                "sample that cannot be labeled."
+            )
+        if name in names[: number - 1]:
+            raise FileError(
+                f"{source}: classes must be distinct, {name} of {place} {number} is "
+                f"that of {place} {names.index(name) + 1}."
+            )
+    if len(names) < 2:
+        raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
+    return tuple(names)
+
+
+def _require_matrix(path, name, array):
+    if array.ndim != 2:
+        raise FileError(
+            f"{path}: {name} must have 2 axes, got shape {tuple(array.shape)}."
+        )
+    if 0 in array.shape:
+        raise FileError(
+            f"{path}: {name} must not be empty, got shape {tuple(array.shape)}."
+        )
+    _require_real(path, name, array)
+
+
+def _require_real(path, name, array):
+    is_real = jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"
+    if not is_real:
+        raise FileError(
+            f"{path}: {name} must be floating point or integers, got {array.dtype}."
+        )
+
+
+def _finite(path, name, array) -> np.ndarray:
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and refused
+        array = np.array(array, np.float32)
+    row = first_bad_row(array, lambda x: ~np.isfinite(x))
+    if row is not None:
+        where = "entry" if array.ndim == 1 else "row"
+        raise FileError(
+            f"{path}: {name} must be finite in float32, got NaN or infinity in {where} "
+            f"{row}."
+        )
+    return array
