@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from iwps_jax import (
