@@ -10,6 +10,8 @@ import doc_pages
 import pytest
 import yaml
 
+import iwps_jax
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = doc_pages.pages_below(DOCS)
@@ -65,6 +67,166 @@ def test_every_block_is_of_a_kind_that_is_known(page):
         assert runs or block.language in ("text", "csv"), block
         is_known = block.title in ("", doc_pages.NOT_RUN)
         assert is_known or doc_pages.is_file(block.title), block
+
+
+# The pages of methods
+
+METHODS = [page for page in PAGES if page.parts[0] == "methods"]
+HEADINGS = [
+    "What it is",
+    "Formula",
+    "When to use it",
+    "Cost and memory",
+    "The test that proves it",
+    "Example",
+    "API",
+]
+AROUND = {
+    "LoopState",
+    "PoolError",
+    "Records",
+    "RoundInfo",
+    "TopK",
+    "loop",
+    "sample_keys",
+    "score_in_chunks",
+    "score_pool",
+    "top_k_of_pool",
+}
+
+
+def documented_on(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^::: iwps_jax\.(\w+)$", text, re.MULTILINE)
+
+
+def test_every_score_and_selector_is_on_one_page_of_a_method():
+    found = sorted(name for page in METHODS for name in documented_on(page))
+    assert found == sorted(set(iwps_jax.__all__) - AROUND)
+
+
+def test_everything_else_is_in_the_reference():
+    reference = [page for page in PAGES if page.parts[0] == "api"]
+    found = {name for page in reference for name in documented_on(page)}
+    with_the_loop = {"LoopState", "RoundInfo"} if "loop" in found else set()
+    assert found | with_the_loop >= AROUND
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in METHODS if page.stem != "index"], ids=str
+)
+def test_a_method_has_all_headings_in_order(page):
+    sections = re.split(r"^## (.*)\n", (DOCS / page).read_text("utf-8"), flags=re.M)
+    assert sections[1::2] == HEADINGS
+    assert all(text.strip() for text in sections[2::2])
+    text = dict(zip(sections[1::2], sections[2::2], strict=True))
+    assert "```text\n" in text["Formula"] and "```python\n" in text["Example"]
+    assert "tests/test_" in text["The test that proves it"]
+    used = {name for name in documented_on(page) if name[0].islower()}
+    assert page.stem == "pixels" or used <= set(re.findall(r"\w+", text["Example"]))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_tests_it_names_exist(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text)
+    assert len(named) == text.count("::test_")
+    for file, function in named:
+        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+# Their numbers
+
+
+def measured():
+    """(method, setting) -> (AUBC - Random, its interval, verdict), of the results."""
+    found = {}
+    text = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
+    for section in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
+        heading, *lines = section.splitlines()
+        kind = re.fullmatch(r"([\w-]+), (balanced|imbalance (1/\d+))", heading)
+        for line in lines if kind else ():
+            cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+            gain = re.match(r"([+-][\d.]+) (\[.*?\])", cells[5]) if cells[5:] else None
+            if gain:
+                setting = kind[1], kind[3] or kind[2]
+                found.setdefault((cells[0], *setting), (gain[1], gain[2], cells[6]))
+    return found
+
+
+MEASURED = measured()
+
+
+def gain(method, dataset, kind, *, with_interval):
+    difference, interval, verdict = MEASURED[method, dataset, kind]
+    shown = difference if verdict == "not separable" else f"**{difference}**"
+    return f"{shown} {interval}" if with_interval else shown
+
+
+def rows_of_table(page, first_column):
+    """The table whose first heading is this, as lists of cells."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    starts = [i for i, line in enumerate(lines) if line.startswith(f"| {first_column}")]
+    table = lines[starts[-1] :]
+    table = table[: table.index("")] if "" in table else table
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+METHOD_OF_PAGE = {
+    "iwps_last_layer": "IWPS",
+    "iwps_app": "IWPS-app",
+    "margin": "Margin",
+    "entropy": "Entropy",
+    "mc_dropout": "MC-Dropout",
+    "bald": "BALD",
+    "error_reduction": "Err-Reduction",
+    "core_set": "Coreset",
+    "badge": "BADGE",
+}
+
+
+@pytest.mark.parametrize("stem", METHOD_OF_PAGE)
+def test_gains_are_those_of_the_results(stem):
+    page, method = f"methods/{stem}.md", METHOD_OF_PAGE[stem]
+    (_, *kinds), _, *rows = rows_of_table(page, "AUBC − Random")
+    assert kinds == ["balanced", "1/10", "1/20"] and len(rows) == 3
+    for dataset, *cells in rows:
+        expected = [gain(method, dataset, kind, with_interval=True) for kind in kinds]
+        assert cells == expected
+
+
+def test_the_overview_is_that_of_the_results():
+    (_, *settings), _, *rows = rows_of_table("methods/index.md", "method | MNIST")
+    assert len(settings) == 9 and len(rows) == len(METHOD_OF_PAGE)
+    for link, *cells in rows:
+        method, stem = re.fullmatch(r"\[(.*)\]\((\w+)\.md\)", link).groups()
+        assert METHOD_OF_PAGE[stem] == method
+        settings_of_method = [setting.split(" ") for setting in settings]
+        assert cells == [
+            gain(method, *setting, with_interval=False)
+            for setting in settings_of_method
+        ]
+
+
+@pytest.mark.parametrize("page", METHODS, ids=str)
+def test_rates_are_those_of_the_benchmarks(page):
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    text = (DOCS / page).read_text(encoding="utf-8")
+    rates = re.findall(r"([\d.,]+)\s(?:samples|images)/s", text)
+    if page.stem == "index":
+        rates += [row[-1] for row in rows_of_table(page, "method | needs")[2:]]
+    for rate in filter(None, rates):
+        assert re.search(rf"(?<![\d,]){re.escape(rate)}(?![\d,])", results), rate
+
+
+@pytest.mark.parametrize("page", METHODS, ids=str)
+def test_means_and_spreads_are_those_of_the_results(page):
+    results = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
+    text = (DOCS / page).read_text(encoding="utf-8").replace("−", "-")
+    for mean, spread in re.findall(r"(\d+\.\d)\s±\s(\d+\.\d)", text):
+        assert f" {mean} ± {spread} " in results, (mean, spread)
+    for low, high in re.findall(r"\[([+-][\d.]+),\s([+-][\d.]+)\]", text):
+        assert f"[{low}, {high}]" in results, (low, high)
 
 
 # The reader itself

@@ -5,10 +5,10 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 """
 
 from iwps_jax.campaign.asking import ask
+from iwps_jax.campaign.names import AnswerError
 from iwps_jax.campaign.outlook import Outlook, Point, outlook
 from iwps_jax.campaign.state import (
     METHODS,
-    SKIP,
     Answers,
     Batch,
     Campaign,
@@ -20,10 +20,12 @@ from iwps_jax.campaign.state import (
     unanswered_of,
 )
 from iwps_jax.campaign.telling import tell
+from iwps_jax.files.inputs import SKIP
 
 __all__ = [
     "METHODS",
     "SKIP",
+    "AnswerError",
     "Answers",
     "Batch",
     "Campaign",

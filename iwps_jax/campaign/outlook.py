@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iwps_jax.campaign.names import SKIPPED
 from iwps_jax.campaign.state import (
     NO_MODEL,
-    SKIPPED,
     Answers,
     Batch,
     Campaign,

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iwps_jax import checks
+from iwps_jax.campaign.names import SKIPPED
 from iwps_jax.campaign.scaling import Scaling, scaling_of
+from iwps_jax.files.inputs import SKIP
 from iwps_jax.linear_probe import LinearProbe
 from iwps_jax.types import AnyArray
 
-SKIP = "skip"
-SKIPPED, NO_MODEL = -1, -1
+NO_MODEL = -1
 METHODS = ("iwps", "iwps_app", "entropy", "margin", "least_confidence", "random")
 
 
@@ -234,11 +235,11 @@ def free_rows(state: Campaign) -> np.ndarray:
     return is_free
 
 
-def ids_of(task: Task, rows: Sequence[int]) -> list[str]:
+def ids_of(task: Task, rows: np.ndarray) -> list[str]:
     """The names of these rows."""
     if task.ids is None:
-        return [str(row) for row in rows]
-    return task.ids[np.asarray(rows, int)].tolist()
+        return [str(row) for row in rows.tolist()]
+    return task.ids[rows].tolist()
 
 
 def _last_answers(state) -> list[tuple[int, int]]:

@@ -1,13 +1,11 @@
 """Answers of people, and the head that they give."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from iwps_jax.campaign import names
 from iwps_jax.campaign.state import (
-    SKIP,
-    SKIPPED,
     Answers,
     Campaign,
     labels_of,
@@ -30,15 +28,17 @@ def tell(
         The state after them; the same state if nothing was answered.
 
     Raises:
-        ValueError: naming the first id that is unknown, twice there, a holdout
-            sample's, or has an impossible label.
+        AnswerError: of the first id that is unknown, there twice, a holdout sample's,
+            or has an impossible label.
     """
     task = state.task
     if len(ids) != len(labels):
         raise ValueError(f"there must be a label for each of {len(ids)} ids.")
-    rows = _rows_of(task, [str(name) for name in ids])
+    rows = names.rows_of(task.ids, len(task.pool), [str(name) for name in ids])
+    _refuse_holdout(task, ids, rows)
     told = [
-        _class_of(task, name, label) for name, label in zip(ids, labels, strict=True)
+        names.class_of(task.classes, name, label)
+        for name, label in zip(ids, labels, strict=True)
     ]
     is_answered = [label is not None for label in told]
     rows, told = rows[is_answered], np.array([t for t in told if t is not None], int)
@@ -76,41 +76,10 @@ def _fitted(state) -> LinearProbe | None:
     )
 
 
-def _rows_of(task, ids) -> np.ndarray:
-    """The rows with these names."""
-    name, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
-    if count > 1:
-        raise ValueError(f"every id must be there once, got {name!r} {count} times.")
-    if task.ids is None:
-        size = len(task.pool)
-        known = [n.isascii() and n.isdecimal() and int(n) < size for n in ids]
-        rows = np.array(
-            [int(n) if k else -1 for n, k in zip(ids, known, strict=True)], np.int64
+def _refuse_holdout(task, ids, rows):
+    is_holdout = np.isin(rows, task.holdout_rows)
+    if is_holdout.any():
+        name = str(ids[int(np.argmax(is_holdout))])
+        raise names.AnswerError(
+            name, f"{name!r} is a holdout sample, which judges and is not learned from."
         )
-    else:
-        found = np.flatnonzero(np.isin(task.ids, np.array(ids, str)))
-        row_of = dict(zip(task.ids[found].tolist(), found.tolist(), strict=True))
-        rows = np.array([row_of.get(name, -1) for name in ids], np.int64)
-    for name, row in zip(ids, rows.tolist(), strict=True):
-        if row < 0:
-            raise ValueError(f"ids must be in the pool, got {name!r}.")
-        if row in task.holdout_rows:
-            raise ValueError(f"ids must not be of holdout samples, got {name!r}.")
-    return rows
-
-
-def _class_of(task, name, label) -> int | None:
-    """The class of an answer, `SKIPPED`, or None if there is no answer."""
-    if label is None or label == "":
-        return None
-    if isinstance(label, str):
-        if label in task.classes:
-            return task.classes.index(label)
-        if label.casefold() == SKIP:
-            return SKIPPED
-    elif not isinstance(label, bool) and 0 <= label < len(task.classes):
-        return int(label)
-    raise ValueError(
-        f"the label of {name!r} must be {', '.join(task.classes[:20])}"
-        f"{', ...' * (len(task.classes) > 20)} or {SKIP}, got {label!r}."
-    )
