@@ -207,6 +207,7 @@ LAYERS = [  # a module may import from those above it only
     "selection",
     "pool",
     "files",
+    "methods",
     "models",
     "training",
     "loop",
