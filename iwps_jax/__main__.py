@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from iwps_jax.commands import score
+from iwps_jax.commands import check, score
 
-COMMANDS = (score,)
+COMMANDS = (check, score)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from iwps_jax.files.inputs import (
     require_classes,
     require_width,
 )
+from iwps_jax.pool import sources
 
 
 class Given(NamedTuple):
@@ -36,6 +38,7 @@ class Given(NamedTuple):
         ids: what the user calls the rows; None where that is their number.
         classes: names of the classes; None where these are their numbers.
         labeled: rows that have been labeled.
+        are_logits: whether the rows are logits.
     """
 
     pool: Any
@@ -44,6 +47,7 @@ class Given(NamedTuple):
     ids: np.ndarray | None
     classes: tuple[str, ...] | None
     labeled: np.ndarray | None
+    are_logits: bool
 
     def id_of(self, row: int) -> str:
         """What the user calls a row."""
@@ -102,7 +106,9 @@ def read(options: argparse.Namespace) -> Given:
     if options.logits is not None and has_columns:
         num_classes = pool.shape[1]
     classes, ids = _classes(options, num_classes), _ids(options, pool)
-    return Given(pool, head, holdout, ids, classes, _labeled(options, pool, ids))
+    labeled = _labeled(options, pool, ids)
+    are_logits = options.logits is not None
+    return Given(pool, head, holdout, ids, classes, labeled, are_logits)
 
 
 def open_pool(name: str) -> Any:
@@ -136,6 +142,13 @@ def size_of(pool: Any, option: str) -> int:
     if hasattr(pool, "__next__"):
         raise ValueError(f"{option} needs a pool with a length, got an iterator.")
     return len(jax.tree.leaves(pool)[0])
+
+
+def rows_of(pool: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a pool that has a length, in memory, as it would be scored."""
+    source = sources.open_source(pool)
+    parts = [sources.read_chunk(source, row, row + 1)[0] for row in rows]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def _ids(options, pool):

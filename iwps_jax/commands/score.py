@@ -39,7 +39,6 @@ from iwps_jax import methods
 from iwps_jax.commands import ending, given, processes
 from iwps_jax.commands.given import Given
 from iwps_jax.files.picks import Pick, write_picks
-from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 
@@ -226,9 +225,8 @@ def _look_ahead(options):
 def _explanation(options, method, files, top) -> methods.Explanation:
     """Of every pick; by all processes together."""
     given.size_of(files.pool, "--explain")
-    source = sources.open_source(files.pool)
-    rows = [sources.read_chunk(source, row, row + 1)[0] for row in top.rows.tolist()]
-    if not isinstance(rows[0], np.ndarray | jax.Array) or rows[0].ndim != 2:
+    rows = given.rows_of(files.pool, top.rows.tolist())
+    if getattr(rows, "ndim", None) != 2:
         raise ValueError("--explain needs a pool of features, or of logits.")
     explain = partial(
         methods.explain,
@@ -237,7 +235,7 @@ def _explanation(options, method, files, top) -> methods.Explanation:
         holdout=files.holdout,
         **_look_ahead(options),
     )
-    return score_pool(explain, np.concatenate(rows))
+    return score_pool(explain, rows)
 
 
 def _picks(method, files, top, why) -> list[Pick]:
