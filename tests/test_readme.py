@@ -11,11 +11,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-SEGMENTATION = (ROOT / "docs" / "segmentation.md").read_text(encoding="utf-8")
-
-
-def blocks(language, text=README):
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_examples_run_one_after_another(tmp_path, monkeypatch):
@@ -29,15 +26,6 @@ def test_examples_run_one_after_another(tmp_path, monkeypatch):
     rows, scores = scope["picks"]
     assert len(set(rows.tolist())) == 1000
     np.testing.assert_allclose(scores, scope["scores"][rows], rtol=0.05, atol=1e-6)
-
-
-def test_the_example_of_segmentation_runs():
-    (code,) = blocks("python", SEGMENTATION)
-    scope = {}
-    exec(compile(code, "docs/segmentation.md", "exec"), scope)
-    label_next = scope["label_next"].tolist()
-    assert len(set(label_next)) == 5
-    assert scope["uncertainty"].shape == scope["scores"].shape == (40,)
 
 
 def test_the_test_command_is_what_ci_runs():

@@ -1,8 +1,12 @@
 """Files that are there whole or not at all, whenever the process is killed."""
 
+import io
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -32,6 +36,28 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
     except BaseException:
         os.unlink(half)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder):
+    """So that the name survives a power cut, where the system can be asked for it."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_arrays_whole(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz file of these arrays, likewise.
+
+    Raises:
+        OSError: if it cannot be written; what was there before still is.
+    """
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_whole(path, content.getvalue())
 
 
 def _umask():

@@ -1,0 +1,70 @@
+"""Features as heads and scores see them: centered, of unit mean square."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from iwps_jax.types import AnyArray
+
+ROWS = 10_000
+
+
+class Scaling(NamedTuple):
+    """h -> (h - mean) · factor: one factor for all features, so that angles stay.
+
+    Attributes:
+        mean: [d].
+        factor: one over the root of the mean square of the centered features.
+    """
+
+    mean: np.ndarray
+    factor: float
+
+    def of(self, features: AnyArray) -> AnyArray:
+        """Scaled features [n, d], float32."""
+        return (features.astype(np.float32) - self.mean[None]) * self.factor
+
+    def rows(self, pool: Any, rows: Sequence[int]) -> np.ndarray:
+        """Scaled features of some rows of a pool."""
+        return self.of(rows_of(pool, rows))
+
+    def unscaled(
+        self, kernel: np.ndarray, bias: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The head that gives the same logits for features as they are."""
+        wide = kernel.astype(np.float64) * self.factor
+        moved = bias - self.mean.astype(np.float64) @ wide
+        return wide.astype(np.float32), moved.astype(np.float32)
+
+
+def scaling_of(pool: Any) -> Scaling:
+    """Of a pool, by up to `ROWS` rows spread over it.
+
+    Raises:
+        ValueError: if one of them is not finite, or all are equal.
+        TypeError: if they are not numbers.
+    """
+    spread = np.unique(np.linspace(0, len(pool) - 1, ROWS).astype(np.int64))
+    some = rows_of(pool, spread.tolist())
+    if not np.issubdtype(some.dtype, np.number) and some.dtype.kind != "V":
+        raise TypeError(f"features of the pool must be numbers, got {some.dtype}.")
+    some = some.astype(np.float64)
+    is_bad = ~np.isfinite(some).all(axis=1)
+    if is_bad.any():
+        raise ValueError(
+            f"features of the pool must be finite, those of row {spread[is_bad][0]} "
+            "are not."
+        )
+    mean = some.mean(axis=0)
+    size = np.sqrt(np.mean((some - mean) ** 2))
+    if size == 0 or not np.isfinite(size):
+        raise ValueError("features of the pool must differ from row to row.")
+    return Scaling(mean.astype(np.float32), float(1 / size))
+
+
+def rows_of(pool: Any, rows: Sequence[int]) -> np.ndarray:
+    """Some rows of a pool, one at a time where it can only be sliced."""
+    if isinstance(pool, np.ndarray):
+        return np.asarray(pool[np.asarray(rows, int)])
+    return np.concatenate([np.asarray(pool[row : row + 1]) for row in rows])

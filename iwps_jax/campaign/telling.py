@@ -1,0 +1,85 @@
+"""Answers of people, and the head that they give."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from iwps_jax.campaign import names
+from iwps_jax.campaign.state import (
+    Answers,
+    Campaign,
+    labels_of,
+)
+from iwps_jax.linear_probe import LinearProbe, fit_linear_probe
+
+
+def tell(
+    state: Campaign, ids: Sequence[str | int], labels: Sequence[str | int | None]
+) -> Campaign:
+    """Takes answers in, all or none, and fits the head again.
+
+    Args:
+        state: of the campaign.
+        ids: names of rows, each once: asked for or not, labeled before or not.
+        labels: for each the name of its class, or its number, `skip`, or None or
+            nothing where it is not answered yet.
+
+    Returns:
+        The state after them; the same state if nothing was answered.
+
+    Raises:
+        AnswerError: of the first id that is unknown, there twice, a holdout sample's,
+            or has an impossible label.
+    """
+    task = state.task
+    if len(ids) != len(labels):
+        raise ValueError(f"there must be a label for each of {len(ids)} ids.")
+    rows = names.rows_of(task.ids, len(task.pool), [str(name) for name in ids])
+    _refuse_holdout(task, ids, rows)
+    told = [
+        names.class_of(task.classes, name, label)
+        for name, label in zip(ids, labels, strict=True)
+    ]
+    is_answered = [label is not None for label in told]
+    rows, told = rows[is_answered], np.array([t for t in told if t is not None], int)
+    if not len(rows):
+        return state
+    answers = Answers(rows, told, 0, None, None)
+    state = state._replace(events=(*state.events, answers))
+    head = _fitted(state)
+    answers = Answers(
+        rows,
+        told,
+        len(labels_of(state)),
+        None if head is None else head.holdout_loss,
+        None if head is None else head.holdout_accuracy,
+    )
+    return state._replace(events=(*state.events[:-1], answers), head=head)
+
+
+def refitted(state: Campaign) -> Campaign:
+    """With the head that its labels give."""
+    return state._replace(head=_fitted(state))
+
+
+def _fitted(state) -> LinearProbe | None:
+    labels = labels_of(state)
+    if len(set(labels.values())) < 2:
+        return None
+    task = state.task
+    return fit_linear_probe(
+        task.scaling.rows(task.pool, list(labels)),
+        np.array(list(labels.values())),
+        task.scaling.of(task.holdout_features),
+        task.holdout_labels,
+        num_classes=len(task.classes),
+    )
+
+
+def _refuse_holdout(task, ids, rows):
+    is_holdout = np.isin(rows, task.holdout_rows)
+    if is_holdout.any():
+        name = str(ids[int(np.argmax(is_holdout))])
+        raise names.AnswerError(
+            name, f"{name!r} is a holdout sample, which judges and is not learned from."
+        )

@@ -1,0 +1,71 @@
+"""What the commands of a campaign share: its folder, and files of answers."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from iwps_jax.campaign import AnswerError, Campaign, tell
+from iwps_jax.files.arrays import FileError
+from iwps_jax.files.picks import Answer
+
+
+def add_campaign(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that names the campaign."""
+    parser.add_argument(
+        "--campaign",
+        type=Path,
+        default=Path("campaign"),
+        metavar="DIR",
+        help="folder of the campaign (default %(default)s)",
+    )
+
+
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of commands that change the campaign."""
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="for another command to end (default %(default)g)",
+    )
+
+
+def told(state: Campaign, path: Path | None, answers: Sequence[Answer]) -> Campaign:
+    """The state after the answers of a file, all or none.
+
+    Raises:
+        FileError: if one cannot be taken; names the file and the line, or task.
+    """
+    with naming_line(path, answers):
+        return tell(state, [a.id for a in answers], [a.label for a in answers])
+
+
+@contextmanager
+def naming_line(path: Path | None, answers: Sequence[Answer]) -> Iterator[None]:
+    """Turns the refusal of an answer into one with its file and line.
+
+    Raises:
+        FileError: if the block refuses an answer.
+    """
+    try:
+        yield
+    except AnswerError as error:
+        line = next((a.line for a in answers if a.id == error.id), "?")
+        raise FileError(f"{path}: line {line}: {error}") from error
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Turns a refusal of what a file holds into one that names the file.
+
+    Raises:
+        FileError: if the block raises a `ValueError`.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except ValueError as error:
+        raise FileError(f"{path}: {error}") from error

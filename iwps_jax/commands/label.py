@@ -1,0 +1,88 @@
+"""`iwps label`: take answers back and learn from them.
+
+    iwps label answers.csv
+    iwps label export.json --next 50
+
+A .csv has columns id and label: a class, `skip`, or nothing where there is no answer
+yet; a .json is an export of Label Studio. A later answer to the same sample overrules
+the earlier one. If any id or label is impossible, nothing of the file is taken.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from iwps_jax.campaign import (
+    Answers,
+    Campaign,
+    ask,
+    folder,
+    outlook,
+    unanswered_of,
+)
+from iwps_jax.commands import answering, ending
+from iwps_jax.commands import next as next_command
+from iwps_jax.files.arrays import FileError
+from iwps_jax.files.label_studio import read_exported
+from iwps_jax.files.picks import read_answers
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command and its options."""
+    parser = commands.add_parser(
+        "label",
+        help="take answers back and learn from them",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("answers", type=Path, help=".csv or .json")
+    parser.add_argument(
+        "--next", type=int, metavar="K", help="then hand out the next K, as iwps next"
+    )
+    next_command.add_output(parser)
+    answering.add_campaign(parser)
+    answering.add_wait(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Takes all answers or none; returns the exit status."""
+    return ending.status_of(lambda: _label(options))
+
+
+def _label(options):
+    is_json = options.answers.suffix == ".json"
+    answers = (read_exported if is_json else read_answers)(options.answers)
+    with folder.locked(options.campaign, wait=options.wait):
+        before = folder.read_record(options.campaign)
+        state = answering.told(before, options.answers, answers)
+        if state is before:
+            raise FileError(f"{options.answers} must have an answer, all are empty.")
+        # Asked before anything is kept: a K that cannot be is a refusal of it all.
+        asked = None if options.next is None else ask(state, options.next)[0]
+        folder.commit(options.campaign, state)
+        print(_said(before, state))
+        if asked is not None:
+            next_command.hand_out(asked, options)
+
+
+def _said(before: Campaign, state: Campaign) -> str:
+    told: Answers = state.events[-1]
+    skipped = int((told.labels < 0).sum())
+    now = outlook(state)
+    asked = len(unanswered_of(before)) - now.num_unanswered
+    lines = [
+        f"{len(told.rows) - skipped} labels and {skipped} skips taken, {asked} of "
+        f"samples that waited for an answer; {now.num_unanswered} still wait, "
+        f"{now.num_labeled} samples are labeled."
+    ]
+    point = now.curve[-1]
+    if point.answered:
+        lines.append(f"The head was wrong about {point.wrong} of {point.answered}.")
+    if point.holdout_accuracy is not None:
+        lines.append(
+            f"Holdout accuracy {point.holdout_accuracy:.1%}, loss "
+            f"{point.holdout_loss:.3f}."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""`iwps status`: how a campaign stands, and whether to go on.
+
+    iwps status
+
+shows the curve so far, how often the picks were wrong, labels of each class, what
+waits for an answer, and a hint when more labels no longer pay.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from iwps_jax.campaign import Campaign, Outlook, folder, outlook
+from iwps_jax.campaign.telling import refitted
+from iwps_jax.commands import answering, ending
+from iwps_jax.files.arrays import FileError
+from iwps_jax.files.whole import write_arrays_whole, write_whole
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command and its options."""
+    parser = commands.add_parser(
+        "status",
+        help="how a campaign stands, and whether to go on",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the same as JSON"
+    )
+    parser.add_argument(
+        "--head",
+        type=Path,
+        metavar="FILE",
+        help="write the head, for features as they are, as an .npz for iwps score",
+    )
+    answering.add_campaign(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints, and writes what is asked for; returns the exit status."""
+    return ending.status_of(lambda: _status(options))
+
+
+def _status(options):
+    state = folder.read_record(options.campaign)
+    now = outlook(state)
+    print(f"{options.campaign}: {_text(state, now)}")
+    if options.json is not None:
+        told = now._asdict() | {
+            "curve": [point._asdict() for point in now.curve],
+            "labels_per_class": dict(
+                zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+            ),
+        }
+        write_whole(options.json, json.dumps(told, indent=1, ensure_ascii=False))
+    if options.head is not None:
+        _write_head(options.head, refitted(state))
+
+
+def _text(state: Campaign, now: Outlook) -> str:
+    lines = [
+        f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
+        f"{now.num_skipped:,} skipped, {now.num_unanswered:,} waiting for an answer, "
+        f"{now.num_left:,} left; method {state.task.method}",
+        "",
+        "labels  holdout accuracy  holdout loss  wrong picks",
+    ]
+    for point in now.curve:
+        accuracy, loss, wrong = "-", "-", "-"
+        if point.holdout_accuracy is not None:
+            accuracy = f"{point.holdout_accuracy:.1%}"
+            loss = f"{point.holdout_loss:.3f}"
+        if point.answered:
+            share = point.wrong / point.answered
+            wrong = f"{point.wrong} of {point.answered} ({share:.0%})"
+        lines.append(f"{point.num_labeled:6,}  {accuracy:>16}  {loss:>12}  {wrong}")
+    named = zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+    lines += [
+        "",
+        "labels of each class: " + ", ".join(f"{name} {n}" for name, n in named),
+        now.hint,
+    ]
+    return "\n".join(lines)
+
+
+def _write_head(path, state):
+    if state.head is None:
+        raise FileError("there is no head before two classes are labeled.")
+    kernel, bias = state.task.scaling.unscaled(state.head.kernel, state.head.bias)
+    write_arrays_whole(path, {"kernel": kernel, "bias": bias})
+    print(f"head for features as they are: {path}")

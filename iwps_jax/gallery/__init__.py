@@ -1,0 +1,1 @@
+"""One HTML page of picks with their images, for people who label them."""

@@ -1,0 +1,179 @@
+"""A head for features that are given: multinomial logistic regression.
+
+The minimum over kernel W [d, classes] and bias b [classes] of
+
+    mean_i [-log softmax(h_i W + b)_(y_i)] + penalty / 2 · ‖W‖²
+
+which is strictly convex in W, so that the head depends on the labels alone and not on
+where the search starts or in which order they came.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Integer
+
+from iwps_jax import checks, numerics
+from iwps_jax.types import AnyArray
+
+MAX_ITERATIONS = 1000
+# No farther than this from the kernel of the minimum: the distance is at most
+# ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
+TOLERANCE = 1e-3
+# Largest first: each is ten times weaker than the one before.
+PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3)
+
+
+class LinearProbe(NamedTuple):
+    """A head z = h kernel + bias, and how it does on the holdout set.
+
+    Attributes:
+        kernel: [d, classes].
+        bias: [classes].
+        penalty: on ‖kernel‖² / 2, as chosen.
+        holdout_loss: mean cross-entropy, in nats.
+        holdout_accuracy: share of holdout samples classified right.
+    """
+
+    kernel: Array
+    bias: Array
+    penalty: float
+    holdout_loss: float
+    holdout_accuracy: float
+
+
+def fit_linear_probe(
+    features: Float[AnyArray, "n d"],
+    labels: Integer[AnyArray, " n"],
+    holdout_features: Float[AnyArray, "m d"],
+    holdout_labels: Integer[AnyArray, " m"],
+    *,
+    num_classes: int,
+) -> LinearProbe:
+    """The head that fits the labels, with the penalty that the holdout set likes best.
+
+        argmin over (W, b) of mean_i -log softmax(h_i W + b)_(y_i) + penalty/2 · ‖W‖²
+
+    for each penalty of `PENALTIES`, all at once by L-BFGS; of equal holdout losses the
+    larger penalty wins. Deterministic. Classes without a label get a small probability.
+    One program serves all n up to the next power of two.
+
+    Args:
+        features: of labeled samples, centered and of about unit scale: the penalties
+            are in their unit.
+        labels: classes in [0, num_classes).
+        holdout_features: of samples that are not among the labeled ones.
+        holdout_labels: their classes.
+        num_classes: of the problem, also those that nothing is labeled as yet.
+
+    Returns:
+        The head as NumPy arrays.
+
+    Raises:
+        ValueError: if shapes disagree, a label is out of range, or numbers are not
+            finite.
+        TypeError: if labels are not integers.
+
+    Example:
+        >>> features = np.array([[-1.0], [-2.0], [1.0], [2.0]], np.float32)
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> probe = fit_linear_probe(features, labels, features, labels, num_classes=2)
+        >>> probe.holdout_accuracy
+        1.0
+    """
+    checks.require_finite("features", features, "n d")
+    checks.require_finite("holdout_features", holdout_features, "m d")
+    checks.require_size("holdout_features", holdout_features, 1, features.shape[1], "d")
+    for name, of, its in (
+        ("labels", features, labels),
+        ("holdout_labels", holdout_features, holdout_labels),
+    ):
+        checks.batch_size(name.replace("labels", "features"), of)
+        checks.require_labels(name, its, num_classes)
+        checks.require_size(name, its, 0, len(of), "its features")
+    padding = (1 << (len(features) - 1).bit_length()) - len(features)
+    found = _fits(
+        np.pad(np.asarray(features, np.float32), ((0, padding), (0, 0))),
+        np.pad(np.asarray(labels, np.int32), (0, padding)),
+        np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
+        jnp.asarray(holdout_features, jnp.float32),
+        jnp.asarray(holdout_labels, jnp.int32),
+        num_classes=num_classes,
+    )
+    losses = np.asarray(found.holdout_loss)
+    if not np.isfinite(losses).any():
+        raise ValueError("features must be of about unit scale: no head fits them.")
+    best = int(np.nanargmin(losses))
+    kernel, bias = np.asarray(found.kernel)[best], np.asarray(found.bias)[best]
+    return LinearProbe(
+        kernel,
+        bias,
+        PENALTIES[best],
+        float(losses[best]),
+        int(found.holdout_accuracy[best]) / len(holdout_labels),
+    )
+
+
+@partial(jax.jit, static_argnames="num_classes")
+def _fits(features, labels, weights, holdout_features, holdout_labels, *, num_classes):
+    """One for each penalty, with *counts* of holdout samples that are right.
+
+    `weights` are zero for rows that are not there.
+    """
+
+    def fit(penalty):
+        def loss(head):
+            losses = _losses(head, features, labels)
+            return (weights * losses).sum() + penalty / 2 * (head[0] ** 2).sum()
+
+        kernel = jnp.zeros((features.shape[1], num_classes))
+        # Large penalties would let the bias, which has none, stop early.
+        tolerance = TOLERANCE * jnp.minimum(penalty, 1e-2)
+        head = _minimum(loss, (kernel, jnp.zeros(num_classes)), tolerance)
+        predicted = _logits(head, holdout_features).argmax(-1)
+        return LinearProbe(
+            *head,
+            penalty,
+            _losses(head, holdout_features, holdout_labels).mean(),
+            (predicted == holdout_labels).sum(),
+        )
+
+    return jax.lax.map(fit, jnp.array(PENALTIES))
+
+
+def _logits(head, features):
+    kernel, bias = head
+    return jnp.matmul(features, kernel, precision=numerics.PRECISION) + bias[None]
+
+
+def _losses(head, features, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(
+        _logits(head, features), labels
+    )
+
+
+def _minimum(loss, start, tolerance):
+    """Where L-BFGS ends: at a gradient of this length, or after enough steps."""
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(loss)
+
+    def goes_on(carry):
+        _, state = carry
+        count = optax.tree_utils.tree_get(state, "count")
+        gradient = optax.tree_utils.tree_get(state, "grad")
+        size = optax.tree_utils.tree_norm(gradient)
+        return (count == 0) | ((count < MAX_ITERATIONS) & (size >= tolerance))
+
+    def step(carry):
+        at, state = carry
+        value, gradient = value_and_grad(at, state=state)
+        updates, state = solver.update(
+            gradient, state, at, value=value, grad=gradient, value_fn=loss
+        )
+        return optax.apply_updates(at, updates), state
+
+    return jax.lax.while_loop(goes_on, step, (start, solver.init(start)))[0]

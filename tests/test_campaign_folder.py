@@ -1,0 +1,287 @@
+"""A campaign on disk: killed anywhere, met by several, damaged, moved."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from some_campaigns import files_of
+
+import iwps_jax
+from iwps_jax.campaign import ask, folder, labels_of, start, tell
+from iwps_jax.files.arrays import FileError
+
+ROOT = Path(iwps_jax.__file__).parents[1]
+SIZE = 500
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    """One class labeled, so that nothing is fitted; seven events."""
+    rng = np.random.default_rng(0)
+    pool = rng.normal(size=(SIZE, 3)).astype(np.float32)
+    np.save(tmp_path / "pool.npy", pool)
+    ids = [f"sample {i:03}" for i in range(SIZE)]
+    (tmp_path / "ids.txt").write_text("\n".join(ids) + "\n")
+    state = start(pool, pool[:4], np.arange(4) % 2, classes=("a", "ü"), ids=ids)
+    for _ in range(3):
+        state, asked = ask(state, 5)
+        state = tell(state, asked[:-1], ["ü", "ü", "skip", None])
+    state, _ = ask(state, 2)
+    paths = folder.Paths(tmp_path / "pool.npy", tmp_path / "ids.txt")
+    folder.create(tmp_path / "campaign", paths, state)
+    return tmp_path / "campaign", state
+
+
+def assert_same(state, other):
+    assert len(state.events) == len(other.events)
+    for event, its in zip(state.events, other.events, strict=True):
+        assert type(event) is type(its)
+        for column, its_column in zip(event, its, strict=True):
+            np.testing.assert_array_equal(column, its_column)
+    for name in ("classes", "method", "steps", "learning_rate", "seed"):
+        assert getattr(state.task, name) == getattr(other.task, name)
+    for name in ("ids", "holdout_features", "holdout_labels", "pool"):
+        np.testing.assert_array_equal(
+            getattr(state.task, name), getattr(other.task, name)
+        )
+
+
+def test_what_is_read_is_what_was_created(campaign):
+    path, state = campaign
+    found = folder.read(path)
+    assert_same(found, state)
+    assert found.task.scaling.factor == state.task.scaling.factor
+    assert isinstance(found.task.pool, np.memmap)
+    assert (ask(found, 9)[0].events[-1].rows == ask(state, 9)[0].events[-1].rows).all()
+
+
+def test_campaign_and_pool_may_move_together(campaign):
+    path, state = campaign
+    moved = path.parent.with_name("moved to ünother place")
+    shutil.move(path.parent, moved)
+    assert_same(folder.read_record(moved / "campaign"), state)
+
+
+def test_a_pool_elsewhere_is_found_from_anywhere(campaign, tmp_path, monkeypatch):
+    path, state = campaign
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert_same(folder.read_record(Path("../../campaign")), state)
+
+
+def test_any_prefix_of_the_events_is_a_state(campaign):
+    path, state = campaign
+    for left in range(len(state.events) - 1, -1, -1):
+        (path / "events" / f"{left + 1:06}.json").unlink()
+        assert_same(
+            folder.read_record(path), state._replace(events=state.events[:left])
+        )
+
+
+def test_only_the_next_event_is_taken(campaign):
+    path, state = campaign
+    first, second = tell(state, ["sample 000"], ["a"]), ask(state, 3)[0]
+    assert folder.commit(path, first) == len(state.events) + 1
+    before = files_of(path)
+    with pytest.raises(FileError, match="has changed meanwhile: try again"):
+        folder.commit(path, second)
+    assert files_of(path) == before
+
+
+# Killed and full
+
+KILLED = """
+import os, signal, sys
+from iwps_jax.campaign import folder, tell
+name, number, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+state = folder.read_record(path)
+state = tell(state, ["sample 000"], ["ü"])
+real, calls = getattr(os, name), 0
+def fatal(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == abs(number) and number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)  # before
+    result = real(*arguments, **options)
+    if calls == number:
+        os.kill(os.getpid(), signal.SIGKILL)  # after
+    return result
+setattr(os, name, fatal)
+with folder.locked(path, wait=1):
+    folder.commit(path, state)
+"""
+
+
+@pytest.mark.parametrize(
+    ("at", "is_kept"),
+    [(("fsync", -1), False), (("replace", -1), False), (("replace", 1), True)],
+)
+def test_a_kill_leaves_the_state_before_or_after(campaign, at, is_kept):
+    path, state = campaign
+    before = files_of(path)
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, at), str(path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+    )
+    assert process.returncode == -signal.SIGKILL
+    found = folder.read_record(path)
+    assert (0 in labels_of(found)) == is_kept
+    assert_same(
+        found._replace(events=found.events[: len(state.events)]), state
+    )  # none before is touched
+    assert {name: files_of(path)[name] for name in before} == before
+    with folder.locked(path, wait=0):  # the dead hold no lock
+        folder.commit(path, tell(found, ["sample 001"], ["ü"]))
+    assert 1 in labels_of(folder.read_record(path))
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_full_disk_changes_nothing(campaign, monkeypatch, name):
+    path, state = campaign
+    before = files_of(path)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(OSError, match="No space left"):
+        folder.commit(path, tell(state, ["sample 000"], ["ü"]))
+    paths = folder.paths_of(path)
+    with pytest.raises(OSError, match="No space left"):
+        folder.create(path.with_name("another"), paths, state)
+    monkeypatch.undo()
+    assert files_of(path) == before
+    assert {p.name for p in path.parent.iterdir()} == {
+        "campaign",
+        "pool.npy",
+        "ids.txt",
+    }
+
+
+def test_a_lock_is_waited_for_and_not_forever(campaign):
+    path, _ = campaign
+    held = multiprocessing.get_context("spawn").Event()
+    other = multiprocessing.get_context("spawn").Process(
+        target=_hold, args=(path, held), daemon=True
+    )
+    other.start()
+    assert held.wait(60)
+    began = time.monotonic()
+    with pytest.raises(FileError, match=r"in use by another command, .* 0\.3 seconds"):
+        with folder.locked(path, wait=0.3):
+            raise AssertionError("two hold the lock")
+    assert time.monotonic() - began >= 0.3
+    other.kill()
+    other.join()
+    with folder.locked(path, wait=10):
+        pass
+
+
+def _hold(path, held):
+    with folder.locked(path, wait=1):
+        held.set()
+        time.sleep(600)
+
+
+# Damaged
+
+
+def break_json(path, **changes):
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | changes))
+
+
+DAMAGES = {
+    "no campaign.json": (
+        lambda p: (p / "campaign.json").unlink(),
+        "is not a campaign: make one by iwps init",
+    ),
+    "half of campaign.json": (
+        lambda p: (p / "campaign.json").write_text('{"version": 1, "po'),
+        r"campaign\.json is damaged",
+    ),
+    "a list": (
+        lambda p: (p / "campaign.json").write_text("[]"),
+        "must hold an object",
+    ),
+    "another version": (
+        lambda p: break_json(p / "campaign.json", version=99),
+        "must be of version 1, got 99",
+    ),
+    "half of task.npz": (
+        lambda p: (p / "task.npz").write_bytes((p / "task.npz").read_bytes()[:200]),
+        r"task\.npz is damaged",
+    ),
+    "an event that is not there": (
+        lambda p: (p / "events" / "000002.json").unlink(),
+        r"events lacks 000002\.json",
+    ),
+    "an empty event": (
+        lambda p: (p / "events" / "000002.json").write_text(""),
+        r"000002\.json is damaged",
+    ),
+    "an event without rows": (
+        lambda p: break_json(p / "events" / "000002.json", rows=[]),
+        r"000002\.json is damaged: its columns",
+    ),
+    "an event of rows that are not": (
+        lambda p: break_json(
+            p / "events" / "000002.json", rows=[SIZE, 0, 1], labels=[0, 0, 0]
+        ),
+        "rows that are not of the pool",
+    ),
+    "an event of classes that are not": (
+        lambda p: break_json(p / "events" / "000002.json", rows=[0], labels=[2]),
+        "classes that there are not",
+    ),
+    "an event of text": (
+        lambda p: break_json(p / "events" / "000002.json", rows="abc"),
+        r"000002\.json is damaged",
+    ),
+    "no pool": (
+        lambda p: (p.parent / "pool.npy").unlink(),
+        r"pool\.npy does not exist",
+    ),
+    "a pool of another size": (
+        lambda p: np.save(p.parent / "pool.npy", np.ones((3, 3), np.float32)),
+        r"of shape \[500, 3\], got \[3, 3\]",
+    ),
+    "a pool in another order": (
+        lambda p: np.save(
+            p.parent / "pool.npy", np.load(p.parent / "pool.npy")[::-1].copy()
+        ),
+        "row 0 has changed since",
+    ),
+    "other ids": (
+        lambda p: (p.parent / "ids.txt").write_text(
+            "\n".join(map(str, range(SIZE))) + "\n"
+        ),
+        "must hold the ids that the campaign began with",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named(campaign, damage):
+    path, _ = campaign
+    break_it, sentence = DAMAGES[damage]
+    break_it(path)
+    with pytest.raises(FileError, match=sentence):
+        folder.read_record(path)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(campaign):
+    path, state = campaign
+    before = files_of(path.parent)
+    for taken in (path, path.parent / "pool.npy"):
+        with pytest.raises(FileError, match="must not be there yet"):
+            folder.create(taken, folder.paths_of(path), state)
+    assert files_of(path.parent) == before

@@ -1,0 +1,106 @@
+"""The head of given features: scikit-learn's optimum, whatever the order or padding."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from some_campaigns import some_digits
+
+from iwps_jax.linear_probe import PENALTIES, fit_linear_probe
+
+
+def scaled(features):
+    centered = features - features.mean(0)
+    return centered / np.sqrt((centered**2).mean())
+
+
+@pytest.fixture(scope="module")
+def samples():
+    digits = some_digits(0, rarity=2)
+    return scaled(digits["pool"]), digits["truth"], *digits["test"]
+
+
+def fit(samples, rows):
+    features, labels, holdout_features, holdout_labels = samples
+    return fit_linear_probe(
+        features[rows],
+        labels[rows],
+        scaled(holdout_features),
+        holdout_labels,
+        num_classes=10,
+    )
+
+
+@pytest.mark.parametrize("n", [100, 128])
+def test_it_is_the_optimum_that_scikit_learn_finds(samples, n):
+    """Padded to a power of two, and not."""
+    rows = np.arange(n)
+    assert len(np.unique(samples[1][rows])) == 10
+    probe = fit(samples, rows)
+    other = LogisticRegression(C=1 / (probe.penalty * n), tol=1e-9, max_iter=10_000)
+    other.fit(samples[0][rows].astype(np.float64), samples[1][rows])
+    np.testing.assert_allclose(probe.kernel, other.coef_.T, atol=2e-3)
+    # The bias has no penalty: there, classes are as likely as they are frequent.
+    logits = samples[0][rows].astype(np.float64) @ probe.kernel + probe.bias
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    shares = np.bincount(samples[1][rows], minlength=10) / n
+    np.testing.assert_allclose(probs.mean(0), shares, atol=1e-5)
+
+
+def test_loss_and_accuracy_are_those_of_the_head(samples):
+    probe = fit(samples, np.arange(100))
+    logits = scaled(samples[2]).astype(np.float64) @ probe.kernel + probe.bias
+    log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    labels = samples[3]
+    assert probe.holdout_accuracy == np.mean(logits.argmax(1) == labels)
+    loss = -log_probs[np.arange(len(labels)), labels].mean()
+    np.testing.assert_allclose(probe.holdout_loss, loss, rtol=1e-5)
+
+
+def test_the_penalty_is_the_one_the_holdout_likes(samples):
+    """By scikit-learn's fits with all of them."""
+    rows, losses = np.arange(100), []
+    for penalty in PENALTIES:
+        other = LogisticRegression(C=1 / (penalty * 100), tol=1e-8, max_iter=10_000)
+        other.fit(samples[0][rows], samples[1][rows])
+        of_label = other.predict_log_proba(scaled(samples[2]))[
+            np.arange(len(samples[3])), samples[3]
+        ]
+        losses.append(-of_label.mean())
+    probe = fit(samples, rows)
+    assert probe.penalty == PENALTIES[int(np.argmin(losses))]
+    np.testing.assert_allclose(probe.holdout_loss, min(losses), rtol=1e-3)
+
+
+def test_the_order_of_labels_does_not_matter(samples):
+    first, second = fit(samples, np.arange(100)), fit(samples, np.arange(100)[::-1])
+    np.testing.assert_allclose(first.kernel, second.kernel, atol=2e-3)  # 1e-3 each
+    assert first.penalty == second.penalty
+
+
+def test_a_class_without_labels_is_unlikely(samples):
+    rows = np.flatnonzero(samples[1] != 3)[:100]
+    probe = fit(samples, rows)
+    logits = samples[0] @ probe.kernel + probe.bias[None]
+    assert (logits.argmax(1) == 3).sum() == 0
+    assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"labels": np.array([0, 1, 2])}, "labels must be in"),
+        ({"labels": np.array([0, 1])}, "labels must"),
+        ({"labels": np.array([0.0, 1.0, 0.0])}, "labels must be integers"),
+        ({"features": np.full((3, 2), np.nan, np.float32)}, "features must be finite"),
+        ({"holdout_features": np.ones((2, 3), np.float32)}, "holdout_features must"),
+    ],
+)
+def test_refusals(without_jaxtyping, change, sentence):
+    some = {
+        "features": np.ones((3, 2), np.float32),
+        "labels": np.array([0, 1, 0]),
+        "holdout_features": np.ones((2, 2), np.float32),
+        "holdout_labels": np.array([0, 1]),
+    }
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        fit_linear_probe(**{**some, **change}, num_classes=2)
