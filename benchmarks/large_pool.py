@@ -34,15 +34,15 @@ BLOCK = 2**16
 LEAST_SHARE, MOST_GIGABYTES = 0.6, 3.0
 
 
-def write_pool(path: Path, rows: int, dim: int) -> None:
-    """Distinct random rows in half precision, written a block at a time."""
-    block = np.random.default_rng(0).normal(size=(BLOCK, dim)).astype(np.float16)
-    pool = np.lib.format.open_memmap(path, "w+", np.float16, (rows, dim))
+def write_pool(path: Path, rows: int, dim: int, dtype: type = np.float16) -> None:
+    """Distinct random rows, by default in half precision, a block at a time."""
+    block = np.random.default_rng(0).normal(size=(BLOCK, dim)).astype(dtype)
+    pool = np.lib.format.open_memmap(path, "w+", dtype, (rows, dim))
     for number, start in enumerate(range(0, rows, BLOCK)):
         stop = min(start + BLOCK, rows)
         # Other neighbors and signs: no row is in the file twice.
         turned = np.roll(block, number, axis=1)
-        turned *= np.float16(1 + number / (rows // BLOCK + 1))
+        turned *= dtype(1 + number / (rows // BLOCK + 1))
         pool[start:stop] = turned[: stop - start]
     pool.flush()
 

@@ -21,7 +21,8 @@ from iwps_jax.scores.kernel import (
     iwps_app,
     iwps_app_last_layer,
 )
-from iwps_jax.scores.lookahead import iwps, iwps_last_layer
+from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
+from iwps_jax.scores.network_lookahead import iwps
 from iwps_jax.scores.pixel_head import HeadGradient
 from iwps_jax.scores.pixel_kernel import (
     iwps_app_pixel_head,
@@ -68,6 +69,7 @@ __all__ = [
     "expected_entropy_reduction",
     "gradient_kernel",
     "highest_region",
+    "holdout_changes",
     "holdout_gradient",
     "iwps",
     "iwps_app",

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from iwps_jax.commands import init, label, next, score, show, status
+from iwps_jax.commands import check, init, label, next, score, show, status
 
-COMMANDS = (score, init, next, show, label, status)
+COMMANDS = (check, score, init, next, show, label, status)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,6 +32,8 @@ MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
+    "holdout_changes": f"{HEAD}, holdout_features, holdout_labels, *, "
+    "steps=3, learning_rate=0.001",
     "iwps": "apply_fn, params, inputs, holdout_inputs, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
     "iwps_mlp": "layers, inputs, holdout_inputs, holdout_labels, *, "
@@ -205,6 +207,7 @@ LAYERS = [  # a module may import from those above it only
     "selection",
     "pool",
     "files",
+    "methods",
     "models",
     "training",
     "loop",

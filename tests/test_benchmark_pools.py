@@ -2,7 +2,12 @@
 
 import json
 
-from benchmarks import large_pool, strong_scaling
+import jax
+
+from benchmarks import large_pool, score_command, strong_scaling
+
+# Commands set the number of devices unless they are in use: all tests use eight.
+jax.devices()
 
 TINY = ["--dim", "8", "--holdout-size", "5", "--k", "7"]
 
@@ -34,3 +39,18 @@ def test_devices_and_processes_pick_the_same(tmp_path, capsys):
     for result in results.values():
         assert result["same_picks"] and len(result["seconds"]) == 2
     assert "DIFFERENT" not in capsys.readouterr().out
+
+
+def test_the_command_is_watched_while_it_scores(tmp_path, capsys):
+    out = tmp_path / "numbers" / "command.json"
+    score_command.main(["--smoke", "--folder", str(tmp_path), "--out", str(out)])
+    written = json.loads(out.read_text())
+    settings, results = written["settings"], written["results"]
+    assert settings["rows"] == 150_000 and "folder" not in settings
+    assert results["largest_error_of_picked"] < 1e-6
+    assert results["file_gigabytes"] == (150_000 * 16 * 4 + 128) / 1e9
+    assert results["rows_per_second"] == 150_000 / results["seconds"] > 0
+    own, all_pages = results["anonymous_megabytes"], results["resident_megabytes"]
+    assert 50 < own < all_pages < 5000  # JAX alone takes that much
+    assert "rows/s, all of the command" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers"]  # no pool is left

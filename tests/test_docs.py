@@ -251,7 +251,7 @@ def test_a_line_that_cannot_be_run_is_refused_unless_marked(tmp_path, line):
 
 def test_a_command_that_is_refused_fails_its_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = page_of(tmp_path, "```bash\niwps score no.npy \\\n  --pick 1\n```\n")
+    page = page_of(tmp_path, "```bash\niwps check \\\n  --pool no.npy\n```\n")
     with pytest.raises(AssertionError, match="no.npy"):
         doc_pages.run_page(page, tmp_path)
     assert "no.npy" in capsys.readouterr().err

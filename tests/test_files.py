@@ -1,12 +1,12 @@
 """Files of users: what is read, where it lies, and one sentence for what is not."""
 
-import json
 import os
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from array_files import write_safetensors
 from safetensors.numpy import save_file
 
 from iwps_jax.files import inputs, picks
@@ -28,13 +28,6 @@ def here(tmp_path, monkeypatch):
 def anonymous_megabytes():
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
-
-
-def write_safetensors(path, dtype, shape, content):
-    header = {"features": {"dtype": dtype, "shape": shape}}
-    header["features"]["data_offsets"] = [0, len(content)]
-    text = json.dumps(header).encode()
-    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + content)
 
 
 # Arrays

@@ -1,4 +1,4 @@
-"""`python -m iwps_jax score`: alone, as one of several, killed and started again."""
+"""`iwps score`: alone, as one of several, killed and started again."""
 
 import csv
 import os
@@ -46,18 +46,18 @@ def score():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Features and a model on disk."""
+    """Features, a head and a holdout set on disk."""
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     features = rng.normal(size=(SIZE, WIDTH)).astype(np.float16)
     features[1000:2000] = features[40_000:41_000]
     np.save(folder / "features.npy", features)
+    kernel = rng.normal(size=(WIDTH, 5)).astype(np.float32)
+    np.savez(folder / "head.npz", kernel=kernel, bias=np.zeros(5, np.float32))
     np.savez(
-        folder / "model.npz",
-        kernel=rng.normal(size=(WIDTH, 5)).astype(np.float32),
-        bias=np.zeros(5, np.float32),
-        holdout_features=rng.normal(size=(20, WIDTH)).astype(np.float32),
-        holdout_labels=np.arange(20, dtype=np.int32) % 5,
+        folder / "holdout.npz",
+        features=rng.normal(size=(20, WIDTH)).astype(np.float32),
+        labels=np.arange(20, dtype=np.int32) % 5,
     )
     return folder
 
@@ -117,12 +117,20 @@ def picks(path):
         return [(int(row["row"]), float(row["score"])) for row in csv.DictReader(file)]
 
 
+def model():
+    """The arrays of the files, as the scores of the library take them."""
+    with np.load("head.npz") as head, np.load("holdout.npz") as holdout:
+        judged_by = {f"holdout_{name}": array for name, array in holdout.items()}
+        return {**head, **judged_by}
+
+
 def rows_read(folder):
     return [int(line) for line in (folder / "read").read_text().split()]
 
 
-FROM_FILES = ("features.npy", "--model", "model.npz", "--pick", PICKED)
-FROM_SLOW = ("slow_pool:SlowRows", "--score", "slow_pool:score", "--pick", 30)
+MODEL = ("--head", "head.npz", "--holdout", "holdout.npz")
+FROM_FILES = ("--pool", "features.npy", *MODEL, "--k", PICKED)
+FROM_SLOW = ("--pool", "slow_pool:SlowRows", "--method", "slow_pool:score", "--k", 30)
 FROM_SLOW = (*FROM_SLOW, "--chunk-size", 8192)
 
 
@@ -136,9 +144,8 @@ def expected_slow_rows():
 
 def test_picks_are_those_of_the_library(here):
     assert run(*FROM_FILES) == 0
-    with np.load("model.npz") as model:
-        score = partial(iwps_jax.iwps_last_layer, **model)
-        top = iwps_jax.top_k_of_pool(score, np.load("features.npy"), PICKED)
+    score = partial(iwps_jax.iwps_last_layer, **model())
+    top = iwps_jax.top_k_of_pool(score, np.load("features.npy"), PICKED)
     assert picks("picks.csv") == list(
         zip(top.rows.tolist(), top.scores.tolist(), strict=True)
     )
@@ -148,7 +155,8 @@ def test_picks_are_those_of_the_library(here):
 def test_scores_of_logits_need_no_model(here, score):
     logits = np.load("features.npy")[:100, :5]
     np.save("logits.npy", logits)
-    assert run("logits.npy", "--score", score, "--pick", 10, "--out", "some/p.csv") == 0
+    asked = ("--method", score, "--k", 10, "--out", "some/p.csv")
+    assert run("--logits", "logits.npy", *asked) == 0
     expected = iwps_jax.top_k(getattr(iwps_jax, score)(np.float32(logits)), 10)
     assert [row for row, _ in picks("some/p.csv")] == expected.tolist()
 
@@ -169,35 +177,71 @@ def several(coordinator, process):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("features.npy",), "--score iwps_last_layer needs a --model."),
-        (("features.csv", "--model", "model.npz"), "must be an .npy file"),
-        (("features.npy", "--score", "bald"), "--score must be one of"),
-        (("features.npy", "--model", "features.npy"), "must hold kernel, bias"),
-        (("features.npy", "--model", "no.npz"), "no.npz"),
-        (("no_module:pool", "--model", "model.npz"), "no_module:pool cannot be called"),
+        (("--pool", "features.npy"), "--method iwps needs --head and --holdout."),
+        (("--pool", "few.txt", *MODEL), "must end in .npy, .npz or .safetensors"),
+        ((*FROM_FILES, "--method", "bald"), "--method must be of iwps, iwps_app, en"),
+        ((*FROM_FILES, "--method", "iwps,iwps"), "must name each method once, got"),
+        ((*FROM_FILES, "--method", "iwps,"), "--method must name each method once"),
+        ((*FROM_FILES, "--head", "features.npy"), "with kernel and bias"),
+        ((*FROM_FILES, "--head", "no.npz"), "no.npz does not exist."),
+        ((*FROM_FILES, "--head", "holdout.npz"), "bias, got features, labels."),
+        ((*FROM_FILES, "--pool", "narrow.npy"), "narrow.npy must have 16 columns"),
+        ((*FROM_FILES, "--holdout", "narrow.npz"), "narrow.npz must have 16 columns"),
+        (
+            (*FROM_FILES, "--holdout", "more.npz"),
+            "[0, 5) for 5 classes, got 5 in row 5",
+        ),
+        ((*FROM_FILES, "--classes", "a,b"), "must name 5 classes, like the head or lo"),
+        (
+            (*FROM_FILES, "--ids", "few.txt"),
+            "each of the 50,003 rows of the pool, got 2",
+        ),
+        (("--pool", "no_module:pool", *MODEL), "no_module:pool cannot be called"),
         ((*FROM_FILES, "--labeled", "outside.npy"), "must hold rows in [0, 50003)"),
+        (
+            (*FROM_FILES, "--labeled", "outside.csv"),
+            "line 3: the pool has no row of id",
+        ),
+        ((*FROM_FILES, "--labeled", "few.txt"), ".npy file of rows or a .csv file of"),
         ((*FROM_FILES, "--chunk-size", "0"), "chunk_size must be at least 1"),
+        ((*FROM_FILES, "--k", "0"), "k must be at least 1"),
+        ((*FROM_FILES, "--k", "50004"), "at most the 50003 that may be picked"),
+        ((*FROM_FILES, "--steps", "0"), "steps must be at least 1, got 0"),
         ((*FROM_FILES, "--folder", "."), "other files"),
         ((*FROM_FILES, "--out", "."), "--out must name a file, got the folder"),
+        ((*FROM_FILES, "--out", "few.txt/p.csv"), "must be in a folder that can be w"),
         ((*FROM_FILES, "--coordinator", "127.0.0.1:1"), "must be given together"),
         ((*FROM_FILES, *several("nonsense", 0)), "must be host:port: nonsense"),
         ((*FROM_FILES, *several("a:1", 2)), "--process must be in [0, 2), got 2"),
         ((*FROM_FILES, "--peer-timeout", "0"), "--peer-timeout must be at least 1"),
-        (("features.npy", "--score", "entropy", "--steps", "4"), "not entropy"),
-        (("csv:no_function", *FROM_FILES[1:]), "csv has no no_function"),
+        ((*FROM_FILES, "--method", "entropy", "--steps", "4"), "not of entropy"),
+        (("--pool", "csv:no_function", *MODEL), "csv has no no_function"),
+        (("--logits", "narrow.npy"), "--method iwps needs --pool and --head and --ho"),
+        (
+            ("--logits", "narrow.npy", "--head", "head.npz", "--method", "margin"),
+            "is f",
+        ),
+        (("--pool", "narrow.npy", "--method", "random", "--explain"), "needs a --head"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence):
     np.save("outside.npy", [50_003])
-    assert run(*arguments, "--pick", 5) == 1
+    np.save("narrow.npy", np.zeros((9, 5), np.float32))
+    np.savez("narrow.npz", features=np.zeros((9, 5)), labels=np.zeros(9, int))
+    np.savez("more.npz", features=np.zeros((9, WIDTH)), labels=np.arange(9) % 7)
+    Path("few.txt").write_text("a\nb\n")
+    Path("outside.csv").write_text("id,label\n3,1\n50003,\n")
+    before = sorted(here.rglob("*"))
+    k = () if "--k" in arguments else ("--k", 5)
+    assert run(*arguments, *k) == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and sentence in lines[0]
-    assert not Path("picks.csv").exists()
+    assert sorted(here.rglob("*")) == before
 
 
 def test_an_error_in_the_callers_code_is_shown_where_it_is(here, capfd):
     Path("my_code.py").write_text("def score():\n    return lambda rows: rows + 'a'\n")
-    assert run("features.npy", "--score", "my_code:score", "--pick", 5) == 1
+    assert run("--pool", "features.npy", "--method", "my_code:score", "--k", 5) == 1
     assert "my_code.py" in capfd.readouterr().err
 
 
@@ -205,7 +249,7 @@ def test_nan_is_reported_and_nothing_is_picked(here, capfd):
     features = np.load("features.npy")
     features[[12_345, 45_678]] = np.nan
     np.save("damaged.npy", features)
-    assert run("damaged.npy", *FROM_FILES[1:]) == 1
+    assert run(*FROM_FILES, "--pool", "damaged.npy") == 2
     assert ": 12345" in capfd.readouterr().err
     assert not Path("picks.csv").exists()
 
@@ -221,7 +265,7 @@ def test_two_processes_pick_what_one_does(here):
 
 def test_a_process_may_have_no_row(here):
     np.save("one.npy", np.load("features.npy")[:1])
-    codes, outputs = outcome(start_two("one.npy", *FROM_FILES[1:3], "--pick", 1))
+    codes, outputs = outcome(start_two("--pool", "one.npy", *MODEL, "--k", 1))
     assert codes == [0, 0], outputs
     assert [row for row, _ in picks("picks.csv")] == [0]
 
@@ -262,7 +306,7 @@ def test_one_of_two_is_killed_and_two_then_one_go_on(slow):
 def test_an_error_in_one_process_ends_both_with_its_rows(slow):
     (slow / "broken").touch()
     codes, outputs = outcome(start_two(*FROM_SLOW))
-    assert codes == [1, 1]
+    assert codes == [2, 2]
     assert "process 1 gave up" in outputs[0] and "bad sector" in outputs[0]
     assert "cannot be read: OSError: bad sector" in outputs[1]
     assert not (slow / "picks.csv").exists()
@@ -270,9 +314,9 @@ def test_an_error_in_one_process_ends_both_with_its_rows(slow):
 
 def test_processes_with_other_arguments_are_refused(here):
     np.save("half.npy", np.load("features.npy")[: SIZE // 2])
-    for other in (("half.npy", *FROM_FILES[1:]), (*FROM_FILES[:-1], PICKED - 2)):
-        codes, outputs = outcome(start_two(*FROM_FILES, second=other))
-        assert codes == [1, 1]
+    for other in (("--pool", "half.npy"), ("--k", PICKED - 2)):
+        codes, outputs = outcome(start_two(*FROM_FILES, second=(*FROM_FILES, *other)))
+        assert codes == [2, 2]
         for output in outputs:
             assert "process 1 has another" in output
     assert not Path("picks.csv").exists()

@@ -1,30 +1,33 @@
-"""`python -m iwps_jax score`: which rows of a pool on disk to label next.
+"""`iwps score`: which rows of a pool on disk to label next.
 
-The pool's last-layer features and a model in an .npz file are enough:
+    iwps score --pool pool.npy --head head.npz --holdout holdout.npz --k 200
 
-    python -m iwps_jax score features.npy --model model.npz --pick 1000 --out picks.csv
+ranks features of a last layer by whether learning the head's own prediction of them
+would hurt the holdout set, and writes picks.csv: method, id, row, score. Methods:
 
-with arrays `kernel`, `bias`, `holdout_features` and `holdout_labels` in the model. Any
-other pool, or score, is a function of your own, named as module:function:
+    iwps              the look-ahead (iwps_last_layer); needs --head and --holdout
+    iwps_app          its first order (iwps_app_last_layer); likewise
+    entropy, margin, least_confidence
+                      of the head's predictions; need --head, or --logits for --pool
+    random            by --seed
+    module:function   of your own: returns a score of rows
 
-    python -m iwps_jax score my_code:open_pool --score my_code:make_score --pick 1000
+Several, as in --method iwps,margin, are one scan of the pool after another, their picks
+one after another in the file. --explain adds what is predicted, how surely, and which
+holdout samples learning that would hurt most: hurts holds up to three of their rows,
+hurts_by the changes of their losses in nats (of iwps_app: per unit of step length).
 
-A large scan goes on where it was killed if it has a --folder. The same command, started
-once for each process by a launcher that JAX knows (Slurm, a TPU pod, Open MPI), with
---distributed, divides the rows among the processes; any other launcher gives
---coordinator, --processes and --process.
+A scan goes on where it was killed if it has a --folder; of several methods each has a
+folder in it. The same command, started once for each process by a launcher that JAX
+knows (Slurm, a TPU pod, Open MPI), with --distributed, divides the rows among the
+processes; any other launcher gives --coordinator, --processes and --process.
+
+Refusals end with status 2 and one sentence; nothing is written then.
 """
 
 import argparse
-import csv
-import importlib
-import importlib.util
 import os
-import subprocess
-import sys
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,282 +35,232 @@ from typing import Any
 import jax
 import numpy as np
 
+from iwps_jax import methods
+from iwps_jax.commands import ending, given, processes
+from iwps_jax.commands.given import Given
+from iwps_jax.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
-from iwps_jax.pool.scan import top_k_of_pool
-from iwps_jax.pool.sources import PoolError
-from iwps_jax.scores.kernel import iwps_app_last_layer
-from iwps_jax.scores.lookahead import iwps_last_layer
-from iwps_jax.scores.predictive import entropy, least_confidence, margin
+from iwps_jax.pool.scan import score_pool, top_k_of_pool
 
-OF_LOGITS = {
-    "entropy": entropy,
-    "margin": margin,
-    "least_confidence": least_confidence,
-}
-MODEL = ("kernel", "bias", "holdout_features", "holdout_labels")
-NAMES = ("iwps_last_layer", "iwps_app_last_layer", *OF_LOGITS)
-
-# Waits for the end of its parent, which JAX may abort or the system kill.
-LAST_WORDS = """
-import sys
-if sys.stdin.buffer.read() != b"done":
-    print(sys.argv[1], file=sys.stderr, flush=True)
-"""
+COLUMNS = ("method", "id", "row", "score")
+EXPLAINED = ("predicted", "confidence", "hurts", "hurts_by")
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command and its options to those of `python -m iwps_jax`."""
+    """Adds the command and its options."""
     parser = commands.add_parser(
         "score",
-        help="which rows of a pool on disk to label next",
+        help="which rows of a pool to label next",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
+    given.add_options(parser, is_pool_required=True)
     parser.add_argument(
-        "pool",
-        help="an .npy file, read as a memory map: features, or logits for "
-        f"{', '.join(OF_LOGITS)}; or module:function that returns a pool",
+        "--method", default="iwps", help="one or more, a,b,c (default %(default)s)"
     )
+    parser.add_argument("--k", type=int, required=True, help="how many rows")
     parser.add_argument(
-        "--score",
-        default="iwps_last_layer",
-        help=f"{', '.join(NAMES)}, or module:function that returns a score of rows "
-        "(default %(default)s)",
-    )
-    parser.add_argument(
-        "--model", type=Path, help=f".npz with {', '.join(MODEL)} for the first two"
-    )
-    parser.add_argument("--steps", type=int, help="T of iwps_last_layer, default 3")
-    parser.add_argument("--learning-rate", type=float, help="η of it, default 1e-3")
-    parser.add_argument("--pick", type=int, required=True, help="how many rows")
-    parser.add_argument(
-        "--labeled", type=Path, help=".npy of rows that are labeled: never picked"
+        "--labeled",
+        type=Path,
+        help="rows never to pick: .npy of their numbers, or .csv with a column id (and "
+        "label: without one a row is still to pick)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("picks.csv"), help="default %(default)s"
     )
     parser.add_argument(
+        "--explain", action="store_true", help=f"adds {', '.join(EXPLAINED)}"
+    )
+    parser.add_argument("--steps", type=int, help="T of the look-ahead, default 3")
+    parser.add_argument(
+        "--learning-rate", type=float, help="η of the look-ahead, default 1e-3"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random, default 0")
+    parser.add_argument(
         "--folder", type=Path, help="keeps what is finished; same command goes on"
     )
     parser.add_argument("--chunk-size", type=int, help="default: by memory")
-    processes = parser.add_argument_group("several processes")
-    processes.add_argument("--distributed", action="store_true")
-    processes.add_argument("--coordinator", help="host:port of process 0")
-    processes.add_argument("--processes", type=int)
-    processes.add_argument("--process", type=int, help="this one, from 0")
-    processes.add_argument(
-        "--peer-timeout",
-        type=int,
-        default=60,
-        help="seconds after which a silent process counts as dead "
-        "(default %(default)s)",
-    )
+    processes.add_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Scores, picks and writes; returns the exit status.
+    """Scores, picks and writes; returns the exit status."""
+    close, is_one_of_several = (lambda: None), False
 
-    A refusal is one sentence on standard error, an error in code that the options name
-    a traceback; no picks are written then.
-    """
-    close, is_one_of_several = lambda: None, False
-    try:
+    def work():
+        nonlocal close, is_one_of_several
         _check(options)
-        _use_all_cores()
-        is_one_of_several = _join_processes(options)
-        close = _watch_over(options) if is_one_of_several else close
-        pool = _pool(options.pool)
-        top = top_k_of_pool(
-            _score(options),
-            pool,
-            options.pick,
-            where=_where(options, pool),
-            chunk_size=options.chunk_size,
-            folder=options.folder,
-            show_progress=jax.process_index() == 0,
-        )
-        if jax.process_index() == 0:
-            _write(top, options.out)
-            print(f"{len(top.rows):,} rows, best first, in {options.out}")
-        close()
-        return 0
-    except BaseException as error:
-        _tell(error)
-        close()
-        status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        processes.use_all_cores()
+        is_one_of_several = processes.join(options)
         if is_one_of_several:
-            # An orderly end would wait for the others, who may be waiting for this.
-            sys.stderr.flush()
-            os._exit(status)
-        return status
+            close = processes.watch_over(options.folder)
+        _score(options)
 
-
-def _tell(error):
-    """One sentence, or the traceback of an error that is not of our making."""
-    if isinstance(error, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return
-    origin = traceback.extract_tb(error.__traceback__)[-1].filename
-    is_refusal = isinstance(error, PoolError | OSError | MemoryError) or (
-        Path(origin).is_relative_to(Path(__file__).parents[1])
-    )
-    if not is_refusal:
-        traceback.print_exception(error)
-    print(str(error) or type(error).__name__, file=sys.stderr)
+    status = ending.status_of(work)
+    close()
+    if status and is_one_of_several:
+        processes.leave(status)
+    return status
 
 
 def _check(options):
-    """What can be refused before the work is done."""
-    several = (options.coordinator, options.processes, options.process)
-    if not options.distributed and several != (None, None, None):
-        if None in several:
+    """What can be refused before a file is read."""
+    processes.require_described(options)
+    names = _methods(options)
+    for name in names:
+        if not name or names.count(name) > 1:
             raise ValueError(
-                "--coordinator, --processes and --process must be given together, or "
-                "--distributed for a launcher that JAX knows."
+                f"--method must name each method once, got {options.method}."
             )
-        host, _, port = options.coordinator.rpartition(":")
-        if not host or not port.isdigit():
-            raise ValueError(f"--coordinator must be host:port: {several[0]}.")
-        if not 0 <= options.process < options.processes:
+        if name not in methods.NAMES and ":" not in name:
             raise ValueError(
-                f"--process must be in [0, {options.processes}), got {options.process}."
+                f"--method must be of {', '.join(methods.NAMES)} or module:function, "
+                f"got {name}."
             )
-    if options.peer_timeout < 1:
-        raise ValueError(
-            f"--peer-timeout must be at least 1, got {options.peer_timeout}."
-        )
-    for name in ("steps", "learning_rate"):
-        given = getattr(options, name) is not None
-        if given and options.score != "iwps_last_layer":
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} is of iwps_last_layer, not {options.score}.")
-    if options.out.is_dir():
-        raise ValueError(f"--out must name a file, got the folder {options.out}.")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(options.out.parent, os.W_OK):
-        raise ValueError(
-            f"--out must be in a folder that can be written: {options.out}."
-        )
+        missing = [
+            f"--{need}" for need in _needs(name, options) if not _has(options, need)
+        ]
+        if missing:
+            raise ValueError(f"--method {name} needs {' and '.join(missing)}.")
+    if options.explain and not (options.logits or options.head):
+        raise ValueError("--explain needs a --head, or --logits.")
+    if not (options.explain or "iwps" in names):
+        for option in ("steps", "learning_rate"):
+            if getattr(options, option) is not None:
+                flag = option.replace("_", "-")
+                raise ValueError(f"--{flag} is of iwps, not of {options.method}.")
+    _require_writable(options.out)
 
 
-def _use_all_cores():
-    """On a CPU, a device for each core: one alone leaves much of them idle."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    with suppress(RuntimeError):  # a caller of `main` may have used JAX before
-        jax.config.update("jax_num_cpu_devices", cores)
+def _methods(options) -> list[str]:
+    return [name.strip() for name in options.method.split(",")]
 
 
-def _join_processes(options) -> bool:
-    """Makes this process one of several where the options say so."""
-    if not options.distributed and options.coordinator is None:
-        return False
-    try:
-        jax.distributed.initialize(
-            options.coordinator,
-            options.processes,
-            options.process,
-            heartbeat_timeout_seconds=options.peer_timeout,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the processes cannot be joined: {error}") from error
-    return True
+def _has(options, name):
+    return getattr(options, name) is not None
 
 
-def _watch_over(options) -> Callable[[], None]:
-    """Says what to do should this process be ended from outside.
-
-    When another process dies, JAX aborts this one, and no line of Python runs.
-    """
-    if options.folder is None:
-        kept = "Nothing was kept: give the command a --folder"
-    else:
-        kept = f"What was finished is in {options.folder}: run the same command"
-    message = (
-        f"Process {jax.process_index()} of {jax.process_count()} was ended before the "
-        "scan was, most likely because it or another one died; no picks were written. "
-        f"{kept} to go on from there."
-    )
-    watcher = subprocess.Popen(
-        [sys.executable, "-c", LAST_WORDS, message],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
-    return lambda: watcher.communicate(b"done")
+def _needs(method, options) -> tuple[str, ...]:
+    """The options without which a method cannot score."""
+    if method in methods.JUDGED:
+        return ("pool", "head", "holdout")
+    if method in methods.OF_LOGITS and options.logits is None:
+        return ("head",)
+    return ()
 
 
-def _score(options) -> Callable:
-    if ":" in options.score:
-        return _made_by(options.score)
-    if options.score in OF_LOGITS:
-        return OF_LOGITS[options.score]
-    if options.score not in NAMES:
-        raise ValueError(
-            f"--score must be one of {', '.join(NAMES)} or module:function, "
-            f"got {options.score}."
-        )
-    if options.model is None:
-        raise ValueError(f"--score {options.score} needs a --model.")
-    arrays = np.load(options.model)
-    names = arrays.files if isinstance(arrays, np.lib.npyio.NpzFile) else ()
-    missing = [name for name in MODEL if name not in names]
-    if missing:
-        raise ValueError(f"{options.model} must hold {', '.join(missing)}.")
-    model = {name: arrays[name] for name in MODEL}
-    if options.score == "iwps_app_last_layer":
-        return partial(iwps_app_last_layer, **model)
-    look_ahead = {"steps": options.steps, "learning_rate": options.learning_rate}
-    given = {name: value for name, value in look_ahead.items() if value is not None}
-    return partial(iwps_last_layer, **model, **given)
+def _require_writable(path: Path):
+    """Refuses a file that could not be written after all the work."""
+    if path.is_dir():
+        raise ValueError(f"--out must name a file, got the folder {path}.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise ValueError(f"--out must be in a folder that can be written: {path}.")
 
 
-def _pool(name):
-    if ":" in name and not Path(name).exists():
-        return _made_by(name)
-    if not name.endswith(".npy"):
-        raise ValueError(f"the pool must be an .npy file or module:function: {name}.")
-    return np.load(name, mmap_mode="r")
+def _score(options):
+    files = given.read(options)
+    where = _where(files, options.k)
+    picks = []
+    for method in _methods(options):
+        top = _top(options, method, files, where)
+        why = _explanation(options, method, files, top) if options.explain else None
+        picks += _picks(method, files, top, why)
+    if jax.process_index() == 0:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        columns = COLUMNS + (EXPLAINED if options.explain else ())
+        write_picks(options.out, picks, columns)
+        print(f"{len(picks):,} rows, best first, in {options.out}")
 
 
-def _made_by(name):
-    """What the function named module:function returns."""
-    module, function = name.split(":", 1)
-    sys.path.insert(0, os.getcwd())
-    if importlib.util.find_spec(module) is None:
-        raise ValueError(f"{name} cannot be called: there is no module {module}.")
-    made_by = getattr(importlib.import_module(module), function, None)
-    if made_by is None:
-        raise ValueError(f"{name} cannot be called: {module} has no {function}.")
-    return made_by()
-
-
-def _where(options, pool):
+def _where(files: Given, k: int) -> np.ndarray | None:
     """The rows that may be picked, as a mask; None for all."""
-    if options.labeled is None:
+    if files.labeled is None:
         return None
-    labeled = np.load(options.labeled)
-    if hasattr(pool, "__next__"):
-        raise ValueError("--labeled needs a pool with a length, got an iterator.")
-    size = len(jax.tree.leaves(pool)[0])
-    if labeled.ndim != 1 or not np.issubdtype(labeled.dtype, np.integer):
-        raise ValueError(f"{options.labeled} must hold a vector of row numbers.")
-    if labeled.size and not 0 <= labeled.min() <= labeled.max() < size:
-        raise ValueError(f"{options.labeled} must hold rows in [0, {size}).")
-    where = np.ones(size, bool)
-    where[labeled] = False
+    where = np.ones(given.size_of(files.pool, "--labeled"), bool)
+    where[files.labeled] = False
+    if k > where.sum():
+        raise ValueError(
+            f"--k must be at most the {where.sum():,} rows that are not labeled, got "
+            f"{k}."
+        )
     return where
 
 
-def _write(top: TopK, path: Path) -> None:
-    """A line for each pick, best first; the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.half")
-    with half.open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(("row", "score"))
-        lines.writerows(zip(top.rows.tolist(), top.scores.tolist(), strict=True))
-    half.replace(path)
+def _top(options, method, files, where) -> TopK:
+    pool, folder = files.pool, options.folder
+    if method == "random":  # reads no row
+        pool = range(given.size_of(pool, "--method random"))
+    if folder is not None and len(_methods(options)) > 1:
+        folder = folder / method.replace(":", ".")
+    return top_k_of_pool(
+        _score_fn(options, method, files),
+        pool,
+        options.k,
+        where=where,
+        chunk_size=options.chunk_size,
+        folder=folder,
+        show_progress=jax.process_index() == 0,
+    )
+
+
+def _score_fn(options, method, files) -> Callable:
+    if ":" in method:
+        return given.made_by(method)
+    return methods.score_of(
+        method, files.head, files.holdout, seed=options.seed, **_look_ahead(options)
+    )
+
+
+def _look_ahead(options):
+    """T and η, as far as they were given."""
+    asked = {"steps": options.steps, "learning_rate": options.learning_rate}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _explanation(options, method, files, top) -> methods.Explanation:
+    """Of every pick; by all processes together."""
+    given.size_of(files.pool, "--explain")
+    rows = given.rows_of(files.pool, top.rows.tolist())
+    if getattr(rows, "ndim", None) != 2:
+        raise ValueError("--explain needs a pool of features, or of logits.")
+    explain = partial(
+        methods.explain,
+        method=method,
+        head=files.head,
+        holdout=files.holdout,
+        **_look_ahead(options),
+    )
+    return score_pool(explain, rows)
+
+
+def _picks(method, files, top, why) -> list[Pick]:
+    picks = [
+        Pick(files.id_of(row), str(row), str(score), method)
+        for row, score in zip(top.rows.tolist(), top.scores.tolist(), strict=True)
+    ]
+    if why is None:
+        return picks
+    return [
+        pick._replace(
+            predicted=files.name_of(int(why.predicted[number])),
+            confidence=f"{why.confidence[number]:.6g}",
+            **_hurt(why, number),
+        )
+        for number, pick in enumerate(picks)
+    ]
+
+
+def _hurt(why, number) -> dict[str, str]:
+    """Who is hurt by a pick, and by how much; those who are not are left out."""
+    if why.hurts is None:
+        return {"hurts": "", "hurts_by": ""}
+    is_hurt = why.hurts_by[number] > 0
+    return {
+        "hurts": " ".join(map(str, why.hurts[number][is_hurt])),
+        "hurts_by": " ".join(f"{by:.6g}" for by in why.hurts_by[number][is_hurt]),
+    }

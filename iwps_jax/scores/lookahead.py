@@ -15,6 +15,7 @@ References:
     A Method for Active Learning". https://arxiv.org/abs/2010.06890
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -23,8 +24,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int, Integer
 
 from iwps_jax import checks, numerics
-from iwps_jax.scores import head, network
-from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
+from iwps_jax.scores import head
+from iwps_jax.types import AnyArray
 
 # (radius, order): up to |k δ| = radius, an exponential series of so many terms is
 # exact to float32 rounding (1e-7 relative).
@@ -107,7 +108,7 @@ def iwps_last_layer(
     head.check_head(features, kernel, bias)
     head.check_holdout(holdout_features, holdout_labels, kernel)
     checks.require_steps(steps, learning_rate)
-    return _iwps_last_layer(
+    return _look_ahead(
         features,
         kernel,
         bias,
@@ -115,13 +116,87 @@ def iwps_last_layer(
         holdout_labels,
         learning_rate,
         steps=int(steps),
+        reduce=_mean,
     )
 
 
-@partial(jax.jit, static_argnames="steps")
-def _iwps_last_layer(
-    features, kernel, bias, holdout_features, holdout_labels, learning_rate, *, steps
+def holdout_changes(
+    features: Float[AnyArray, "pool d"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
+    holdout_features: Float[AnyArray, "m d"],
+    holdout_labels: Integer[AnyArray, " m"],
+    *,
+    steps: int = 3,
+    learning_rate: float | Float[AnyArray, ""] = 1e-3,
+) -> Float[jax.Array, "pool m"]:
+    """Which holdout samples a candidate hurts: the terms of `iwps_last_layer`.
+
+        change_nm = log Σ_c p_mc exp(k_nm (δ_nc - δ_n,y_m)),  k_nm = 1 + h_n·g_m
+
+    the change of holdout sample m's loss when the head learns candidate n's own
+    prediction, in the symbols of `iwps_last_layer`, which is its mean over m. Exact to
+    float32 rounding of each term, for tiny steps too. Positive: m is hurt.
+
+    Args:
+        features: inputs h of the last layer.
+        kernel: weights of the last layer.
+        bias: bias of the last layer.
+        holdout_features: inputs g of the last layer for the holdout samples.
+        holdout_labels: their true classes, in [0, classes).
+        steps: T, the SGD steps on each pseudo-label.
+        learning_rate: η, the length of a step.
+
+    Returns:
+        One float32 number per candidate and holdout sample, in nats.
+
+    Raises:
+        ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
+            label is out of range or a number is not finite.
+        TypeError: if labels are not integers or features not floating point.
+
+    References:
+        Aljundi et al. 2020, Eq. 2 and Eq. 3 before the mean over the holdout set.
+
+    Example:
+        >>> changes = holdout_changes(
+        ...     features=jnp.array([[0.6, -0.5]]),
+        ...     kernel=jnp.eye(2),
+        ...     bias=jnp.zeros(2),
+        ...     holdout_features=jnp.array([[0.5, -0.6], [0.5, -0.6]]),
+        ...     holdout_labels=jnp.array([1, 0]),
+        ... )
+        >>> bool(changes[0, 0] > 0 > changes[0, 1])
+        True
+    """
+    head.check_head(features, kernel, bias)
+    head.check_holdout(holdout_features, holdout_labels, kernel)
+    checks.require_steps(steps, learning_rate)
+    return _look_ahead(
+        features,
+        kernel,
+        bias,
+        holdout_features,
+        holdout_labels,
+        learning_rate,
+        steps=int(steps),
+        reduce=_keep,
+    )
+
+
+@partial(jax.jit, static_argnames=("steps", "reduce"))
+def _look_ahead(
+    features,
+    kernel,
+    bias,
+    holdout_features,
+    holdout_labels,
+    learning_rate,
+    *,
+    steps,
+    reduce,
 ):
+    """What `reduce` makes of the changes [pool, m]; within a form it is fused."""
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
@@ -130,18 +205,23 @@ def _iwps_last_layer(
     )(features, head.head_logits(features, kernel, bias))
     reach = head.reach(features, holdout_features)
     by_series = [
-        partial(_mean_change_by_series, numerics.expm1_series(radius, order))
+        partial(_changes_by_series, numerics.expm1_series(radius, order))
         for radius, order in SERIES
     ]
+    forms = [*by_series, _changes_by_classes, _changes_of_any_step]
     scores = jax.lax.switch(
         form_of_step(deltas, reach),
-        [*by_series, _mean_change_by_classes, _mean_change_of_any_step],
+        [_reduced(form, reduce) for form in forms],
         features,
         deltas,
         reach,
         _holdout(holdout_features, holdout_labels.astype(jnp.int32), kernel, bias),
     )
     return scores.astype(jnp.float32)
+
+
+def _reduced(form: Callable, reduce: Callable) -> Callable:
+    return lambda *arguments: reduce(form(*arguments))
 
 
 def form_of_step(
@@ -173,8 +253,12 @@ def _mean(changes: Float[jax.Array, "pool m"]) -> Float[jax.Array, " pool"]:
     return _matmul(changes, jnp.full(num_samples, 1 / num_samples, changes.dtype))
 
 
-def _mean_change_by_series(series, features, deltas, reach, holdout):
-    """The mean over m for small |k δ|, where matrix products sum the classes.
+def _keep(changes: Float[jax.Array, "pool m"]) -> Float[jax.Array, "pool m"]:
+    return changes
+
+
+def _changes_by_series(series, features, deltas, reach, holdout):
+    """Small |k δ|, where matrix products sum the classes.
 
     With y the holdout label, q_c = p_c for c != y, u = k δ_y, and expm1(x) written as
     the polynomial Σ_j a_j x^j,
@@ -198,11 +282,11 @@ def _mean_change_by_series(series, features, deltas, reach, holdout):
     label_change = couplings * _matmul(deltas, holdout.is_label.T)
     shrink = numerics.polynomial((0.0, *series), -label_change)
     excess = total + (total + holdout.others.sum(-1)[None]) * shrink
-    return _mean(numerics.moderate_log1p(excess))
+    return numerics.moderate_log1p(excess)
 
 
-def _mean_change_by_classes(features, deltas, reach, holdout):
-    """The mean over m for any |k δ| <= PLAIN_RADIUS: pool · m · classes exponentials.
+def _changes_by_classes(features, deltas, reach, holdout):
+    """Any |k δ| <= PLAIN_RADIUS: pool · m · classes exponentials.
 
     With y the holdout label, q_c = p_c for c != y, and v_c = k (δ_c - δ_y),
 
@@ -228,173 +312,18 @@ def _mean_change_by_classes(features, deltas, reach, holdout):
         (deltas.T, holdout.others.T),
         unroll=num_classes if num_classes <= FEW_CLASSES else 1,
     )
-    return _mean(numerics.log_of_sum(total, excess))
+    return numerics.log_of_sum(total, excess)
 
 
-def _mean_change_of_any_step(features, deltas, reach, holdout):
+def _changes_of_any_step(features, deltas, reach, holdout):
     """The same beyond, where an exponential may leave float32."""
     del reach
     log_probs = holdout.log_probs.T
 
-    def score(delta, coupling):
+    def changes(delta, coupling):
         delta_of_label = delta[holdout.labels]
         return numerics.cross_entropy_change(
             log_probs, lambda c: coupling * (delta[c] - delta_of_label)
-        ).mean()
-
-    return jax.vmap(score)(deltas, head.couplings(features, holdout.features))
-
-
-def iwps(
-    apply_fn: ApplyFn,
-    params: Params,
-    inputs: Inputs,
-    holdout_inputs: Inputs,
-    holdout_labels: Integer[AnyArray, " m"],
-    *,
-    steps: int = 3,
-    learning_rate: float | Float[AnyArray, ""] = 1e-3,
-) -> Float[jax.Array, " pool"]:
-    """Exact IWPS on every parameter of any network.
-
-        score(x) = mean_m [ℓ(f(g_m; θ_x), y_m) - ℓ(f(g_m; θ), y_m)]
-
-    A `vmap` over the pool of a `lax.scan` over the T steps. Whatever T, temporary
-    memory is at most 5 · pool · |θ| floats beside the activations of the holdout set,
-    so score a large pool in chunks (`iwps_jax.score_in_chunks`). To let only
-    some parameters learn, pass those as `params` and close over the others.
-
-    The change of the holdout logits is taken directly where the path bends, and along
-    its mean tangent where float32 would lose it in rounding, so that the ranking
-    survives for confident candidates whose scores are 1e-9 and smaller.
-
-    Args:
-        apply_fn: pure `apply_fn(params, inputs) -> logits [batch, classes]` in
-            inference mode (dropout off, running batch statistics).
-        params: θ, a pytree of floating-point arrays; narrower than float32 is
-            widened, because steps of 1e-3 vanish in bfloat16.
-        inputs: candidates, one array or a pytree with a leading pool axis.
-        holdout_inputs: the same for the holdout samples.
-        holdout_labels: their true classes, in [0, classes).
-        steps: T, the SGD steps on each pseudo-label.
-        learning_rate: η, the length of a step.
-
-    Returns:
-        One float32 score per candidate, in nats.
-
-    Raises:
-        ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
-            label is out of range or a number is not finite.
-        TypeError: if labels are not integers.
-
-    References:
-        Aljundi et al. 2020, Eq. 2 and Eq. 3; plain SGD as in supplement §6.
-
-    Example:
-        >>> apply_fn = lambda params, x: jnp.stack([params * x, -params * x], axis=-1)
-        >>> pool, holdout = jnp.array([0.1, 5.0]), jnp.array([1.0])
-        >>> scores = iwps(apply_fn, jnp.array(1.0), pool, holdout, jnp.array([1]))
-        >>> bool(scores[0] > scores[1] > 0)
-        True
-    """
-    num_classes = network.check_classifier(apply_fn, params, inputs, "inputs")
-    holdout_classes = network.check_labeled(
-        apply_fn,
-        params,
-        holdout_inputs,
-        holdout_labels,
-        ("holdout_inputs", "holdout_labels"),
-    )
-    if holdout_classes != num_classes:
-        raise ValueError(
-            f"holdout_inputs must give logits of {num_classes} classes like inputs, "
-            f"got {holdout_classes}."
         )
-    checks.require_steps(steps, learning_rate)
-    return _iwps(
-        apply_fn,
-        params,
-        inputs,
-        holdout_inputs,
-        holdout_labels,
-        learning_rate,
-        steps=int(steps),
-    )
 
-
-@partial(jax.jit, static_argnames=("apply_fn", "steps"))
-def _iwps(
-    apply_fn, params, inputs, holdout_inputs, holdout_labels, learning_rate, *, steps
-):
-    apply_fn = network.in_full_precision(apply_fn)
-    params, inputs, holdout_inputs = numerics.upcast((params, inputs, holdout_inputs))
-    holdout_labels = holdout_labels.astype(jnp.int32)
-    holdout_logits = numerics.upcast(apply_fn(params, holdout_inputs))
-    holdout_log_probs = jax.nn.log_softmax(holdout_logits).T
-
-    def score(candidate):
-        moved = _pseudo_label_displacement(
-            apply_fn, params, candidate, steps=steps, learning_rate=learning_rate
-        )
-        change = _logit_change(apply_fn, params, moved, holdout_inputs, holdout_logits)
-        change_of_label = jnp.take_along_axis(change, holdout_labels[:, None], axis=1)
-        margin_change = (change - change_of_label).T
-        return numerics.cross_entropy_change(
-            holdout_log_probs, lambda c: margin_change[c]
-        ).mean()
-
-    return jax.vmap(score)(inputs).astype(jnp.float32)
-
-
-def _add(params, displacement, scale=1.0):
-    return jax.tree.map(lambda p, d: p + scale * d, params, displacement)
-
-
-def _pseudo_label_displacement(apply_fn, params, candidate, *, steps, learning_rate):
-    """θ_x - θ after T SGD steps on one candidate under its own prediction (Eq. 2)."""
-    batch_of_one = jax.tree.map(lambda leaf: leaf[None], candidate)
-
-    def logits_at(moved):
-        return numerics.upcast(apply_fn(_add(params, moved), batch_of_one)[0])
-
-    at_start = jax.tree.map(jnp.zeros_like, params)
-    label = jnp.argmax(logits_at(at_start))
-
-    def step(moved, _):
-        logits, pull_back = jax.vjp(logits_at, moved)
-        (ascent,) = pull_back(numerics.label_residual(logits, label))
-        return _add(moved, ascent, learning_rate), None
-
-    return jax.lax.scan(step, at_start, length=steps)[0]
-
-
-def _logit_change(
-    apply_fn, params, moved, inputs, logits
-) -> Float[jax.Array, "m classes"]:
-    """f(θ + D) - f(θ) on `inputs`, keeping relative precision for small D.
-
-    The direct difference carries a rounding error of a few ε |f|. The mean tangent
-    along the path, by two-point Gauss-Legendre quadrature,
-
-        ∫ J(θ + t D) D dt ≈ ½ [J(θ + t_1 D) + J(θ + t_2 D)] D,    t = ½ ± 1/√12
-
-    rounds relative to itself but leaves out what is of fifth order in D, or a kink
-    crossed on the way. Where the two agree to within that rounding, the tangent is
-    the better one; elsewhere the path bends and the direct difference, then large
-    against its rounding, is.
-    """
-    direct = numerics.upcast(apply_fn(_add(params, moved), inputs)) - logits
-
-    def tangent_at(fraction):
-        return jax.jvp(
-            lambda p: numerics.upcast(apply_fn(p, inputs)),
-            (_add(params, moved, fraction),),
-            (moved,),
-        )[1]
-
-    offset = 12**-0.5
-    tangent = (tangent_at(0.5 - offset) + tangent_at(0.5 + offset)) / 2
-    largest = jnp.abs(logits).max(-1, keepdims=True)
-    rounding = 16 * jnp.finfo(logits.dtype).eps * (1 + largest)
-    agrees = (jnp.abs(direct - tangent) <= rounding).all(-1, keepdims=True)
-    return jnp.where(agrees, tangent, direct)
+    return jax.vmap(changes)(deltas, head.couplings(features, holdout.features))

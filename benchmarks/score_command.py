@@ -1,0 +1,166 @@
+"""What does `iwps score` take for a pool of 10 GB: seconds, and memory of its own?
+
+    python -m benchmarks.score_command --folder DIR     # 10 GB in DIR, some minutes
+    python -m benchmarks.score_command --smoke          # seconds
+
+Writes float32 features a block at a time, forgets the pages the system has cached of
+them, runs the command as a user does, in a process of its own, and removes the file.
+While it runs, what Linux says of the process is read twenty times a second: RssAnon,
+its own pages, and VmHWM, the most of all resident pages, among them those of the mapped
+file, which the system takes back when it needs them. The seconds are of the whole
+command, from the start of Python to the end; those of the same command on so few rows
+that only starting and compiling counts are beside them. The scores of all picks are
+held against those of the library on these rows.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import iwps_jax
+from benchmarks import command
+from benchmarks.large_pool import a_model, add_sizes, forget_pages, write_pool
+from iwps_jax.files.picks import read_picks
+
+SECONDS_BETWEEN_LOOKS = 0.05
+FEW_ROWS = 2**16  # what one look of the host takes: compiled as for a large pool
+SMOKE = {"rows": 150_000, "dim": 16, "holdout_size": 10, "k": 50}
+
+
+class Ran(NamedTuple):
+    """A command that has run.
+
+    Attributes:
+        seconds: from its start to its end.
+        anonymous_megabytes: the most of its own pages (RssAnon).
+        resident_megabytes: the most of all its pages (VmHWM).
+    """
+
+    seconds: float
+    anonymous_megabytes: float
+    resident_megabytes: float
+
+
+def run_watched(arguments: Sequence[str]) -> Ran:
+    """Runs a command of `iwps` in a process of its own and looks at its memory."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "iwps_jax", *arguments])
+    anonymous = resident = 0.0
+    while process.poll() is None:
+        held = _held_megabytes(process.pid)
+        anonymous = max(anonymous, held.get("RssAnon", 0.0))
+        resident = max(resident, held.get("VmHWM", 0.0))
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"iwps {arguments[0]} has failed, see above.")
+    return Ran(seconds, anonymous, resident)
+
+
+def _held_megabytes(pid) -> dict[str, float]:
+    """What Linux says of a process's memory, by kind; nothing once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {
+        name: int(value.split()[0]) * 1024 / 1e6
+        for name, _, value in (line.partition(":") for line in lines)
+        if value.endswith(" kB")
+    }
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict:
+    """Writes the files, runs the command on few rows and on all, checks the picks."""
+    model = a_model(options.dim, options.classes, options.holdout_size)
+    np.savez(folder / "head.npz", kernel=model["kernel"], bias=model["bias"])
+    holdout = model["holdout_features"], model["holdout_labels"]
+    np.savez(folder / "holdout.npz", features=holdout[0], labels=holdout[1])
+    sizes = {"few.npy": min(FEW_ROWS, options.rows), "pool.npy": options.rows}
+    ran = {}
+    for name, rows in sizes.items():
+        write_pool(folder / name, rows, options.dim, np.float32)
+        forget_pages(folder / name)
+        ran[name] = run_watched(
+            [
+                *("score", "--pool", str(folder / name), "--method", options.method),
+                *("--head", str(folder / "head.npz")),
+                *("--holdout", str(folder / "holdout.npz")),
+                *("--k", str(options.k), "--out", str(folder / "picks.csv")),
+            ]
+        )
+    picks = read_picks(folder / "picks.csv")
+    chosen = np.load(folder / "pool.npy", mmap_mode="r")[[int(p.row) for p in picks]]
+    look_ahead = {
+        "iwps": iwps_jax.iwps_last_layer,
+        "iwps_app": iwps_jax.iwps_app_last_layer,
+    }[options.method]
+    direct = np.asarray(look_ahead(chosen, **model))
+    scores = np.array([float(pick.score) for pick in picks])
+    whole, few = ran["pool.npy"], ran["few.npy"]
+    return {
+        "seconds": whole.seconds,
+        "seconds_of_few_rows": few.seconds,
+        "rows_per_second": options.rows / whole.seconds,
+        "file_gigabytes": (folder / "pool.npy").stat().st_size / 1e9,
+        "anonymous_megabytes": whole.anonymous_megabytes,
+        "anonymous_megabytes_of_few_rows": few.anonymous_megabytes,
+        "resident_megabytes": whole.resident_megabytes,
+        "largest_error_of_picked": float(np.abs(direct - scores).max()),
+    }
+
+
+def print_table(options: argparse.Namespace, results: dict) -> None:
+    """Prints what was measured."""
+    table = Table("what", "measured", title=f"iwps score --method {options.method}")
+    table.add_row("rows", f"{options.rows:,} x {options.dim} float32")
+    table.add_row("file, GB", f"{results['file_gigabytes']:.2f}")
+    table.add_row("seconds, all of the command", f"{results['seconds']:.1f}")
+    table.add_row(
+        "of these on few rows: start, compile", f"{results['seconds_of_few_rows']:.1f}"
+    )
+    table.add_row("rows/s, all of the command", f"{results['rows_per_second']:,.0f}")
+    for name, kind in (
+        ("anonymous_megabytes", "most of its own pages, MB"),
+        ("anonymous_megabytes_of_few_rows", "the same on few rows, MB"),
+        ("resident_megabytes", "most of all pages, the file's too, MB"),
+    ):
+        table.add_row(kind, f"{results[name]:,.0f}")
+    error = results["largest_error_of_picked"]
+    table.add_row("largest error of a picked score", f"{error:.2g}")
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints and keeps the numbers."""
+    parser = command.parser(__doc__, repeats=1)
+    add_sizes(parser, rows=10_000_000)
+    parser.add_argument("--method", choices=("iwps", "iwps_app"), default="iwps")
+    parser.add_argument(
+        "--folder", type=Path, help="for the pool; default: that of temporary files"
+    )
+    parser.add_argument("--smoke", action="store_true", help="a tiny pool, in seconds")
+    options = command.parse(parser, arguments)
+    if options.smoke:
+        vars(options).update(SMOKE)
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        results = measure(options, Path(folder))
+    print_table(options, results)
+    # The folder is of this machine alone, and each run of the command is one turn.
+    del options.folder, options.repeats
+    command.finish("score_command", options, {"results": results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""One scan by several processes: who joins, and what is said when one is ended."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import jax
+
+# Waits for the end of its parent, which JAX may abort or the system kill.
+LAST_WORDS = """
+import sys
+if sys.stdin.buffer.read() != b"done":
+    print(sys.argv[1], file=sys.stderr, flush=True)
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds how this process joins others, if it does."""
+    group = parser.add_argument_group("several processes")
+    group.add_argument(
+        "--distributed", action="store_true", help="started by Slurm, a TPU pod, ..."
+    )
+    group.add_argument("--coordinator", help="host:port of process 0")
+    group.add_argument("--processes", type=int)
+    group.add_argument("--process", type=int, help="this one, from 0")
+    group.add_argument(
+        "--peer-timeout",
+        type=int,
+        default=60,
+        help="seconds after which a silent process counts as dead "
+        "(default %(default)s)",
+    )
+
+
+def require_described(options: argparse.Namespace) -> None:
+    """Refuses processes that are described in part, or wrongly.
+
+    Raises:
+        ValueError: with the option.
+    """
+    several = (options.coordinator, options.processes, options.process)
+    if not options.distributed and several != (None, None, None):
+        if None in several:
+            raise ValueError(
+                "--coordinator, --processes and --process must be given together, or "
+                "--distributed for a launcher that JAX knows."
+            )
+        host, _, port = options.coordinator.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"--coordinator must be host:port: {several[0]}.")
+        if not 0 <= options.process < options.processes:
+            raise ValueError(
+                f"--process must be in [0, {options.processes}), got {options.process}."
+            )
+    if options.peer_timeout < 1:
+        raise ValueError(
+            f"--peer-timeout must be at least 1, got {options.peer_timeout}."
+        )
+
+
+def use_all_cores() -> None:
+    """On a CPU, a device for each core: one alone leaves much of them idle."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    with suppress(RuntimeError):  # a caller of `main` may have used JAX before
+        jax.config.update("jax_num_cpu_devices", cores)
+
+
+def join(options: argparse.Namespace) -> bool:
+    """Makes this process one of several where the options say so.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if not options.distributed and options.coordinator is None:
+        return False
+    try:
+        jax.distributed.initialize(
+            options.coordinator,
+            options.processes,
+            options.process,
+            heartbeat_timeout_seconds=options.peer_timeout,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the processes cannot be joined: {error}") from error
+    return True
+
+
+def watch_over(folder: Path | None) -> Callable[[], None]:
+    """Says what to do should this process be ended from outside.
+
+    When another process dies, JAX aborts this one, and no line of Python runs.
+
+    Args:
+        folder: where the scan keeps what is finished, if it does.
+
+    Returns:
+        To be called when it comes to its own end.
+    """
+    if folder is None:
+        kept = "Nothing was kept: give the command a --folder"
+    else:
+        kept = f"What was finished is in {folder}: run the same command"
+    message = (
+        f"Process {jax.process_index()} of {jax.process_count()} was ended before the "
+        "scan was, most likely because it or another one died; no picks were written. "
+        f"{kept} to go on from there."
+    )
+    watcher = subprocess.Popen(
+        [sys.executable, "-c", LAST_WORDS, message],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    return lambda: watcher.communicate(b"done")
+
+
+def leave(status: int) -> None:
+    """Ends this process at once after an error, where it is one of several.
+
+    An orderly end would wait for the others, who may be waiting for this.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

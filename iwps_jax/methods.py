@@ -1,0 +1,172 @@
+"""The methods that the commands know by name, and what there is to say about a pick.
+
+Each is a score of rows for `iwps_jax.top_k_of_pool`: rows of features, or of logits
+where there is no head, or, for random, row numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from iwps_jax import numerics
+from iwps_jax.files.inputs import Head, Holdout
+from iwps_jax.pool.chunks import sample_keys
+from iwps_jax.scores.head import head_logits
+from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
+from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
+from iwps_jax.scores.predictive import entropy, least_confidence, margin
+from iwps_jax.types import AnyArray
+
+JUDGED = ("iwps", "iwps_app")  # by a holdout set
+OF_LOGITS = {
+    "entropy": entropy,
+    "margin": margin,
+    "least_confidence": least_confidence,
+}
+NAMES = (*JUDGED, *OF_LOGITS, "random")
+STEPS, LEARNING_RATE = 3, 1e-3  # the defaults of `iwps_last_layer`
+MOST_HURT = 3
+
+
+class Explanation(NamedTuple):
+    """Why some rows were picked.
+
+    Attributes:
+        predicted: their predicted classes.
+        confidence: the largest class probability.
+        hurts: rows of the holdout set that learning the prediction hurts most, most
+            first; None without a holdout set.
+        hurts_by: by how much; where not positive it does not hurt.
+    """
+
+    predicted: Int[AnyArray, " n"]
+    confidence: Float[AnyArray, " n"]
+    hurts: Int[AnyArray, "n most"] | None
+    hurts_by: Float[AnyArray, "n most"] | None
+
+
+def score_of(
+    method: str,
+    head: Head | None = None,
+    holdout: Holdout | None = None,
+    *,
+    steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 0,
+) -> Callable[[AnyArray], jax.Array]:
+    """The score of a method, bound to a model as `top_k_of_pool` wants it.
+
+    Args:
+        method: one of `NAMES`. iwps is `iwps_last_layer`, iwps_app
+            `iwps_app_last_layer`.
+        head: for rows of features; None for rows of logits, or row numbers.
+        holdout: for those of `JUDGED`.
+        steps: T of iwps.
+        learning_rate: η of iwps.
+        seed: of random, which folds a key from each row number.
+
+    Raises:
+        ValueError: if the method is unknown or lacks a head or holdout set.
+
+    Example:
+        >>> print(score_of("margin")(jnp.zeros((1, 2))))
+        [1.]
+    """
+    if method == "random":
+        return partial(_random, seed=seed)
+    if method in OF_LOGITS:
+        return partial(_of_logits, score_fn=OF_LOGITS[method], head=head)
+    if method not in JUDGED:
+        raise ValueError(f"method must be one of {', '.join(NAMES)}, got {method}.")
+    if head is None or holdout is None:
+        raise ValueError(f"{method} needs a head and a holdout set.")
+    if method == "iwps_app":
+        return partial(_iwps_app, head=head, holdout=holdout)
+    return partial(
+        _iwps, head=head, holdout=holdout, steps=steps, learning_rate=learning_rate
+    )
+
+
+def _iwps(rows, *, head, holdout, steps, learning_rate):
+    return iwps_last_layer(
+        _floating(rows), *head, *holdout, steps=steps, learning_rate=learning_rate
+    )
+
+
+def _iwps_app(rows, *, head, holdout):
+    return iwps_app_last_layer(_floating(rows), *head, *holdout)
+
+
+def _of_logits(rows, *, score_fn, head):
+    return score_fn(logits_of(rows, head))
+
+
+def _random(rows, *, seed):
+    return jax.vmap(jax.random.uniform)(sample_keys(jax.random.key(seed), rows))
+
+
+def _floating(rows):
+    rows = jnp.asarray(rows)
+    is_floating = jnp.issubdtype(rows.dtype, jnp.floating)
+    return rows if is_floating else rows.astype(jnp.float32)
+
+
+def logits_of(
+    rows: AnyArray, head: Head | None = None
+) -> Float[jax.Array, "n classes"]:
+    """The logits of rows of features, or, without a head, the rows themselves."""
+    rows = numerics.upcast(_floating(rows))
+    return rows if head is None else head_logits(rows, *map(jnp.asarray, head))
+
+
+def explain(
+    rows: AnyArray,
+    *,
+    method: str,
+    head: Head | None,
+    holdout: Holdout | None,
+    steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE,
+) -> Explanation:
+    """What is predicted of some rows, and whom learning it would hurt most.
+
+    By iwps_app the changes are those to first order, per unit of step length, minus
+    the rows of `gradient_kernel`; by all other methods those of `holdout_changes`, in
+    nats. Their mean over the holdout set is the score of iwps_app, or of iwps.
+
+    Args:
+        rows: features, or logits without a head.
+        method: what chose them.
+        head: the last layer, or None.
+        holdout: who may be hurt, or None.
+        steps: T of the look-ahead.
+        learning_rate: η of it.
+    """
+    logits = logits_of(rows, head)
+    predicted = logits.argmax(-1)
+    confidence = jax.nn.softmax(logits).max(-1)
+    if head is None or holdout is None:
+        return Explanation(predicted, confidence, None, None)
+    features = numerics.upcast(_floating(rows))
+    if method == "iwps_app":
+        changes = -gradient_kernel(_apply_head, head, features, predicted, *holdout)
+    else:
+        changes = holdout_changes(
+            features, *head, *holdout, steps=steps, learning_rate=learning_rate
+        )
+    hurts_by, hurts = jax.lax.top_k(changes, min(MOST_HURT, len(holdout.labels)))
+    return Explanation(predicted, confidence, hurts, hurts_by)
+
+
+def _apply_head(head, features):
+    return head_logits(features, *head)
+
+
+def holdout_predictions(head: Head, holdout: Holdout) -> Int[np.ndarray, " m"]:
+    """The classes that the head predicts for the holdout set."""
+    return np.asarray(logits_of(holdout.features, head).argmax(-1))

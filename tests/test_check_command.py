@@ -1,0 +1,293 @@
+"""`iwps check`: what it finds in files, and what it advises, and why."""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import reference
+from hypothesis import given as given_that
+from hypothesis import strategies as st
+from scipy import stats
+
+from iwps_jax.__main__ import main
+from iwps_jax.commands import advice, check
+from iwps_jax.files.arrays import FileError
+from iwps_jax.files.picks import Answer
+
+ROOT = Path(__file__).parents[1]
+SIZE, CLASSES = 2500, ("cat", "dog", "owl", "eel")
+PROBLEM = reference.head_problem(3, SIZE, 8, 4, 24, 2.0)
+FILES = ("--pool", "pool.npy", "--head", "head.npz", "--holdout", "holdout.npz")
+LABELS = np.arange(24) % 4
+LABELS[:3] = 3
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with a pool, a head and a holdout set."""
+    monkeypatch.chdir(tmp_path)
+    np.save("pool.npy", PROBLEM["features"])
+    np.savez("head.npz", kernel=PROBLEM["kernel"], bias=PROBLEM["bias"])
+    np.savez("holdout.npz", features=PROBLEM["holdout_features"], labels=LABELS)
+    return tmp_path
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["check", *map(str, arguments)])
+    return caught.value.code
+
+
+def report(*arguments):
+    assert run(*arguments, "--json", "report.json") == 0
+    return json.loads(Path("report.json").read_text())
+
+
+def logits_of(features):
+    return reference.forward([(PROBLEM["kernel"], PROBLEM["bias"])], features)
+
+
+def test_the_report_is_of_the_files(here, capsys):
+    found = report(*FILES, "--classes", ",".join(CLASSES))
+    assert found["pool"]["shapes"] == [[SIZE, 8]]
+    assert found["pool"]["dtypes"] == ["float32"] and found["pool"]["bad_rows"] == 0
+    counts = dict(zip(CLASSES, np.bincount(LABELS).tolist(), strict=True))
+    assert found["holdout"]["counts"] == counts
+    right = logits_of(PROBLEM["holdout_features"]).argmax(-1) == LABELS
+    assert found["holdout"]["accuracy"] == pytest.approx(right.mean())
+    rows = np.linspace(0, SIZE - 1, 2000).astype(int)
+    predicted = np.bincount(logits_of(PROBLEM["features"][rows]).argmax(-1))
+    assert list(found["predicted"]["counts"].values()) == predicted.tolist()
+    judged = PROBLEM["holdout_features"], LABELS
+    model = PROBLEM["features"][rows], [(PROBLEM["kernel"], PROBLEM["bias"])]
+    exact = reference.look_ahead_changes(model[1], model[0], *judged).mean(axis=1)
+    first_order = reference.iwps_app(model[1], model[0], *judged)
+    expected = stats.spearmanr(exact, first_order).statistic
+    assert found["agreement"]["spearman"] == pytest.approx(expected, abs=1e-4)
+    best = set(np.argsort(-exact)[:200]) & set(np.argsort(-first_order)[:200])
+    shared = found["agreement"]["overlap_of_best_tenth"]
+    assert shared == pytest.approx(len(best) / 200, abs=0.01)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2,500 rows: 2,500 x 8 float32; all finite" in told
+    assert "24 samples, 4 classes, from 5 (class cat) to 9 (class eel)" in told
+    assert f"recommended {found['recommended']['method']}: " in told
+
+
+@pytest.mark.parametrize("some", [FILES[:2], FILES[2:4], FILES[4:], FILES[:4]])
+def test_any_of_the_files_alone_will_do(here, some):
+    found = report(*some)
+    assert {"pool", "head", "holdout"} & set(found) == {
+        option.removeprefix("--") for option in some[::2]
+    }
+    method = "margin" if len(some) == 4 else None
+    assert found["recommended"]["method"] == method
+
+
+def test_logits_need_no_head(here):
+    logits = np.float32(logits_of(PROBLEM["features"]))
+    logits[:, 3] = -np.inf  # ruled out
+    np.save("logits.npy", logits)
+    found = report("--logits", "logits.npy", "--holdout", "holdout.npz")
+    counts = list(found["predicted"]["counts"].values())
+    assert sum(counts[:3]) == 2000 and counts[3] == 0
+    assert found["recommended"]["method"] == "margin"
+    logits[[5, 9], 0] = np.nan
+    np.save("logits.npy", logits)
+    assert run("--logits", "logits.npy") == 2
+
+
+def test_rows_that_are_not_finite_are_named_at_the_end(here, capsys):
+    bad = PROBLEM["features"].copy()
+    bad[[3, 77], 1], bad[2400, 7] = np.nan, np.inf
+    np.save("pool.npy", bad)
+    assert run(*FILES, "--json", "report.json") == 2
+    told = capsys.readouterr()
+    assert "3 rows not finite" in told.out
+    (sentence,) = told.err.strip().splitlines()
+    assert sentence.startswith("pool.npy: ") and sentence.endswith(": 3, 77, 2400.")
+    assert json.loads(Path("report.json").read_text())["pool"]["bad_rows"] == 3
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1000, 2**25])
+def test_bad_rows_are_found_whatever_the_blocks(monkeypatch, block_bytes):
+    monkeypatch.setattr(check, "BLOCK_BYTES", block_bytes)
+    pool = np.zeros((300, 4), np.float16)
+    rows = list(range(7, 300, 13))
+    pool[rows, 2] = np.inf
+    assert check.bad_rows(pool) == check.BadRows(len(rows), rows[:10])
+    assert check.bad_rows(pool[8:20]) == check.BadRows(0, [])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "bad"),
+    [
+        (np.array([[1e300], [1e30], [np.nan]]), [0, 2]),
+        (np.array([[2**40], [-5]]), [0]),
+        (np.array([[2**32], [2**31]], np.uint64), [0]),
+        (np.array([[255], [0]], np.uint8), []),
+        (np.array([[np.inf], [1]], jax.numpy.bfloat16), [0]),
+    ],
+)
+def test_numbers_must_fit_32_bits(numbers, bad):
+    assert check.bad_rows(numbers).first == bad
+
+
+def test_a_large_pool_is_read_in_bounded_memory(here):
+    np.lib.format.open_memmap("large.npy", "w+", np.float32, (100_000, 1024))  # holes
+    pool = np.load("large.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        assert check.bad_rows(pool) == check.BadRows(0, [])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * check.BLOCK_BYTES < pool.nbytes / 4
+
+
+# Answers
+
+
+def test_answers_are_counted_and_held_to_pool_and_classes(here, capsys):
+    Path("ids.txt").write_text("\n".join(f"r{row}" for row in range(SIZE)))
+    lines = ["id,label", "r1,cat", "r2,eel", "r3,", "r4,skip", "r5,cat"]
+    Path("answers.csv").write_text("\n".join(lines))
+    asked = (*FILES[:4], "--ids", "ids.txt", "--labels", "answers.csv")
+    found = report(*asked, "--classes", ",".join(CLASSES))["labels"]
+    assert (found["labeled"], found["skipped"], found["open"]) == (3, 1, 1)
+    assert found["counts"] == {"cat": 2, "dog": 0, "owl": 0, "eel": 1}
+    for line, sentence in (
+        ("r6,bird", "line 7: label must be one of the classes"),
+        ("x6,cat", "line 7: the pool has no row of id x6"),
+        ("r1,cat", "r1 of line 7 is that of line 2"),
+    ):
+        Path("answers.csv").write_text("\n".join([*lines, line]))
+        capsys.readouterr()
+        assert run(*asked, "--classes", ",".join(CLASSES)) == 2
+        told = capsys.readouterr()
+        assert sentence in told.err and told.out == ""
+
+
+def test_answers_without_names_are_class_numbers():
+    answers = [Answer("a", "3", 2), Answer("b", "", 3), Answer("c", "skip", 4)]
+    assert check.label_numbers("a.csv", answers, None, 4) == [3, None, None]
+    assert check.label_numbers("a.csv", answers, None, None) == [3, None, None]
+    with pytest.raises(FileError, match=r"line 2: .* class number in \[0, 3\).* got 3"):
+        check.label_numbers("a.csv", answers, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "check needs a file, such as --pool."),
+        (("--pool", "no.npy"), "no.npy does not exist."),
+        ((*FILES, "--pool", "wide.npy"), "must have 8 columns like the head's kernel"),
+        ((*FILES, "--json", "none/r.json"), "--json must be in a folder that exists"),
+        ((*FILES[:2], "--holdout", "head.npz"), "got bias, kernel."),
+        ((*FILES[4:], "--classes", "a,b,c"), "labels must be in [0, 3) for 3 classes"),
+    ],
+)
+def test_a_refusal_is_one_sentence(here, capsys, arguments, sentence):
+    np.save("wide.npy", np.zeros((3, 9), np.float32))
+    before = sorted(here.iterdir())
+    assert run(*arguments) == 2
+    told = capsys.readouterr()
+    assert sentence in told.err and len(told.err.strip().splitlines()) == 1
+    assert told.out == "" and sorted(here.iterdir()) == before
+
+
+# Advice
+
+
+SETTINGS = {1: "balanced", 10: "imbalanced", 20: "imbalanced_20"}
+DATASETS = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist", "CIFAR-10": "cifar10"}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_what_is_called_measured_is_in_the_results(setting, dataset):
+    name = f"{DATASETS[dataset]}_{SETTINGS[setting]}.json"
+    measured = json.loads((ROOT / "experiments" / "results" / name).read_text())
+    for method, percent in advice.MEASURED[setting][dataset].items():
+        found = 100 * measured["methods"][method]["aubc_mean"]
+        assert round(found, 1) == percent, method
+
+
+def test_so_is_what_is_said_of_one_sample_a_class():
+    path = ROOT / "experiments" / "results" / "ablation_holdout_size.json"
+    (run,) = [
+        run
+        for run in json.loads(path.read_text())["runs"]
+        if run["methods"]["random"]["aubc_mean"] < 0.7  # the imbalanced one
+    ]
+    found = {
+        size: 100 * run["methods"][f"iwps_app_holdout_{size}"]["aubc_mean"]
+        for size in (1, 2, 5, 10, 20)
+    }
+    (warning,) = advice.holdout_warnings(np.array([5, 1]), ("cat", "dog"))
+    assert "one sample of dog" in warning and f"{found.pop(1):.1f} %" in warning
+    assert f"{min(found.values()):.1f} to {max(found.values()):.1f} %" in warning
+
+
+EVEN, ENOUGH = np.full(4, 100), np.full(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "holdout", "method", "said"),
+    [
+        (EVEN, ENOUGH, "margin", "MNIST balanced: Margin 86.4, IWPS-app 84.3"),
+        ([300, 100, 100, 100], ENOUGH, "margin", "3 times"),
+        ([320, 100, 100, 100], ENOUGH, "iwps_app", "10 is nearest"),
+        ([1400, 100, 100, 100], ENOUGH, "iwps_app", "MNIST 1/10: IWPS-app 73.9"),
+        (
+            [1500, 100, 100, 100],
+            ENOUGH,
+            "iwps_app",
+            "Fashion-MNIST 1/20: IWPS-app 60.8",
+        ),
+        ([500, 500, 500, 0], ENOUGH, "iwps_app", "20 is nearest"),
+        (EVEN, None, "margin", "without a holdout set"),
+        ([1500, 100, 100, 100], None, "margin", "without a holdout set"),
+        ([1500, 100, 100, 100], [5, 5, 5, 0], "margin", "cannot judge a class"),
+        (None, ENOUGH, None, "give a --pool and a --head"),
+        (None, None, None, "give a --pool and a --head"),
+    ],
+)
+def test_advice_at_its_corners(predicted, holdout, method, said):
+    as_array = [None if x is None else np.asarray(x) for x in (predicted, holdout)]
+    told = advice.advise(*as_array, CLASSES)
+    assert told.method == method and said in told.reason
+    assert len(told.warnings) == (holdout is not None and 0 in holdout)
+
+
+def test_many_missing_classes_are_counted():
+    names = [str(c) for c in range(100)]
+    (warning,) = advice.holdout_warnings(np.arange(100) // 50 * 5, names)
+    assert "no sample of 0, 1, 2, 3, 4 and 45 more:" in warning
+
+
+# Agreement of two scores
+
+
+@given_that(
+    st.lists(st.tuples(st.integers(0, 5), st.floats(-9, 9)), min_size=2, max_size=30)
+)
+def test_rank_correlation_is_spearmans(pairs):
+    one, other = np.array(pairs).T
+    found = advice.rank_correlation(one, other)
+    if len(set(one)) == 1 or len(set(other)) == 1:
+        assert np.isnan(found)
+    else:
+        expected = stats.spearmanr(one, other).statistic
+        assert found == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_allclose(advice.average_ranks(one), stats.rankdata(one) - 1)
+
+
+def test_overlap_counts_the_best_of_both():
+    values = np.arange(100)
+    assert advice.overlap_of_best(values, values**2) == 1.0
+    moved = np.where(values >= 95, 0, values)
+    assert advice.overlap_of_best(values, moved) == 0.5
+    assert advice.overlap_of_best(values[:3], values[:3]) == 1.0

@@ -1,0 +1,217 @@
+"""`iwps score`: every method, ids and class names, and the reasons of its picks."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from array_files import write_safetensors
+
+import iwps_jax
+from iwps_jax import methods
+from iwps_jax.__main__ import main
+from iwps_jax.files.picks import read_picks
+
+SIZE, K = 240, 12
+PROBLEM = reference.head_problem(7, SIZE, 8, 4, 15, 2.0)
+HEAD = {name: PROBLEM[name] for name in ("kernel", "bias")}
+LOGITS = reference.forward([tuple(HEAD.values())], PROBLEM["features"])
+CLASSES = ("cat", "dog", "great tit", "owl")
+FILES = ("--pool", "pool.npy", "--head", "head.npz", "--holdout", "holdout.npz")
+ALL = "iwps,iwps_app,entropy,margin,least_confidence"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with features, logits, head and holdout set."""
+    monkeypatch.chdir(tmp_path)
+    np.save("pool.npy", PROBLEM["features"])
+    np.save("logits.npy", np.float32(LOGITS))
+    np.savez("head.npz", **HEAD)
+    np.savez(
+        "holdout.npz",
+        features=PROBLEM["holdout_features"],
+        labels=PROBLEM["holdout_labels"],
+    )
+    Path("ids.txt").write_text("".join(f"img/{row:03}.png\n" for row in range(SIZE)))
+    return tmp_path
+
+
+def score(*arguments, k=K):
+    """The picks of a run that succeeds."""
+    with pytest.raises(SystemExit) as caught:
+        main(["score", *map(str, arguments), "--k", str(k)])
+    assert caught.value.code == 0
+    return read_picks("picks.csv")
+
+
+def expected_scores():
+    layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
+    judged = PROBLEM["features"], PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
+    return {
+        "iwps": reference.look_ahead_changes(layers, *judged).mean(axis=1),
+        "iwps_app": reference.iwps_app(layers, *judged),
+        "entropy": reference.entropy(LOGITS),
+        "margin": reference.margin(LOGITS),
+        "least_confidence": reference.least_confidence(LOGITS),
+    }
+
+
+def test_every_method_of_several_picks_its_best(here):
+    picks = score(*FILES, "--method", ALL, "--ids", "ids.txt", "--folder", "scan")
+    assert [pick.method for pick in picks] == [
+        m for m in ALL.split(",") for _ in range(K)
+    ]
+    for method, scores in expected_scores().items():
+        mine = [pick for pick in picks if pick.method == method]
+        rows = [int(pick.row) for pick in mine]
+        assert rows == np.argsort(-scores)[:K].tolist()
+        found = [float(pick.score) for pick in mine]
+        np.testing.assert_allclose(found, scores[rows], rtol=1e-4)
+        assert [pick.id for pick in mine] == [f"img/{row:03}.png" for row in rows]
+        assert json.loads(Path("scan", method, "scan.json").read_text())["k"] == K
+
+
+def test_logits_score_as_the_features_they_are_of(here):
+    names = "entropy,margin,least_confidence"
+    of_features = score(*FILES[:4], "--method", names)
+    of_logits = score("--logits", "logits.npy", "--method", names)
+    assert [pick.row for pick in of_logits] == [pick.row for pick in of_features]
+
+
+def test_random_is_of_the_seed_and_the_row_alone(here):
+    asked = ("--pool", "pool.npy", "--method", "random")
+    first = [pick.row for pick in score(*asked)]
+    assert [pick.row for pick in score(*asked, "--chunk-size", 16)] == first
+    other = [pick.row for pick in score(*asked, "--seed", 1)]
+    assert len({*first, *other}) > K
+    rows = jnp.arange(SIZE)
+    values = np.asarray(methods.score_of("random", seed=1)(rows))
+    assert other == [str(row) for row in np.argsort(-values)[:K]]
+
+
+def test_random_draws_are_uniform_over_the_rows():
+    values = np.concatenate(
+        [methods.score_of("random", seed=s)(jnp.arange(1000)) for s in range(4)]
+    )
+    assert reference.stats.kstest(values, "uniform").pvalue > 0.01
+
+
+def test_steps_and_rate_are_those_of_the_look_ahead(here):
+    picks = score(*FILES, "--steps", 1, "--learning-rate", 0.5)
+    scores = iwps_jax.iwps_last_layer(**PROBLEM, steps=1, learning_rate=0.5)
+    assert [int(pick.row) for pick in picks] == np.argsort(-scores)[:K].tolist()
+
+
+@pytest.mark.parametrize("kind", ["int8.npy", "f64.npz", "bf16.safetensors"])
+def test_a_pool_of_any_number_type_is_scored(here, kind):
+    features = {
+        "int8.npy": np.round(4 * PROBLEM["features"]).astype(np.int8),
+        "f64.npz": PROBLEM["features"].astype(np.float64),
+        "bf16.safetensors": PROBLEM["features"].astype(jnp.bfloat16),
+    }[kind]
+    if kind.endswith(".npy"):
+        np.save(kind, features)
+    elif kind.endswith(".npz"):
+        np.savez(kind, features=features)
+    else:
+        write_safetensors(kind, "BF16", features.shape, features.tobytes())
+    picks = score(*FILES, "--pool", kind, "--method", "margin")
+    logits = np.float32(features) @ PROBLEM["kernel"] + PROBLEM["bias"]
+    expected = np.argsort(-reference.margin(logits))[:K]
+    assert [int(pick.row) for pick in picks] == expected.tolist()
+
+
+# Labeled rows
+
+
+def test_labeled_rows_are_named_by_number_or_id(here):
+    asked = (*FILES, "--method", "margin", "--ids", "ids.txt")
+    best = score(*asked)
+    np.save("labeled.npy", [int(pick.row) for pick in best[:5]])
+    lines = [f"{pick.id},cat" for pick in best[:4]] + [f"{best[4].id},skip"]
+    lines.append(f"{best[5].id},")  # not answered yet
+    Path("answers.csv").write_text("\n".join(["id,label", *lines]))
+    Path("listed.csv").write_text("\n".join(["id", *(pick.id for pick in best[:5])]))
+    for labeled in ("labeled.npy", "answers.csv", "listed.csv"):
+        assert score(*asked, "--labeled", labeled)[: K - 5] == best[5:]
+    rows = "\n".join(["id", *(pick.row for pick in best[:5])])
+    Path("rows.csv").write_text(rows)
+    without_ids = score(*FILES, "--method", "margin", "--labeled", "rows.csv")
+    assert [pick.row for pick in without_ids][: K - 5] == [p.row for p in best[5:]]
+
+
+# Reasons
+
+
+def assert_hurts(picks, changes, rtol):
+    """Who is hurt most, by the oracle's changes [pool, holdout]."""
+    for pick in picks:
+        of_pick = changes[int(pick.row)]
+        expected = [m for m in np.argsort(-of_pick)[:3] if of_pick[m] > 0]
+        assert [int(row) for row in pick.hurts.split()] == expected
+        found = [float(by) for by in pick.hurts_by.split()]
+        np.testing.assert_allclose(found, of_pick[expected], rtol=rtol)
+
+
+def test_picks_are_explained_by_whom_they_hurt(here):
+    asked = ("--method", "iwps,margin,iwps_app", "--explain", "--classes")
+    picks = score(*FILES, *asked, ",".join(CLASSES))
+    probs = reference.softmax(LOGITS)
+    for pick in picks:
+        row = int(pick.row)
+        assert pick.predicted == CLASSES[probs[row].argmax()]
+        assert float(pick.confidence) == pytest.approx(probs[row].max(), rel=1e-5)
+    layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
+    judged = PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
+    changes = reference.look_ahead_changes(layers, PROBLEM["features"], *judged)
+    assert_hurts(picks[: 2 * K], changes, 1e-4)
+    kernel = reference.gradient_kernel(layers, PROBLEM["features"], None, *judged)
+    assert_hurts(picks[2 * K :], -kernel, 1e-4)
+
+
+def test_without_a_holdout_nobody_is_hurt(here):
+    asked = ("--method", "margin", "--explain")
+    for files in (FILES[:4], ("--logits", "logits.npy")):
+        for pick in score(*files, *asked):
+            assert pick.predicted == str(LOGITS[int(pick.row)].argmax())
+            assert pick.hurts == pick.hurts_by == ""
+
+
+def test_a_helpful_prediction_hurts_nobody():
+    """Changes that are not positive are left out, all of them if need be."""
+    features = jnp.eye(2)
+    head = methods.Head(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
+    holdout = methods.Holdout(np.eye(2, dtype=np.float32)[:1], np.zeros(1, np.int32))
+    why = methods.explain(features, method="iwps", head=head, holdout=holdout)
+    assert why.hurts.shape == (2, 1)
+    assert why.hurts_by[0, 0] < 0 < why.hurts_by[1, 0]
+
+
+def test_columns_are_those_asked_for(here):
+    score(*FILES, "--method", "margin", k=1)
+    assert Path("picks.csv").read_text().splitlines()[0] == "method,id,row,score"
+    score(*FILES, "--method", "margin", "--explain", k=1)
+    header = Path("picks.csv").read_text().splitlines()[0]
+    assert header.endswith("score,predicted,confidence,hurts,hurts_by")
+
+
+@pytest.mark.parametrize("name", methods.NAMES)
+def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
+    """As `top_k_of_pool` needs it: arrays are arguments, nothing else changes."""
+    head = methods.Head(PROBLEM["kernel"], PROBLEM["bias"])
+    holdout = methods.Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
+    score_fn = methods.score_of(name, head, holdout)
+    leaves = jax.tree.leaves((score_fn.args, score_fn.keywords))
+    arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
+    assert len(arrays) == {"random": 0, "iwps": 4, "iwps_app": 4}.get(name, 2)
+
+
+def test_unknown_methods_and_missing_models_are_refused():
+    with pytest.raises(ValueError, match="method must be one of iwps, .* got bald"):
+        methods.score_of("bald")
+    with pytest.raises(ValueError, match="iwps_app needs a head and a holdout set"):
+        methods.score_of("iwps_app")
