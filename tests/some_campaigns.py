@@ -35,12 +35,15 @@ def some_digits(seed, *, rarity=10):
 
 
 def write_digits(folder, digits):
-    """The files that `iwps init` takes: three labels a class to begin with."""
+    """The files that `iwps init` takes; one label to begin with of a rare class."""
     np.save(folder / "pool.npy", digits["pool"])
     features, labels = digits["holdout"]
     np.savez(folder / "holdout.npz", features=features, labels=labels)
     truth = digits["truth"]
-    first = np.concatenate([np.flatnonzero(truth == c)[:3] for c in range(10)])
+    counts = [1 if c in RARE else 4 for c in range(10)]
+    first = np.concatenate(
+        [np.flatnonzero(truth == c)[:n] for c, n in enumerate(counts)]
+    )
     write_answers(
         folder / "initial.csv", [(row, CLASSES[truth[row]]) for row in first.tolist()]
     )

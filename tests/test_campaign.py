@@ -21,7 +21,7 @@ from iwps_jax.campaign import (
     tell,
     unanswered_of,
 )
-from iwps_jax.campaign.outlook import wilson
+from iwps_jax.campaign.stopping import wilson
 
 METHODS_WITH_HEAD = [name for name in campaign.METHODS if name != "random"]
 

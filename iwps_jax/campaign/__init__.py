@@ -6,7 +6,6 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 
 from iwps_jax.campaign.asking import ask
 from iwps_jax.campaign.names import AnswerError
-from iwps_jax.campaign.outlook import Outlook, Point, outlook
 from iwps_jax.campaign.state import (
     METHODS,
     Answers,
@@ -19,6 +18,7 @@ from iwps_jax.campaign.state import (
     start,
     unanswered_of,
 )
+from iwps_jax.campaign.stopping import Outlook, Point, outlook
 from iwps_jax.campaign.telling import tell
 from iwps_jax.files.inputs import SKIP
 

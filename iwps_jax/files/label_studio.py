@@ -8,8 +8,8 @@ The interface has one control, as in Label Studio's template for image classific
       <Choices name="choice" toName="image"> <Choice value="cat"/> ... </Choices>
     </View>
 
-Exports may be JSON (tasks with annotations) or JSON-MIN (a record an annotation); a
-CSV export is read like any other file of answers.
+Exports may be JSON (tasks with annotations) or JSON-MIN (a record an annotation). Those
+in CSV have a column id that is not ours: they are not read.
 """
 
 import json
