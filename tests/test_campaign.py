@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from some_campaigns import CLASSES, some_digits
 
 import iwps_jax
-from iwps_jax import campaign
+from iwps_jax import methods
 from iwps_jax.campaign import (
     AnswerError,
     Answers,
@@ -23,7 +23,7 @@ from iwps_jax.campaign import (
 )
 from iwps_jax.campaign.stopping import wilson
 
-METHODS_WITH_HEAD = [name for name in campaign.METHODS if name != "random"]
+METHODS_WITH_HEAD = [name for name in methods.NAMES if name != "random"]
 
 
 @pytest.fixture(scope="module")

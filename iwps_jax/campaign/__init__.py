@@ -7,7 +7,6 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 from iwps_jax.campaign.asking import ask
 from iwps_jax.campaign.names import AnswerError
 from iwps_jax.campaign.state import (
-    METHODS,
     Answers,
     Batch,
     Campaign,
@@ -23,7 +22,6 @@ from iwps_jax.campaign.telling import tell
 from iwps_jax.files.inputs import SKIP
 
 __all__ = [
-    "METHODS",
     "SKIP",
     "AnswerError",
     "Answers",

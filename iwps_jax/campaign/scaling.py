@@ -38,6 +38,23 @@ class Scaling(NamedTuple):
         return wide.astype(np.float32), moved.astype(np.float32)
 
 
+class ScaledRows:
+    """A pool whose rows are scaled as they are read."""
+
+    def __init__(self, pool: Any, scaling: Scaling):
+        """Reads nothing yet."""
+        self._pool, self._scaling = pool, scaling
+        self.shape, self.dtype = pool.shape, np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._pool)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Some rows, scaled."""
+        return self._scaling.of(np.asarray(self._pool[rows]))
+
+
 def scaling_of(pool: Any) -> Scaling:
     """Of a pool, by up to `ROWS` rows spread over it.
 

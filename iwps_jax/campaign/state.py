@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from iwps_jax import checks
+from iwps_jax import checks, methods
 from iwps_jax.campaign.names import SKIPPED
 from iwps_jax.campaign.scaling import Scaling, scaling_of
 from iwps_jax.files.inputs import SKIP
@@ -21,7 +21,6 @@ from iwps_jax.linear_probe import LinearProbe
 from iwps_jax.types import AnyArray
 
 NO_MODEL = -1
-METHODS = ("iwps", "iwps_app", "entropy", "margin", "least_confidence", "random")
 
 
 class Task(NamedTuple):
@@ -34,7 +33,7 @@ class Task(NamedTuple):
         holdout_labels: [m], in [0, classes).
         holdout_rows: rows of the pool that are holdout samples: never asked for.
         classes: names.
-        method: one of `METHODS`.
+        method: one of `iwps_jax.methods.NAMES`.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
         seed: of random picks.
@@ -114,8 +113,8 @@ def start(
     ids: Sequence[str] | np.ndarray | None = None,
     holdout_rows: Sequence[int] | np.ndarray = (),
     method: str = "iwps",
-    steps: int = 3,
-    learning_rate: float = 1e-3,
+    steps: int = methods.STEPS,
+    learning_rate: float = methods.LEARNING_RATE,
     seed: int = 0,
 ) -> Campaign:
     """A campaign in which nothing is labeled yet.
@@ -127,7 +126,7 @@ def start(
         classes: names; `skip` is none.
         ids: distinct names of the rows; their numbers by default.
         holdout_rows: rows of the pool that are among the holdout samples.
-        method: how to choose, one of `METHODS`.
+        method: how to choose, one of `iwps_jax.methods.NAMES`.
         steps: T of IWPS.
         learning_rate: η of IWPS, for features scaled to unit mean square.
         seed: of random picks.
@@ -154,8 +153,10 @@ def start(
     if len(getattr(pool, "shape", ())) != 2 or not len(pool):
         raise ValueError("pool must have 2 axes [pool, d] and at least one row.")
     checks.require_size("holdout_features", holdout_features, 1, pool.shape[1], "pool")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method}.")
+    if method not in methods.NAMES:
+        raise ValueError(
+            f"method must be one of {', '.join(methods.NAMES)}, got {method}."
+        )
     checks.require_steps(steps, learning_rate)
     holdout_rows = np.asarray(holdout_rows, np.int64)
     if holdout_rows.size and not 0 <= holdout_rows.min() <= holdout_rows.max() < len(

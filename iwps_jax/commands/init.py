@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from iwps_jax.campaign import METHODS, folder, labels_of, names, scaling, start
+from iwps_jax import methods
+from iwps_jax.campaign import folder, labels_of, names, scaling, start
 from iwps_jax.commands import answering, ending
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import (
@@ -59,11 +60,19 @@ def add_to(commands: Any) -> None:
         help="names like cat,dog or a file with one a line; else those of the files",
     )
     parser.add_argument(
-        "--method", default="iwps", choices=METHODS, help="default %(default)s"
+        "--method", default="iwps", choices=methods.NAMES, help="default %(default)s"
     )
-    parser.add_argument("--steps", type=int, default=3, help="T of iwps, default 3")
     parser.add_argument(
-        "--learning-rate", type=float, default=1e-3, help="η of iwps, default 1e-3"
+        "--steps",
+        type=int,
+        default=methods.STEPS,
+        help="T of iwps, default %(default)s",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=methods.LEARNING_RATE,
+        help="η of iwps, default %(default)s",
     )
     parser.add_argument("--seed", type=int, default=0, help="of random picks")
     answering.add_campaign(parser)
