@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import doc_pages
 import numpy as np
+import pytest
 
 import iwps_jax
+from iwps_jax.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,8 +21,15 @@ def blocks(language):
 def test_examples_run_one_after_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = {}
-    for code in blocks("python"):
-        exec(compile(code, "README.md", "exec"), scope)
+    for block in doc_pages.blocks_of(README):
+        if block.language == "python":
+            exec(compile(block.text, "README.md", "exec"), scope)
+        elif block.language == "bash" and block.text.startswith("iwps "):
+            for command in doc_pages.commands_of(block):
+                with pytest.raises(SystemExit) as end:
+                    main(command)
+                assert end.value.code == 0
+    assert Path("picks.csv").read_text().count("\n") == 1 + 2 * 200  # of two methods
     label_next = scope["label_next"].tolist()
     assert len(set(label_next)) == 200
     assert min(label_next) >= 100  # the first 100 rows are labeled
