@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import iwps_jax
+from iwps_jax.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -287,3 +288,9 @@ def test_a_page_is_skipped_where_a_module_is_missing(tmp_path):
     text = "<!-- requires: json, no_such_module -->\n```python\n1 / 0\n```\n"
     with pytest.raises(pytest.skip.Exception, match="no_such_module"):
         doc_pages.run_page(page_of(tmp_path, text), tmp_path)
+
+
+def test_every_command_is_on_the_page_of_commands():
+    page = (DOCS / "commands.md").read_text("utf-8")
+    names = {command.__name__.rpartition(".")[2] for command in COMMANDS}
+    assert set(re.findall(r"^\| `iwps (\w+)` ", page, flags=re.MULTILINE)) == names
