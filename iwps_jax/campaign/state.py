@@ -136,6 +136,7 @@ def start(
         TypeError: if features are not numbers or labels not integers.
 
     Example:
+        >>> from iwps_jax.campaign import ask, tell
         >>> pool = np.array([[0.0], [1.0], [9.0]], np.float32)
         >>> state = start(pool, pool[1:], np.array([0, 1]), classes=("low", "high"))
         >>> state = tell(state, ["0", "2"], ["low", "high"])
