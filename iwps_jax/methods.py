@@ -14,13 +14,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from iwps_jax import numerics
-from iwps_jax.files.inputs import Head, Holdout
 from iwps_jax.pool.chunks import sample_keys
 from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
 from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
 from iwps_jax.scores.predictive import entropy, least_confidence, margin
-from iwps_jax.types import AnyArray
+from iwps_jax.types import AnyArray, Head, Holdout
 
 JUDGED = ("iwps", "iwps_app")  # by a holdout set
 OF_LOGITS = {

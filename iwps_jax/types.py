@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int, Key, PyTree
+from jaxtyping import Bool, Float, Int, Key, PyTree
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
 Params: TypeAlias = PyTree
@@ -37,6 +37,30 @@ class Variables(NamedTuple):
 
     params: Params
     statistics: PyTree
+
+
+class Head(NamedTuple):
+    """The last layer: logits = features @ kernel + bias.
+
+    Attributes:
+        kernel: its weights.
+        bias: its offsets.
+    """
+
+    kernel: Float[np.ndarray, "d classes"]
+    bias: Float[np.ndarray, " classes"]
+
+
+class Holdout(NamedTuple):
+    """Labeled samples that judge what the model learns.
+
+    Attributes:
+        features: inputs of the last layer.
+        labels: their true classes, from 0.
+    """
+
+    features: Float[np.ndarray, "m d"]
+    labels: Int[np.ndarray, " m"]
 
 
 @runtime_checkable

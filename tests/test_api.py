@@ -206,6 +206,7 @@ LAYERS = [  # a module may import from those above it only
     "scores",
     "selection",
     "pool",
+    "naming",
     "files",
     "methods",
     "models",

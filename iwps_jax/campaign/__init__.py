@@ -5,7 +5,6 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 """
 
 from iwps_jax.campaign.asking import ask
-from iwps_jax.campaign.names import AnswerError
 from iwps_jax.campaign.state import (
     Answers,
     Batch,
@@ -19,7 +18,7 @@ from iwps_jax.campaign.state import (
 )
 from iwps_jax.campaign.stopping import Outlook, Point, outlook
 from iwps_jax.campaign.telling import tell
-from iwps_jax.files.inputs import SKIP
+from iwps_jax.naming import SKIP, AnswerError
 
 __all__ = [
     "SKIP",

@@ -5,8 +5,8 @@ import numpy as np
 from iwps_jax import checks, methods
 from iwps_jax.campaign.scaling import ScaledRows
 from iwps_jax.campaign.state import NO_MODEL, Batch, Campaign, free_rows, ids_of
-from iwps_jax.files.inputs import Head, Holdout
 from iwps_jax.pool.scan import top_k_of_pool
+from iwps_jax.types import Head, Holdout
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:

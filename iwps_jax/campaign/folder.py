@@ -91,7 +91,7 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
             "ids": None if paths.ids is None else os.path.relpath(paths.ids, folder),
             "pool_shape": list(task.pool.shape),
             "pool_probes": _probes(task.pool),
-            "ids_sha256": _digest_of_ids(task.ids),
+            "ids_sha256": _digest_of_ids(paths.ids),
             "classes": list(task.classes),
             "method": task.method,
             "steps": task.steps,
@@ -127,7 +127,7 @@ def read_record(folder: str | Path) -> Campaign:
     pool = read_pool(paths.pool)
     _require_same_pool(paths.pool, pool, about)
     ids = None if paths.ids is None else read_ids(paths.ids, len(pool))
-    if _digest_of_ids(ids) != about["ids_sha256"]:
+    if _digest_of_ids(paths.ids) != about["ids_sha256"]:
         raise FileError(f"{paths.ids} must hold the ids that the campaign began with.")
     arrays = _arrays(folder)
     task = Task(
@@ -249,10 +249,11 @@ def _require_same_pool(path, pool, about):
             )
 
 
-def _digest_of_ids(ids) -> str | None:
-    if ids is None:
+def _digest_of_ids(path) -> str | None:
+    if path is None:
         return None
-    return hashlib.sha256("\n".join(ids.tolist()).encode("utf-8")).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # Events

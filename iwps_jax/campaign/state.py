@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from iwps_jax import checks, methods
-from iwps_jax.campaign.names import SKIPPED
+from iwps_jax import checks, methods, naming
 from iwps_jax.campaign.scaling import Scaling, scaling_of
-from iwps_jax.files.inputs import SKIP
 from iwps_jax.linear_probe import LinearProbe
+from iwps_jax.naming import SKIP, SKIPPED, is_skip
 from iwps_jax.types import AnyArray
 
 NO_MODEL = -1
@@ -28,7 +27,7 @@ class Task(NamedTuple):
 
     Attributes:
         pool: features [pool, d], an array or a memory map.
-        ids: names of the rows, or None for their numbers.
+        ids: names of the rows, of a StringDType, or None for their numbers.
         holdout_features: [m, d].
         holdout_labels: [m], in [0, classes).
         holdout_rows: rows of the pool that are holdout samples: never asked for.
@@ -184,7 +183,7 @@ def _checked_classes(classes):
     classes = tuple(str(name) for name in classes)
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
         raise ValueError(f"classes must be two or more distinct names, got {classes}.")
-    if SKIP in (name.casefold() for name in classes):
+    if any(map(is_skip, classes)):
         raise ValueError(f"classes must not have one called {SKIP}: it is an answer.")
     return classes
 
@@ -192,10 +191,10 @@ def _checked_classes(classes):
 def _checked_ids(ids, size):
     if ids is None:
         return None
-    ids = np.asarray(ids, str)
-    if ids.shape != (size,) or len(np.unique(ids)) < size:
+    names = [str(name) for name in ids]
+    if len(names) != size or len(set(names)) < size:
         raise ValueError(f"ids must be {size} distinct names, one for each row.")
-    return ids
+    return np.array(names, np.dtypes.StringDType())
 
 
 # What follows from the events
@@ -239,9 +238,7 @@ def free_rows(state: Campaign) -> np.ndarray:
 
 def ids_of(task: Task, rows: np.ndarray) -> list[str]:
     """The names of these rows."""
-    if task.ids is None:
-        return [str(row) for row in rows.tolist()]
-    return task.ids[rows].tolist()
+    return naming.ids_of(task.ids, rows)
 
 
 def _last_answers(state) -> list[tuple[int, int]]:

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iwps_jax.campaign.names import SKIPPED
 from iwps_jax.campaign.state import (
     NO_MODEL,
     Answers,
@@ -15,6 +14,7 @@ from iwps_jax.campaign.state import (
     skipped_of,
     unanswered_of,
 )
+from iwps_jax.naming import SKIPPED
 
 RECENT = 50  # answered picks that a hint looks back on, at least
 FLAT = 0.01  # gain in holdout accuracy that counts as none

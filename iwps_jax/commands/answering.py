@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from iwps_jax.campaign import AnswerError, Campaign, tell
+from iwps_jax.campaign import Campaign, tell
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.picks import Answer
+from iwps_jax.naming import AnswerError
 
 
 def add_campaign(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +44,8 @@ def told(state: Campaign, path: Path | None, answers: Sequence[Answer]) -> Campa
 
 
 @contextmanager
-def naming_line(path: Path | None, answers: Sequence[Answer]) -> Iterator[None]:
-    """Turns the refusal of an answer into one with its file and line.
+def naming_line(path: str | Path | None, answers: Sequence[Answer]) -> Iterator[None]:
+    """Turns the refusal of an answer into one with its file and line, or task.
 
     Raises:
         FileError: if the block refuses an answer.
@@ -52,20 +53,20 @@ def naming_line(path: Path | None, answers: Sequence[Answer]) -> Iterator[None]:
     try:
         yield
     except AnswerError as error:
-        line = next((a.line for a in answers if a.id == error.id), "?")
-        raise FileError(f"{path}: line {line}: {error}") from error
+        places = [f"{a.unit} {a.line}" for a in answers if a.id == error.id]
+        if not places:  # it is of another file
+            raise
+        raise FileError(f"{path}: {places[-1]}: {error}") from error
 
 
 @contextmanager
-def naming_file(path: Path) -> Iterator[None]:
-    """Turns a refusal of what a file holds into one that names the file.
+def naming(source: str | Path) -> Iterator[None]:
+    """Turns a refusal of what a file or option says into one that names it.
 
     Raises:
-        FileError: if the block raises a `ValueError`.
+        FileError: if the block raises a `ValueError` or `TypeError`.
     """
     try:
         yield
-    except FileError:
-        raise
-    except ValueError as error:
-        raise FileError(f"{path}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{source}: {error}") from error

@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iwps_jax import methods
-from iwps_jax.commands import advice, ending, given
+from iwps_jax import methods, naming
+from iwps_jax.commands import advice, answering, ending, given
 from iwps_jax.commands.given import Given
 from iwps_jax.files.arrays import FileError
-from iwps_jax.files.inputs import SKIP
+from iwps_jax.files.inputs import places_of, require_classes, require_few_classes
 from iwps_jax.files.picks import Answer, read_answers
 from iwps_jax.files.whole import write_whole
 from iwps_jax.pool import sources
@@ -187,9 +187,11 @@ def _of_holdout(options, files):
     if files.holdout is None:
         return {}
     labels = files.holdout.labels
+    if files.head is None and files.classes is None:
+        require_few_classes(places_of(options.holdout, labels))
     num_classes = _num_classes(files)
     if files.head is None:
-        given.require_classes(options.holdout, labels, num_classes)
+        require_classes(options.holdout, labels, num_classes)
     told = {
         "path": str(options.holdout),
         "samples": len(labels),
@@ -208,7 +210,7 @@ def label_numbers(
     classes: Sequence[str] | None,
     num_classes: int | None,
 ) -> list[int | None]:
-    """The class number of every answer; None where there is none, or "skip".
+    """The class number of every answer; `SKIPPED` of a skip, None if there is none.
 
     Args:
         path: where they are from.
@@ -217,28 +219,22 @@ def label_numbers(
         num_classes: how many numbers there are; None if that is not known.
 
     Raises:
-        FileError: if an answer is no class; names the line.
+        FileError: if an answer is no class, or so large a number that it can hardly be
+            one; names the line.
     """
-    numbers = []
-    for answer in answers:
-        number = None
-        if answer.label not in ("", SKIP):
-            if classes is not None:
-                known = answer.label in classes
-                number = classes.index(answer.label) if known else None
-            elif answer.label.isdecimal():
-                is_class = num_classes is None or int(answer.label) < num_classes
-                number = int(answer.label) if is_class else None
-            if number is None:
-                what = "one of the classes" if classes else "a class number"
-                if classes is None and num_classes is not None:
-                    what += f" in [0, {num_classes})"
-                raise FileError(
-                    f"{path}: line {answer.line}: label must be {what}, {SKIP} or "
-                    f"empty, got {answer.label}."
-                )
-        numbers.append(number)
-    return numbers
+    if classes is None:
+        if num_classes is None:
+            places = {
+                naming.number_of(a.label): f"{path}: line {a.line}" for a in answers
+            }
+            places.pop(None, None)
+            require_few_classes(places)
+            num_classes = max(places, default=-1) + 1
+        classes = list(map(str, range(num_classes)))
+    with answering.naming_line(path, answers):
+        return naming.classes_of(
+            classes, [a.id for a in answers], [a.label for a in answers]
+        )
 
 
 def _of_labels(options, files):
@@ -250,12 +246,12 @@ def _of_labels(options, files):
     if files.pool is not None:
         size = given.size_of(files.pool, "--labels")
         given.rows_of_ids(options.labels, files.ids, size)
-    labels = np.array([number for number in numbers if number is not None], np.int64)
+    labels = np.array([n for n in numbers if n not in (None, naming.SKIPPED)], np.int64)
     told = {
         "path": str(options.labels),
         "labeled": len(labels),
-        "skipped": sum(answer.label == SKIP for answer in answers),
-        "open": sum(answer.label == "" for answer in answers),
+        "skipped": numbers.count(naming.SKIPPED),
+        "open": numbers.count(None),
         "counts": _counts(files, labels, num_classes or 0),
     }
     return {"labels": told}

@@ -12,20 +12,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from iwps_jax import naming
 from iwps_jax.files.arrays import SUFFIXES, FileError, open_array
 from iwps_jax.files.inputs import (
-    Head,
-    Holdout,
     read_classes,
     read_head,
     read_holdout,
     read_ids,
+    read_ids_of_lines,
     read_pool,
     read_table,
     require_classes,
     require_width,
 )
+from iwps_jax.naming import AnswerError
 from iwps_jax.pool import sources
+from iwps_jax.types import Head, Holdout
 
 
 class Given(NamedTuple):
@@ -113,24 +115,36 @@ def read(options: argparse.Namespace) -> Given:
 
 def open_pool(name: str) -> Any:
     """The pool in a file, or what a function named module:function returns."""
-    is_function = ":" in name and not Path(name).exists()
-    return made_by(name) if is_function else read_pool(name)
+    is_file = Path(name).suffix in SUFFIXES or Path(name).exists()
+    return read_pool(name) if is_file or ":" not in name else made_by(name)
 
 
 def made_by(name: str) -> Any:
     """What the function named module:function returns.
 
     Raises:
-        ValueError: if there is no such module, or function in it.
+        ValueError: if it is not called so, or there is no such module, or function in
+            it.
     """
     module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise ValueError(f"{name} must be a file or module:function, it is neither.")
     sys.path.insert(0, os.getcwd())
-    if importlib.util.find_spec(module) is None:
+    if not _is_module(module):
         raise ValueError(f"{name} cannot be called: there is no module {module}.")
     made = getattr(importlib.import_module(module), function, None)
-    if made is None:
+    if not callable(made):
         raise ValueError(f"{name} cannot be called: {module} has no {function}.")
     return made()
+
+
+def _is_module(name) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        if name.startswith(f"{error.name}."):  # no such package
+            return False
+        raise  # of an import in it
 
 
 def size_of(pool: Any, option: str) -> int:
@@ -177,10 +191,12 @@ def _labeled(options, pool, ids):
     if path is None:
         return None
     size = size_of(pool, "--labeled")
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".txt"):
         return rows_of_ids(path, ids, size)
     if path.suffix not in SUFFIXES:
-        raise FileError(f"{path} must be an .npy file of rows or a .csv file of ids.")
+        raise FileError(
+            f"{path} must be an .npy file of rows, or a .csv or .txt file of ids."
+        )
     rows = open_array(path)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise FileError(f"{path} must hold a vector of row numbers.")
@@ -189,26 +205,28 @@ def _labeled(options, pool, ids):
     return np.array(rows, np.int64)
 
 
-def rows_of_ids(path: Path, ids: np.ndarray | None, size: int) -> np.ndarray:
-    """The rows that a CSV file names by id; where it has labels, those with one.
+def rows_of_ids(path: Path, ids: naming.Ids, size: int) -> np.ndarray:
+    """The rows whose ids a file lists; where it has labels, those with one.
+
+    Args:
+        path: .txt with an id a line, or else .csv with a column id.
+        ids: of the pool.
+        size: of the pool.
 
     Raises:
         FileError: if an id is not of the pool; names the line.
     """
-    row_of = None
-    if ids is not None:
-        row_of = {id_: row for row, id_ in enumerate(ids.tolist())}
-    rows = []
-    for line, record in read_table(path, ("id",)):
-        id_ = record["id"]
-        if row_of is not None:
-            row = row_of.get(id_)
-        else:  # rows are called by their numbers
-            row = int(id_) if id_.isdecimal() and int(id_) < size else None
-        if row is None:
-            raise FileError(
-                f"{path}: line {line}: the pool has no row of id {id_ or '(empty)'}."
-            )
-        if record.get("label", "yes"):  # empty: not answered yet
-            rows.append(row)
-    return np.array(rows, np.int64)
+    if path.suffix == ".txt":
+        numbers, listed = read_ids_of_lines(path)
+        lines = answered = dict(zip(listed, numbers, strict=True))
+    else:
+        table = read_table(path, ("id",))
+        lines = {record["id"]: line for line, record in table}
+        answered = {  # empty: not answered yet
+            record["id"] for _, record in table if record.get("label", "yes")
+        }
+    try:
+        rows = naming.rows_of(ids, size, [*lines])
+    except AnswerError as error:
+        raise FileError(f"{path}: line {lines[error.id]}: {error}") from error
+    return rows[[id_ in answered for id_ in lines]]

@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from iwps_jax import methods
-from iwps_jax.campaign import folder, labels_of, names, scaling, start
+from iwps_jax import checks, methods, naming
+from iwps_jax.campaign import folder, labels_of, scaling, start
 from iwps_jax.commands import answering, ending
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import (
-    SKIP,
-    Holdout,
+    places_of,
     read_classes,
     read_holdout,
     read_ids,
     read_pool,
+    require_classes,
+    require_few_classes,
 )
 from iwps_jax.files.picks import read_answers
+from iwps_jax.types import Holdout
 
 
 def add_to(commands: Any) -> None:
@@ -84,18 +86,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _init(options):
+    _check(options)
     pool = read_pool(options.pool)
     ids = None if options.ids is None else read_ids(options.ids, len(pool))
     told = [] if options.labels is None else read_answers(options.labels)
     is_of_pool = options.holdout.suffix == ".csv"
     judged = read_answers(options.holdout) if is_of_pool else []
     holdout = None if is_of_pool else read_holdout(options.holdout)
-    classes = _classes(options.classes, [*told, *judged], holdout)
+    classes = _classes(options, told, judged, holdout)
     rows = ()
     if is_of_pool:
         with answering.naming_line(options.holdout, judged):
-            rows, holdout = _holdout_of_pool(judged, pool, ids, classes)
-    with answering.naming_file(options.holdout):
+            rows, holdout = _holdout_of_pool(options, judged, pool, ids, classes)
+    else:
+        _require_holdout(options, holdout, pool, classes)
+    with answering.naming(options.pool):  # of all else nothing is left to refuse
         state = start(
             pool,
             *holdout,
@@ -116,35 +121,69 @@ def _init(options):
     )
 
 
-def _classes(given, told, holdout) -> tuple[str, ...]:
+def _check(options):
+    """What can be refused before a file is read."""
+    with answering.naming("--steps"):
+        checks.require_steps(options.steps, methods.LEARNING_RATE)
+    with answering.naming("--learning-rate"):
+        checks.require_steps(methods.STEPS, options.learning_rate)
+
+
+def _classes(options, told, judged, holdout) -> tuple[str, ...]:
     """As given, or names from the answers, or numbers up to the largest of all."""
-    if given is not None:
-        return read_classes(given)
-    names = {answer.label for answer in told} - {"", SKIP}
-    numbers = {int(name) for name in names if name.isascii() and name.isdecimal()}
-    if len(numbers) < len(names):
+    if options.classes is not None:
+        return read_classes(options.classes)
+    names, places = set(), {}
+    for path, answers in ((options.labels, told), (options.holdout, judged)):
+        for answer in answers:
+            number = naming.number_of(answer.label)
+            if number is not None:
+                places.setdefault(number, f"{path}: line {answer.line}")
+            if naming.is_class(answer.label):
+                names.add(answer.label)
+    if len(places) < len(names):
         if holdout is not None:
             raise FileError(
                 "--classes must be given where labels are names: the holdout file has "
                 "numbers, whose order they decide."
             )
-        return tuple(sorted(names))
-    if holdout is not None:
-        numbers.add(int(holdout.labels.max()))
-    return tuple(map(str, range(max(numbers, default=0) + 1)))
+        classes = tuple(sorted(names))
+    else:
+        if holdout is not None:
+            places |= places_of(options.holdout, holdout.labels)
+        require_few_classes(places)
+        classes = tuple(map(str, range(max(places, default=0) + 1)))
+    if len(classes) < 2:
+        raise FileError(
+            "--classes must be given where fewer than two classes are labeled."
+        )
+    return classes
 
 
-def _holdout_of_pool(judged, pool, ids, classes):
+def _require_holdout(options, holdout, pool, classes):
+    """Refuses a holdout set that does not fit the pool or the classes."""
+    d, width = holdout.features.shape[1], pool.shape[1]
+    if d != width:
+        raise FileError(
+            f"{options.holdout} must have {width} columns like the pool "
+            f"{options.pool}, got {d}."
+        )
+    require_classes(options.holdout, holdout.labels, len(classes))
+
+
+def _holdout_of_pool(options, judged, pool, ids, classes):
     """Rows of the pool that are holdout samples, with their features and labels."""
-    rows = names.rows_of(ids, len(pool), [answer.id for answer in judged])
-    labels = [names.class_of(classes, answer.id, answer.label) for answer in judged]
-    for answer, label in zip(judged, labels, strict=True):
-        if label is None or label < 0:
-            raise names.AnswerError(
-                answer.id,
-                f"a holdout sample must have a class, {answer.id!r} has none.",
+    if not judged:
+        raise FileError(f"{options.holdout} must have a holdout sample, got none.")
+    names = [answer.id for answer in judged]
+    rows = naming.rows_of(ids, len(pool), names)
+    labels = naming.classes_of(classes, names, [answer.label for answer in judged])
+    for name, label in zip(names, labels, strict=True):
+        if label is None or label == naming.SKIPPED:
+            raise naming.AnswerError(
+                name, f"a holdout sample must have a class, {name!r} has none."
             )
-    if not labels:
-        raise FileError("there must be at least one holdout sample.")
-    features = scaling.rows_of(pool, rows.tolist()).astype(np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        features = scaling.rows_of(pool, rows.tolist()).astype(np.float32)
+    naming.require_finite(names, rows, features)
     return rows, Holdout(features, np.array(labels, np.int32))

@@ -10,16 +10,17 @@ each pick.
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from iwps_jax import naming
 from iwps_jax.campaign import folder, labels_of
 from iwps_jax.campaign.state import ids_of
-from iwps_jax.commands import ending
-from iwps_jax.files.inputs import SKIP, read_classes, read_ids, read_pool
+from iwps_jax.commands import answering, ending
+from iwps_jax.files.inputs import read_classes, read_ids, read_pool
 from iwps_jax.files.picks import read_answers, read_picks
 from iwps_jax.files.whole import write_whole
 from iwps_jax.gallery.nearest import nearest_rows
@@ -40,7 +41,7 @@ class Known(NamedTuple):
     """
 
     pool: np.ndarray | None = None
-    ids: Sequence[str] | None = None
+    ids: naming.Ids = None
     labels: Mapping[str, str] = {}
     classes: tuple[str, ...] | None = None
 
@@ -156,7 +157,7 @@ def _known_of_campaign(path: Path) -> Known:
     names = (task.classes[label] for label in labels.values())
     return Known(
         task.pool,
-        None if task.ids is None else task.ids.tolist(),
+        task.ids,
         dict(zip(ids, names, strict=True)),
         task.classes,
     )
@@ -167,34 +168,37 @@ def _known_of_files(options, images) -> Known:
     size = images.size if pool is None else len(pool)
     if options.ids is not None and size is None:
         raise ValueError("--ids names rows: give --pool, or an array of --images.")
-    ids = None if options.ids is None else read_ids(options.ids, size).tolist()
+    ids = None if options.ids is None else read_ids(options.ids, size)
     labels = {}
     if options.labels is not None:
         answers = read_answers(options.labels)
-        labels = {a.id: a.label for a in answers if _is_label(a.label)}
+        labels = {a.id: a.label for a in answers if naming.is_class(a.label)}
     return Known(pool, ids, labels)
 
 
 def _classes_in(path, picks, labels) -> tuple[str, ...]:
     """Classes where nobody named them: what was predicted or labeled, in order."""
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
-    seen = set(filter(_is_label, seen | set(labels.values())))
+    seen = set(filter(naming.is_class, seen | set(labels.values())))
     if len(seen) < 2:
         raise ValueError(
             f"{path} must have 2 predicted classes for a page without --classes, got "
             f"{', '.join(seen) or 'none'}."
         )
-    numbers = sorted(filter(_is_number, seen), key=int)
-    return (*numbers, *sorted(seen - set(numbers)))
+    return tuple(sorted(seen, key=_in_order))
+
+
+def _in_order(name):
+    """Numbers before names, by their size."""
+    number = naming.number_of(name)
+    return (number is None, number, name)
 
 
 def _cards(options, picks, images, known, classes) -> list[Card]:
-    row_of = _rows_by_id(options, known)
-    rows = [row_of(pick.id, pick.row) for pick in picks]
-    predicted = _named(options.picks, {p.id: p.predicted for p in picks}, classes)
-    labels = {p.id: p.label if _is_label(p.label) else p.label.lower() for p in picks}
-    answers = _named(options.picks, labels, classes)
-    neighbors = _neighbors(options, rows, row_of, images, known, classes)
+    rows = _rows(options, known, {pick.id: pick.row for pick in picks})
+    predicted = _predicted(options.picks, picks, classes)
+    answers = _answers(options.picks, {pick.id: pick.label for pick in picks}, classes)
+    neighbors = _neighbors(options, rows, images, known, classes)
     return [
         Card(
             pick.id,
@@ -213,43 +217,40 @@ def _cards(options, picks, images, known, classes) -> list[Card]:
     ]
 
 
-def _rows_by_id(options, known) -> Callable[[str, str], int | None]:
-    """How to get the row of an id, with what a pick file says of it."""
-    numbers = None if known.ids is None else {v: i for i, v in enumerate(known.ids)}
-    source = options.campaign or options.ids
+def _rows(options, known, stated: Mapping[str, str]) -> list[int | None]:
+    """The rows of ids, with what a pick file says of each, or nothing."""
     size = None if known.pool is None else len(known.pool)
-
-    def row_of(id_: str, stated: str = "") -> int | None:
-        if numbers is not None:
-            if id_ not in numbers:
-                raise ValueError(f"{source} has no id {id_}.")
-            if stated and stated != str(numbers[id_]):
-                raise ValueError(
-                    f"{id_} must be row {numbers[id_]}, as {source} has it, got "
-                    f"{stated}."
-                )
-            return numbers[id_]
-        text = stated or id_
-        if not _is_number(text):
-            if stated:
-                raise ValueError(f"the row of {id_} must be a number, got {stated}.")
-            return None
-        if size is not None and int(text) >= size:
-            raise ValueError(f"{id_} must be a row in [0, {size}), got {text}.")
-        return int(text)
-
-    return row_of
+    if known.ids is None:
+        return [_row(id_, text, size) for id_, text in stated.items()]
+    source = options.campaign or options.ids
+    with answering.naming(source):
+        rows = naming.rows_of(known.ids, len(known.ids), [*stated]).tolist()
+    for (id_, text), row in zip(stated.items(), rows, strict=True):
+        if text not in ("", str(row)):
+            raise ValueError(
+                f"{id_} must be row {row}, as {source} has it, got {text}."
+            )
+    return rows
 
 
-def _neighbors(options, rows, row_of, images, known, classes):
+def _row(id_, stated, size) -> int | None:
+    """Where there are no ids: the row as stated, or that the id is the number of."""
+    row = naming.number_of(stated or id_)
+    if stated and row is None:
+        raise ValueError(f"the row of {id_} must be a number, got {stated}.")
+    if row is not None and size is not None and row >= size:
+        raise ValueError(f"{id_} must be a row in [0, {size}), got {row}.")
+    return row
+
+
+def _neighbors(options, rows, images, known, classes):
     """The nearest labeled example of each pick, or None."""
     if known.pool is None or not known.labels:
         return [None] * len(rows)
     source = options.campaign or options.labels
-    names = _named(source, known.labels, classes)
-    labeled = {
-        row_of(id_): (id_, name) for id_, name in zip(known.labels, names, strict=True)
-    }
+    examples = zip(known.labels, _answers(source, known.labels, classes), strict=True)
+    of_labels = _rows(options, known, dict.fromkeys(known.labels, ""))
+    labeled = dict(zip(of_labels, examples, strict=True))
     if None in labeled or None in rows:
         raise ValueError(
             "ids that are no numbers of rows need --ids, to find their features in "
@@ -266,21 +267,29 @@ def _neighbors(options, rows, row_of, images, known, classes):
     ]
 
 
-def _named(path, label_of, classes) -> list[str]:
-    """Labels by id as names of classes; all are names, or all are numbers of them."""
-    answered = set(filter(_is_label, label_of.values()))
-    if answered <= set(classes):
-        return list(label_of.values())
-    are_numbers = all(map(_is_number, answered))
-    legal = map(str, range(len(classes))) if are_numbers else classes
-    bad = answered - set(legal)
-    for id_, label in label_of.items():
-        if label in bad:
+def _predicted(path, picks, classes) -> list[str]:
+    """Names of predicted classes; where nobody named them `iwps score` has numbers."""
+    predicted = {pick.predicted for pick in picks} - {""}
+    if predicted <= {*classes}:
+        return [pick.predicted for pick in picks]
+    numbers = {str(number): name for number, name in enumerate(classes)}
+    are_numbers = all(naming.number_of(name) is not None for name in predicted)
+    legal = {"": ""} | (numbers if are_numbers else {name: name for name in classes})
+    for pick in picks:
+        if pick.predicted not in legal:
             raise ValueError(
-                f"{path}: labels must be names of the {len(classes)} classes, or all "
-                f"be their numbers, that of {id_} is {label}."
+                f"{path}: predictions must be names of the {len(classes)} classes, or "
+                f"all be their numbers, that of {pick.id} is {pick.predicted}."
             )
-    return [classes[int(x)] if x in answered else x for x in label_of.values()]
+    return [legal[pick.predicted] for pick in picks]
+
+
+def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:
+    """Labels by id as they are written on the page."""
+    with answering.naming(path):
+        numbers = naming.classes_of(classes, [*label_of], [*label_of.values()])
+    written = {None: "", naming.SKIPPED: naming.SKIP}
+    return [written[n] if n in written else classes[n] for n in numbers]
 
 
 def _number(path, pick, name) -> float | None:
@@ -307,13 +316,3 @@ def _finite(path, pick, name, text) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{path}: {name} of {pick.id} must be a number, got {text}.")
     return number
-
-
-def _is_label(text: str) -> bool:
-    """Whether an answer names a class; else there is none yet, or it was skipped."""
-    return text.lower() not in ("", SKIP)
-
-
-def _is_number(text: str) -> bool:
-    # Only as it is written: 07 may be another system's 7.
-    return text.isascii() and text.isdigit() and str(int(text)) == text

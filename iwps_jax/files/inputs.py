@@ -5,13 +5,14 @@ the file, the rule it breaks, and the row, key or line.
 """
 
 import csv
-import io
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TextIO
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 
 from iwps_jax.files.arrays import (
     FileError,
@@ -20,32 +21,10 @@ from iwps_jax.files.arrays import (
     open_arrays,
     require_file,
 )
+from iwps_jax.naming import is_skip
+from iwps_jax.types import Head, Holdout
 
-SKIP = "skip"  # the answer to a sample that nobody can label
-
-
-class Head(NamedTuple):
-    """The last layer: logits = features @ kernel + bias.
-
-    Attributes:
-        kernel: its weights.
-        bias: its offsets.
-    """
-
-    kernel: Float[np.ndarray, "d classes"]
-    bias: Float[np.ndarray, " classes"]
-
-
-class Holdout(NamedTuple):
-    """Labeled samples that judge what the model learns.
-
-    Attributes:
-        features: inputs of the last layer.
-        labels: their true classes, from 0.
-    """
-
-    features: Float[np.ndarray, "m d"]
-    labels: Int[np.ndarray, " m"]
+MOST_CLASSES = 1000  # that are numbers, and mostly missing
 
 
 def read_pool(path: str | Path) -> np.ndarray:
@@ -164,6 +143,32 @@ def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> N
         )
 
 
+def require_few_classes(places: Mapping[int, str]) -> None:
+    """Refuses numbers too large to be classes where nobody said how many there are.
+
+    Args:
+        places: for each class number that occurs, where.
+
+    Raises:
+        FileError: if the largest makes more than 1,000 classes, and more than twice as
+            many as occur.
+    """
+    largest, most = max(places, default=0), max(MOST_CLASSES, 2 * len(places))
+    if largest >= most:
+        raise FileError(
+            f"{places[largest]}: labels must be class numbers below {most:,} where "
+            f"{len(places):,} of them occur, got {largest}: give --classes if it is "
+            "one."
+        )
+
+
+def places_of(path: str | Path, labels: np.ndarray) -> dict[int, str]:
+    """The first row of each class, as `require_few_classes` wants it."""
+    numbers, rows = np.unique(labels, return_index=True)
+    where = [f"{path}: row {row}" for row in rows.tolist()]
+    return dict(zip(numbers.tolist(), where, strict=True))
+
+
 def read_ids(path: str | Path, size: int) -> np.ndarray:
     """What the user calls the rows of the pool.
 
@@ -173,7 +178,7 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
         size: rows of the pool.
 
     Returns:
-        Strings, one for each row.
+        Strings of a StringDType, one for each row.
 
     Raises:
         FileError: if it cannot be read, or an id is empty, there twice or one too
@@ -182,45 +187,67 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
     path = Path(path)
     require_file(path)
     ids, places, place = _ids_and_places(path)
-    for number, id_ in enumerate(ids):
-        if not id_:
-            raise FileError(f"{path}: {place} {places[number]} must not be empty.")
-    if len(set(ids)) < len(ids):
-        first = {}
-        for number, id_ in enumerate(ids):
-            if id_ in first:
-                raise FileError(
-                    f"{path}: ids must be distinct, {id_} of {place} "
-                    f"{places[number]} is that of {place} {places[first[id_]]}."
-                )
-            first[id_] = number
+    if "" in ids:
+        raise FileError(f"{path}: {place} {places[ids.index('')]} must not be empty.")
+    _require_distinct(path, "ids", ids, places, place)
     if len(ids) != size:
         where = f"; {place} {places[size]} is one too many" if len(ids) > size else ""
         raise FileError(
             f"{path} must have an id for each of the {size:,} rows of the pool, got "
             f"{len(ids):,}{where}."
         )
-    return np.array(ids)
+    return np.array(ids, np.dtypes.StringDType())
 
 
-def _ids_and_places(path):
+def _require_distinct(source, what, names, places, place):
+    if len(set(names)) == len(names):
+        return
+    first = {}
+    for name, where in zip(names, places, strict=True):
+        if name in first:
+            raise FileError(
+                f"{source}: {what} must be distinct, {name} of {place} {where} is that "
+                f"of {place} {first[name]}."
+            )
+        first[name] = where
+
+
+def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
     """Ids, where each is, and whether these places are lines or rows."""
     if path.suffix == ".npy":
-        array = open_array(path)
-        if array.ndim != 1 or array.dtype.kind not in "iuUS":
+        ids = open_array(path)
+        if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
             raise FileError(
-                f"{path} must hold a vector of strings or integers, got {array.dtype} "
-                f"of shape {array.shape}."
+                f"{path} must hold a vector of strings or integers, got {ids.dtype} "
+                f"of shape {ids.shape}."
             )
-        ids = np.char.decode(array) if array.dtype.kind == "S" else array
+        if ids.dtype.kind == "S":
+            ids = np.char.decode(ids)
         return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
-    if path.suffix == ".csv":
-        records = read_table(path, ("id",))
-        return [r["id"] for _, r in records], [line for line, _ in records], "line"
-    if path.suffix == ".txt":
-        lines = [line.strip() for line in _lines(path)]
-        return lines, range(1, len(lines) + 1), "line"
-    raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+    if path.suffix not in (".csv", ".txt"):
+        raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+    lines, ids = read_ids_of_lines(path)
+    return ids, lines, "line"
+
+
+def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
+    """The ids in a text file, stripped, and the line of each.
+
+    Args:
+        path: .txt with an id a line, or else .csv with a column id.
+
+    Raises:
+        FileError: if it cannot be read, or has no such column.
+    """
+    if Path(path).suffix == ".txt":
+        with _opened(path, "\n") as file:
+            ids = [line.strip() for line in file]
+        return range(1, len(ids) + 1), ids
+    lines, ids = array("q"), []
+    for line, header, fields in _records(path, ("id",)):
+        lines.append(line)
+        ids.append(fields[header.index("id")].strip())
+    return lines, ids
 
 
 def read_table(
@@ -236,33 +263,49 @@ def read_table(
         FileError: if it cannot be read, a column is missing or there twice, or a line
             has too few or too many fields.
     """
-    path = Path(path)
-    lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    return [
+        (line, dict(zip(header, map(str.strip, fields), strict=True)))
+        for line, header, fields in _records(path, columns)
+    ]
+
+
+def _records(path, columns) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Of each record its line, the names of all columns, and its fields."""
+    with _opened(path, "") as file:
+        lines = csv.reader(file, strict=True)
+        try:
+            header = [name.strip() for name in next(lines, [])]
+            for name in columns:
+                if header.count(name) != 1:
+                    raise FileError(
+                        f"{path} must have one column {name} in its first line, got "
+                        f"{', '.join(header) or 'none'}."
+                    )
+            for fields in lines:
+                if not fields:  # a blank line
+                    continue
+                if len(fields) != len(header):
+                    raise FileError(
+                        f"{path}: line {lines.line_num} must have {len(header)} fields "
+                        f"like the first, got {len(fields)}."
+                    )
+                yield lines.line_num, header, fields
+        except csv.Error as error:
+            raise FileError(
+                f"{path}: line {lines.line_num} is not CSV: {error}."
+            ) from error
+
+
+@contextmanager
+def _opened(path, newline) -> Iterator[TextIO]:
+    """The lines of a file in UTF-8, one at a time."""
+    require_file(Path(path))
     try:
-        header = [name.strip() for name in next(lines, [])]
-        for name in columns:
-            if header.count(name) != 1:
-                raise FileError(
-                    f"{path} must have one column {name} in its first line, got "
-                    f"{', '.join(header) or 'none'}."
-                )
-        records = []
-        for fields in lines:
-            if not fields:  # a blank line
-                continue
-            if len(fields) != len(header):
-                raise FileError(
-                    f"{path}: line {lines.line_num} must have {len(header)} fields "
-                    f"like the first, got {len(fields)}."
-                )
-            stripped = (field.strip() for field in fields)
-            record = dict(zip(header, stripped, strict=True))
-            records.append((lines.line_num, record))
-    except csv.Error as error:
-        raise FileError(
-            f"{path}: line {lines.line_num} is not CSV: {error}."
-        ) from error
-    return records
+        with Path(path).open(encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError:
+        read_text(path)  # names the line
+        raise
 
 
 def read_text(path: str | Path) -> str:
@@ -281,10 +324,6 @@ def read_text(path: str | Path) -> str:
         raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error
 
 
-def _lines(path) -> list[str]:
-    return read_text(path).removesuffix("\n").split("\n")
-
-
 def read_classes(text: str | Path) -> tuple[str, ...]:
     """Class names, of a list like "cat,dog" or a file with one a line.
 
@@ -301,25 +340,22 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
         ('cat', 'dog')
     """
     path = Path(text)
-    is_list = "," in str(text) and not path.is_file()
-    if is_list:
-        names, source, place = str(text).split(","), "the list of classes", "name"
+    if "," in str(text) and not path.is_file():
+        names = [name.strip() for name in str(text).split(",")]
+        source, place = "the list of classes", "name"
     else:
-        names, source, place = _lines(path), str(path), "line"
-    names = [name.strip() for name in names]
+        with _opened(path, "\n") as file:
+            names = [line.strip() for line in file]
+        source, place = str(path), "line"
     for number, name in enumerate(names, start=1):
         if not name:
             raise FileError(f"{source}: {place} {number} must not be empty.")
-        if name == SKIP:
+        if is_skip(name):
             raise FileError(
-                f"{source}: {place} {number} must not be {SKIP}, the answer to a "
+                f"{source}: {place} {number} must not be {name}, the answer to a "
                 "sample that cannot be labeled."
             )
-        if name in names[: number - 1]:
-            raise FileError(
-                f"{source}: classes must be distinct, {name} of {place} {number} is "
-                f"that of {place} {names.index(name) + 1}."
-            )
+    _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:
         raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
     return tuple(names)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from iwps_jax.files.arrays import FileError
-from iwps_jax.files.inputs import SKIP, read_text
+from iwps_jax.files.inputs import read_text
 from iwps_jax.files.picks import Answer, Pick
+from iwps_jax.naming import SKIP
 
 ID, IMAGE, CONTROL = "sample_id", "image", "choice"
 
@@ -82,7 +83,7 @@ def read_exported(path: str | Path) -> list[Answer]:
     answers = {}
     for number, task in enumerate(tasks, start=1):
         try:
-            answer = Answer(_id(task), _label(task), number)
+            answer = Answer(_id(task), _label(task), number, "task")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = error.args[0] if type(error) is ValueError else repr(error)
             raise FileError(

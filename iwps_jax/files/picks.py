@@ -43,13 +43,16 @@ class Answer(NamedTuple):
 
     Attributes:
         id: of the sample.
-        label: name of its class; empty if it was not answered, "skip" if it cannot be.
-        line: where it is in the file.
+        label: name of its class; empty if it was not answered, "skip" in any case if
+            it cannot be.
+        line: number of where it is in the file.
+        unit: what is counted, lines or tasks.
     """
 
     id: str
     label: str
     line: int
+    unit: str = "line"
 
 
 def write_picks(

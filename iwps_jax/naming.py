@@ -1,0 +1,155 @@
+"""What people call rows and classes, and which ones they mean.
+
+One rule for every file and function: a row is called by its id, or, where there are no
+ids, by its number as it is written, `7` and not `07`. A label is the name of a class;
+`skip`, in any case, is the answer to a sample that nobody can label, and nothing is no
+answer yet. Only in Python may a class be an int.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from iwps_jax.types import AnyArray
+
+SKIP = "skip"  # the answer to a sample that nobody can label
+SKIPPED = -1  # its class
+NAMED = 20  # of many classes, how many a sentence lists
+DIGITS = 18  # of the largest number, which fits 64 bits
+Ids = np.ndarray | None
+"""Names of all rows, strings of any width; None where they are their numbers."""
+
+
+class AnswerError(ValueError):
+    """An answer that cannot be taken.
+
+    Attributes:
+        id: whose answer it is.
+    """
+
+    def __init__(self, id: str, sentence: str):
+        """The sentence is the whole message."""
+        super().__init__(sentence)
+        self.id = id
+
+
+def number_of(text: str) -> int | None:
+    """The number, from 0, that a text is; None if it is none.
+
+    Example:
+        >>> [number_of(text) for text in ("7", "07", "٧", "-7")]
+        [7, None, None, None]
+    """
+    # Only as it is written: 07 may be another system's 7.
+    is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS
+    return int(text) if is_number and str(int(text)) == text else None
+
+
+def is_skip(label: str) -> bool:
+    """Whether an answer is that nobody can label the sample."""
+    return label.casefold() == SKIP
+
+
+def is_class(label: str) -> bool:
+    """Whether an answer is neither missing nor a skip."""
+    return label != "" and not is_skip(label)
+
+
+def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
+    """The rows with these names.
+
+    Args:
+        ids: of all rows.
+        size: of the pool.
+        wanted: names, each once.
+
+    Raises:
+        AnswerError: of a name that is there twice or is no row's.
+    """
+    name, count = Counter(wanted).most_common(1)[0] if wanted else ("", 0)
+    if count > 1:
+        raise AnswerError(
+            name, f"every id must be there once, {name!r} is {count} times."
+        )
+    if ids is None:
+        rows = [number_of(name) for name in wanted]
+        row_of = {
+            name: row
+            for name, row in zip(wanted, rows, strict=True)
+            if row is not None and row < size
+        }
+    else:
+        sought = set(wanted)
+        row_of = {name: row for row, name in enumerate(ids) if name in sought}
+    for name in wanted:
+        if name not in row_of:
+            raise AnswerError(name, f"ids must be of the pool, got {name!r}.")
+    return np.array([row_of[name] for name in wanted], np.int64)
+
+
+def ids_of(ids: Ids, rows: np.ndarray) -> list[str]:
+    """The names of these rows."""
+    return [str(row) for row in rows.tolist()] if ids is None else ids[rows].tolist()
+
+
+def classes_of(
+    classes: Sequence[str],
+    names: Sequence[str | int],
+    labels: Sequence[str | int | None],
+) -> list[int | None]:
+    """The classes of answers: `SKIPPED` of a skip, None where there is no answer.
+
+    Args:
+        classes: their names.
+        names: of the rows, for the refusal.
+        labels: names of classes, or ints.
+
+    Raises:
+        AnswerError: of the first that is no class.
+    """
+    number = {name: c for c, name in enumerate(classes)}
+    return [
+        _class_of(label, number, name)
+        for name, label in zip(names, labels, strict=True)
+    ]
+
+
+def _class_of(label, number, name) -> int | None:
+    if label is None or label == "":
+        return None
+    if isinstance(label, str):
+        if label in number:
+            return number[label]
+        if is_skip(label):
+            return SKIPPED
+    elif isinstance(label, int | np.integer) and not isinstance(label, bool):
+        if 0 <= label < len(number):
+            return int(label)
+    listed = ", ".join([*number][:NAMED]) + ", ..." * (len(number) > NAMED)
+    raise AnswerError(
+        str(name),
+        f"the label of {str(name)!r} must be {listed or 'a class number'} or {SKIP}, "
+        f"got {label!r}.",
+    )
+
+
+def require_finite(names: Sequence[str], rows: np.ndarray, features: AnyArray) -> None:
+    """Refuses rows with features that are not finite in float32.
+
+    Args:
+        names: of the rows.
+        rows: their numbers, which the sentence has, too.
+        features: of the rows.
+
+    Raises:
+        AnswerError: of the first.
+    """
+    is_bad = ~np.isfinite(np.asarray(features)).all(axis=1)
+    if is_bad.any():
+        name, row = names[int(is_bad.argmax())], rows[is_bad][0]
+        raise AnswerError(
+            name,
+            f"features of the pool must be finite in float32, those of {name!r}, row "
+            f"{row}, are not.",
+        )
