@@ -8,6 +8,7 @@ answer yet. Only in Python may a class be an int.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -95,15 +96,15 @@ def ids_of(ids: Ids, rows: np.ndarray) -> list[str]:
 
 def classes_of(
     classes: Sequence[str],
-    names: Sequence[str | int],
-    labels: Sequence[str | int | None],
+    names: Sequence[str],
+    labels: Sequence[Any],
 ) -> list[int | None]:
     """The classes of answers: `SKIPPED` of a skip, None where there is no answer.
 
     Args:
         classes: their names.
         names: of the rows, for the refusal.
-        labels: names of classes, or ints.
+        labels: names of classes, or ints, skips, or None or nothing.
 
     Raises:
         AnswerError: of the first that is no class.
@@ -128,8 +129,8 @@ def _class_of(label, number, name) -> int | None:
             return int(label)
     listed = ", ".join([*number][:NAMED]) + ", ..." * (len(number) > NAMED)
     raise AnswerError(
-        str(name),
-        f"the label of {str(name)!r} must be {listed or 'a class number'} or {SKIP}, "
+        name,
+        f"the label of {name!r} must be {listed or 'a class number'} or {SKIP}, "
         f"got {label!r}.",
     )
 

@@ -5,14 +5,13 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
+from bad_files import FILES, INIT, NEW, OF_INIT, answers, nothing, write
 from some_campaigns import (
     CLASSES,
     files_of,
     run,
     some_digits,
-    write_answers,
     write_digits,
 )
 
@@ -41,34 +40,6 @@ def here(begun, tmp_path, monkeypatch):
     return tmp_path
 
 
-POOL, HOLDOUT = ("--pool", "pool.npy"), ("--holdout", "holdout.npz")
-LABELS, NAMES = ("--labels", "initial.csv"), ("--classes", "classes.txt")
-FILES = (*POOL, *HOLDOUT, *LABELS, *NAMES)
-NEW = ("--campaign", "new")
-INIT = ("init", *NEW)
-
-
-def write(name, text):
-    return lambda: Path(name).write_text(text, encoding="utf-8")
-
-
-def save(name, array):
-    return lambda: np.save(name, array)
-
-
-def save_holdout(**arrays):
-    some = {"features": np.ones((4, 64), np.float32), "labels": np.arange(4)}
-    return lambda: np.savez("bad.npz", **{**some, **arrays})
-
-
-def save_half(name, source):
-    return lambda: Path(name).write_bytes(Path(source).read_bytes()[:3000])
-
-
-def answers(*lines):
-    return lambda: write_answers("bad.csv", lines)
-
-
 def export(*tasks):
     return write("bad.json", json.dumps(tasks))
 
@@ -83,96 +54,31 @@ def annotated(name, *choices):
     }
 
 
-def nothing():
-    """For what is wrong without a file."""
-
-
-BAD_POOL = (*INIT, "--pool", "bad.npy", *HOLDOUT, *NAMES)
-BAD_HOLDOUT = (*INIT, *POOL, "--holdout", "bad.npz", *NAMES)
-BAD_LABELS = (*INIT, *POOL, *HOLDOUT, *NAMES, "--labels", "bad.csv")
-BAD_IDS = (*INIT, *POOL, *HOLDOUT, *NAMES, "--ids", "bad.txt")
-BAD_CLASSES = (*INIT, *POOL, *HOLDOUT, "--classes", "bad.txt")
-HOLDOUT_OF_POOL = (*INIT, *POOL, *NAMES, "--holdout", "bad.csv")
-NAN = np.where(np.arange(684)[:, None] == 0, np.nan, np.ones((684, 64), "f4"))
-
 TABLE = {
-    # init: the pool
-    "no pool": (BAD_POOL, nothing, "bad.npy does not exist"),
-    "an empty pool file": (BAD_POOL, write("bad.npy", ""), "bad.npy"),
-    "a text as a pool": (BAD_POOL, write("bad.npy", "id,label\n"), "bad.npy"),
-    "half a pool": (BAD_POOL, save_half("bad.npy", "pool.npy"), "bad.npy"),
-    "a pool of objects": (BAD_POOL, save("bad.npy", np.array([{}])), "bad.npy"),
-    "a pool of text": (BAD_POOL, save("bad.npy", np.array([["a"]])), "bad.npy"),
-    "a vector as a pool": (BAD_POOL, save("bad.npy", np.ones(9)), "bad.npy"),
-    "no rows": (BAD_POOL, save("bad.npy", np.ones((0, 64), "f4")), "bad.npy"),
-    "another width": (BAD_POOL, save("bad.npy", np.eye(5)), "holdout.npz"),
-    "NaN in the pool": (BAD_POOL, save("bad.npy", NAN), "row 0"),
-    "equal rows": (BAD_POOL, save("bad.npy", np.ones((9, 64))), "from row to row"),
-    "a folder as a pool": (BAD_POOL, lambda: Path("bad.npy").mkdir(), "bad.npy"),
-    # init: the holdout set
-    "no holdout": (BAD_HOLDOUT, nothing, "bad.npz does not exist"),
-    "no labels in it": (
-        BAD_HOLDOUT,
-        lambda: np.savez("bad.npz", features=np.ones((4, 64))),
-        "labels",
-    ),
-    "label 10 of 10": (BAD_HOLDOUT, save_holdout(labels=np.arange(7, 11)), "bad.npz"),
-    "a negative label": (BAD_HOLDOUT, save_holdout(labels=np.arange(-1, 3)), "row 0"),
-    "labels that are no integers": (
-        BAD_HOLDOUT,
-        save_holdout(labels=np.arange(4.0)),
-        "must be integers",
-    ),
-    "fewer labels": (BAD_HOLDOUT, save_holdout(labels=np.arange(3)), "one length"),
-    "one-hot labels": (BAD_HOLDOUT, save_holdout(labels=np.eye(4, dtype=int)), "axis"),
-    "NaN in it": (BAD_HOLDOUT, save_holdout(features=NAN[:4]), "row 0"),
-    "a holdout that is no zip": (BAD_HOLDOUT, write("bad.npz", "PK"), "bad.npz"),
-    "a holdout sample that is not": (HOLDOUT_OF_POOL, answers((9999, 0)), "line 2"),
-    "one without a class": (HOLDOUT_OF_POOL, answers((3, "")), "'3' has none"),
-    "holdout and labels overlap": (
-        (*INIT, *POOL, *NAMES, "--holdout", "bad.csv", "--labels", "bad.csv"),
-        answers((3, CLASSES[0])),
-        "is a holdout sample",
-    ),
-    # init: labels, ids, classes, options
-    "an unknown id": (BAD_LABELS, answers((0, CLASSES[0]), (684, "")), "line 3"),
-    "an unknown class": (BAD_LABELS, answers((0, "digit 11")), "line 2"),
-    "an id twice": (BAD_LABELS, answers((7, CLASSES[0]), (7, CLASSES[0])), "line 3"),
-    "no column label": (BAD_LABELS, write("bad.csv", "id,class\n1,2\n"), "label"),
-    "a short line": (BAD_LABELS, write("bad.csv", "id,label\n1\n"), "line 2"),
-    "latin-1": (
-        BAD_LABELS,
-        lambda: Path("bad.csv").write_bytes("id,label\n1,ü\n".encode("latin-1")),
-        "UTF-8",
-    ),
-    "too few ids": (BAD_IDS, write("bad.txt", "a\nb\n"), "bad.txt"),
-    "equal ids": (BAD_IDS, write("bad.txt", "a\n" * 684), "line 2"),
-    "one class": (BAD_CLASSES, write("bad.txt", "cat\n"), "2 classes"),
-    "classes called the same": (BAD_CLASSES, write("bad.txt", "a\na\n"), "line 2"),
-    "a class called skip": (BAD_CLASSES, write("bad.txt", "a\nskip\n"), "skip"),
-    "classes that nobody orders": (
-        (*INIT, *POOL, *HOLDOUT, *LABELS),
-        nothing,
-        "--classes must be given",
-    ),
-    "a folder in use": (
-        ("init", *FILES, "--campaign", "campaign"),
-        nothing,
-        "campaign must not be there yet",
-    ),
-    "no steps": ((*INIT, *FILES, "--steps", "0"), nothing, "steps must be"),
-    "another method": ((*INIT, *FILES, "--method", "bald"), nothing, "bald"),
+    **OF_INIT,
     # next
     "no campaign": (("next", "--k", 5, *NEW), nothing, "new is not a campaign"),
     "none asked for": (("next", "--k", 0), nothing, "k must be in [1, 654]"),
-    "more than there are": (("next", "--k", 655), nothing, "got 655"),
-    "k that is no number": (("next", "--k", "many"), nothing, "many"),
+    "more than there are": (
+        ("next", "--k", 655),
+        nothing,
+        "k must be in [1, 654], the samples that are left, got 655",
+    ),
+    "k that is no number": (
+        ("next", "--k", "many"),
+        nothing,
+        "argument --k: invalid int value: 'many'",
+    ),
     "a file in the way": (
         ("next", "--k", 5, "--out", "batch.csv"),
         nothing,
         "batch.csv must not be there yet: it may hold answers",
     ),
-    "a folder that is not": (("next", "--k", 5, "--out", "no/b.csv"), nothing, "no"),
+    "a folder that is not": (
+        ("next", "--k", 5, "--out", "no/b.csv"),
+        nothing,
+        "No such file or directory",
+    ),
     "tasks without images": (
         ("next", "--k", 5, "--label-studio", "t.json"),
         nothing,
@@ -185,60 +91,84 @@ TABLE = {
     ),
     # label
     "no answers": (("label", "bad.csv"), nothing, "bad.csv does not exist"),
-    "an empty file": (("label", "bad.csv"), write("bad.csv", ""), "bad.csv"),
-    "all empty": (("label", "batch.csv"), nothing, "must have an answer"),
+    "an empty file": (
+        ("label", "bad.csv"),
+        write("bad.csv", ""),
+        "bad.csv must not be empty",
+    ),
+    "all empty": (("label", "batch.csv"), nothing, "batch.csv must have an answer"),
     "one bad of many": (
         ("label", "bad.csv"),
         answers((0, CLASSES[0]), (1, "skip"), (2, "digit")),
-        "line 4: the label of '2' must be digit 0",
+        "bad.csv: line 4: the label of '2' must be digit 0",
     ),
     "a row that is not": (
         ("label", "bad.csv"),
         answers((0, CLASSES[0]), ("684", CLASSES[0])),
-        "line 3: ids must be of the pool, got '684'",
+        "bad.csv: line 3: ids must be of the pool, got '684'",
     ),
     "an answer twice": (
         ("label", "bad.csv"),
         answers((5, CLASSES[0]), (6, CLASSES[0]), (5, CLASSES[1])),
-        "line 4",
+        "bad.csv: ids must be distinct, 5 of line 4 is that of line 2",
     ),
     "more than is left, after good answers": (
         ("label", "initial.csv", "--next", 9999),
         nothing,
-        "k must be in",
+        "k must be in [1, 654], the samples that are left, got 9999",
     ),
-    "half of a JSON": (("label", "bad.json"), write("bad.json", '[{"da'), "line 1"),
-    "JSON that is no export": (("label", "bad.json"), write("bad.json", "{}"), "list"),
-    "a task without an id": (("label", "bad.json"), export({"data": {}}), "task 1"),
+    "half of a JSON": (
+        ("label", "bad.json"),
+        write("bad.json", '[{"da'),
+        "bad.json must be JSON: Unterminated string starting at in line 1",
+    ),
+    "JSON that is no export": (
+        ("label", "bad.json"),
+        write("bad.json", "{}"),
+        "bad.json must hold a list of tasks",
+    ),
+    "a task without an id": (
+        ("label", "bad.json"),
+        export({"data": {}}),
+        "bad.json: task 1 cannot be read: its data has no sample_id",
+    ),
     "annotators disagree": (
         ("label", "bad.json"),
         export(annotated("1", CLASSES[0]), annotated("2", CLASSES[1], CLASSES[2])),
-        "task 2 cannot be read: its annotations disagree: digit 1, digit 2",
+        "bad.json: task 2 cannot be read: its annotations disagree: digit 1, digit 2",
     ),
     "two choices": (
         ("label", "bad.json"),
         export({"sample_id": "1", "choice": {"choices": CLASSES[:2]}}),
-        "task 1",
+        "bad.json: task 1 cannot be read: an annotation must have one choice, got 2",
     ),
     "one sample in two tasks": (
         ("label", "bad.json"),
         export(annotated("1", CLASSES[0]), annotated("1", CLASSES[0])),
-        "sample 1 must have one answer",
+        "bad.json: sample 1 must have one answer",
     ),
     "a class of another project": (
         ("label", "bad.json"),
-        export(annotated("1", "zebra")),
-        "got 'zebra'",
+        export(annotated("1", CLASSES[0]), annotated("2", "zebra")),
+        "bad.json: task 2: the label of '2' must be digit 0",
     ),
     # status and show
     "no status": (("status", *NEW), nothing, "new is not a campaign"),
-    "status into a folder": (("status", "--json", "campaign"), nothing, "campaign"),
+    "status into a folder": (
+        ("status", "--json", "campaign"),
+        nothing,
+        "Is a directory",
+    ),
     "no picks": (("show", "no.csv", "--images", "."), nothing, "no.csv does not exist"),
-    "no images": (("show", "batch.csv", "--images", "no"), nothing, "no"),
+    "no images": (
+        ("show", "batch.csv", "--images", "no", "--classes", "a,b"),
+        nothing,
+        "no does not exist",
+    ),
     "an image that is not": (
         ("show", "batch.csv", "--images", ".", "--campaign", "campaign"),
         nothing,
-        "image",
+        ". has no image of '3'",
     ),
 }
 

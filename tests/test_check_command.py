@@ -152,15 +152,15 @@ def test_a_large_pool_is_read_in_bounded_memory(here):
 
 def test_answers_are_counted_and_held_to_pool_and_classes(here, capsys):
     Path("ids.txt").write_text("\n".join(f"r{row}" for row in range(SIZE)))
-    lines = ["id,label", "r1,cat", "r2,eel", "r3,", "r4,skip", "r5,cat"]
+    lines = ["id,label", "r1,cat", "r2,eel", "r3,", "r4,SKIP", "r5,cat"]
     Path("answers.csv").write_text("\n".join(lines))
     asked = (*FILES[:4], "--ids", "ids.txt", "--labels", "answers.csv")
     found = report(*asked, "--classes", ",".join(CLASSES))["labels"]
     assert (found["labeled"], found["skipped"], found["open"]) == (3, 1, 1)
     assert found["counts"] == {"cat": 2, "dog": 0, "owl": 0, "eel": 1}
     for line, sentence in (
-        ("r6,bird", "line 7: label must be one of the classes"),
-        ("x6,cat", "line 7: the pool has no row of id x6"),
+        ("r6,bird", "line 7: the label of 'r6' must be cat, dog, owl, eel or skip"),
+        ("x6,cat", "line 7: ids must be of the pool, got 'x6'"),
         ("r1,cat", "r1 of line 7 is that of line 2"),
     ):
         Path("answers.csv").write_text("\n".join([*lines, line]))
@@ -172,10 +172,26 @@ def test_answers_are_counted_and_held_to_pool_and_classes(here, capsys):
 
 def test_answers_without_names_are_class_numbers():
     answers = [Answer("a", "3", 2), Answer("b", "", 3), Answer("c", "skip", 4)]
-    assert check.label_numbers("a.csv", answers, None, 4) == [3, None, None]
-    assert check.label_numbers("a.csv", answers, None, None) == [3, None, None]
-    with pytest.raises(FileError, match=r"line 2: .* class number in \[0, 3\).* got 3"):
+    assert check.label_numbers("a.csv", answers, None, 4) == [3, None, -1]
+    assert check.label_numbers("a.csv", answers, None, None) == [3, None, -1]
+    with pytest.raises(FileError, match="line 2: .* must be 0, 1, 2 or skip, got '3'"):
         check.label_numbers("a.csv", answers, None, 3)
+    with pytest.raises(FileError, match="line 2: .* must be a class number or skip"):
+        check.label_numbers("a.csv", [Answer("a", "cat", 2)], None, None)
+
+
+HUGE = "labels must be class numbers below 1,000 where 2 of them occur, got 2147483647"
+
+
+def test_numbers_too_large_for_classes_take_no_memory(here, capsys):
+    Path("a.csv").write_text(f"id,label\n1,3\n2,{2**31 - 1}\n")
+    np.savez("h.npz", features=np.ones((2, 8)), labels=[1, 2**31 - 1])
+    for option, where in (("--labels", "a.csv: line 3"), ("--holdout", "h.npz: row 1")):
+        assert run(option, where.partition(":")[0]) == 2
+        told = capsys.readouterr().err
+        assert told == f"{where}: {HUGE}: give --classes if it is one.\n"
+    Path("a.csv").write_text("id,label\n1,3\n2,999\n")
+    assert report("--labels", "a.csv")["labels"]["labeled"] == 2
 
 
 @pytest.mark.parametrize(

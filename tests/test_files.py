@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from iwps_jax.files import inputs, picks
 from iwps_jax.files.arrays import FileError, open_array
+from iwps_jax.types import Head
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 LABELS = np.array([0, 1, 1, 0])
@@ -187,6 +188,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("ids", "a.csv", text("id,x\na,1\nb,1\na,1\nd,1\n"), "a of line 4 is that of lin"),
     ("ids", "a.csv", text("id,x\na,1\nb\n"), "line 3 must have 2 fields"),
     ("ids", "a.csv", text('id\n"a\n'), "is not CSV"),
+    ("ids", "a.csv", text(b"id\na\n\xff\n"), "must be UTF-8 text, line 3 is not."),
     ("ids", "a.npy", npy(np.array([5, 6, 5, 7])), "5 of row 2 is that of row 0."),
     ("ids", "a.npy", npy(np.array([1.5, 2, 3, 4])), "strings or integers, got float64"),
     ("ids", "a.npy", npy(np.array(["a"], object)), "pickled objects"),
@@ -195,6 +197,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("classes", "a.txt", text("cat\n\ndog\n"), "line 2 must not be empty."),
     ("classes", "a.txt", text("cat\ndog\ncat\n"), "cat of line 3 is that of line 1."),
     ("classes", "a.txt", text("cat\nskip\n"), "line 2 must not be skip"),
+    ("classes", "a.txt", text("cat\nSkip\n"), "line 2 must not be Skip"),
     ("classes", "cat,,dog", None, "name 2 must not be empty."),
     ("picks", "a.csv", text("id,score\n"), "at least one pick, got none."),
     ("picks", "a.csv", text("row,score\n1,2\n"), "got row, score."),
@@ -218,7 +221,7 @@ def test_a_bad_file_is_refused_in_one_sentence(reader, name, write, sentence):
     assert told.endswith(".")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="is root")
 @pytest.mark.parametrize("reader", READERS)
 def test_a_file_without_permission_is_refused(reader):
     Path("a.npz").write_bytes(b"x")
@@ -228,7 +231,7 @@ def test_a_file_without_permission_is_refused(reader):
 
 
 def test_features_and_labels_must_fit_the_head():
-    head = inputs.Head(KERNEL, BIAS)
+    head = Head(KERNEL, BIAS)
     inputs.require_width("pool.npy", FEATURES, head)
     with pytest.raises(FileError, match=r"pool.npy must have 3 columns .* is it of lo"):
         inputs.require_width("pool.npy", FEATURES[:, :2], head)
@@ -266,6 +269,13 @@ def test_heads_and_holdouts_come_as_the_scores_want_them():
 def test_ids_are_text_of_any_source(name, write):
     write(name)
     assert inputs.read_ids(name, 4).tolist() == ["a", "b c", "ü", "4"]
+
+
+def test_one_long_id_costs_what_it_is_long():
+    names = [*map(str, range(20_000)), "x" * 100_000]  # 8 GB, were all as wide
+    Path("a.txt").write_text("\n".join(names))
+    ids = inputs.read_ids("a.txt", len(names))
+    assert ids.tolist() == names and ids.nbytes < 2**20
 
 
 def test_numbers_may_be_ids():

@@ -275,6 +275,11 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
     write_csv(tmp_path / "picks.csv", "id,predicted", "1,0", "2,2", "3,1")
     named = show(*images, "--classes", "1,2,3")["cards"]
     assert [card["predicted"] for card in named] == ["1", "3", "2"]
+    # Of what people say, text is a name.
+    write_csv(tmp_path / "picks.csv", "id,predicted,label", "1,0,2", "2,2,Skip")
+    first, second = show(*images, "--classes", "1,2,3")["cards"]
+    assert (first["predicted"], first["label"]) == ("1", "2")
+    assert second["label"] == "skip"
 
 
 @pytest.mark.parametrize(
@@ -284,6 +289,7 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (["id,predicted", "1,2"], (), "that of 1 is 2"),
         (["id,predicted", "1,01"], (), "that of 1 is 01"),
         (["id,predicted", "1,cat", "2,0"], (), "that of 2 is 0"),
+        (["id,label", "1,0"], (), "picks.csv: the label of '1' must be cat, dog or"),
         (["id", "1", "1"], (), "1 is there twice"),
         (["id,row", "1,x"], (), "must be a number, got x"),
         (["id,score", "1,high"], (), "score of 1 must be a number, got high"),
@@ -293,7 +299,11 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (["id", "1"], ("--thumbnail", "0"), "[16, 1024], got 0"),
         (["id", "1"], ("--out", "none/page.html"), "none/page.html"),
         (["id", "1"], ("--pool", "pool.npy"), "--pool and --labels"),
-        (["id", "1"], ("--ids", "ids.csv"), "ids.csv has no id 1"),
+        (
+            ["id", "1"],
+            ("--ids", "ids.csv"),
+            "ids.csv: ids must be of the pool, got '1'",
+        ),
         (["id,row", "b,4"], ("--ids", "ids.csv"), "b must be row 1"),
         (["id", "1"], ("--pool", "pool.npy", "--labels", "labels.csv"), "--ids"),
         (

@@ -165,8 +165,10 @@ def test_labeled_rows_are_never_picked(here):
     assert run(*FROM_FILES) == 0
     first = [row for row, _ in picks("picks.csv")]
     np.save("labeled.npy", first[:10])
-    assert run(*FROM_FILES, "--labeled", "labeled.npy", "--out", "next.csv") == 0
-    assert [row for row, _ in picks("next.csv")][:15] == first[10:]
+    Path("labeled.txt").write_text("\n".join(map(str, first[:10])))
+    for name in ("labeled.npy", "labeled.txt"):
+        assert run(*FROM_FILES, "--labeled", name, "--out", "next.csv") == 0
+        assert [row for row, _ in picks("next.csv")][:15] == first[10:]
 
 
 def several(coordinator, process):
@@ -197,12 +199,25 @@ def several(coordinator, process):
             "each of the 50,003 rows of the pool, got 2",
         ),
         (("--pool", "no_module:pool", *MODEL), "no_module:pool cannot be called"),
+        (("--pool", "no.module:f", *MODEL), "there is no module no.module."),
+        (("--pool", "json.no:f", *MODEL), "there is no module json.no."),
+        (("--pool", "json:no", *MODEL), "json has no no."),
+        (("--pool", "./x:y", *MODEL), "./x:y must be a file or module:function"),
+        (("--pool", "C:\\x.npy", *MODEL), "C:\\x.npy does not exist"),
+        ((*FROM_FILES, "--method", "no.module:f"), "there is no module no.module."),
         ((*FROM_FILES, "--labeled", "outside.npy"), "must hold rows in [0, 50003)"),
         (
             (*FROM_FILES, "--labeled", "outside.csv"),
-            "line 3: the pool has no row of id",
+            "line 3: ids must be of the pool, got",
         ),
-        ((*FROM_FILES, "--labeled", "few.txt"), ".npy file of rows or a .csv file of"),
+        (
+            (*FROM_FILES, "--labeled", "few.txt"),
+            "few.txt: line 1: ids must be of the pool, got",
+        ),
+        (
+            (*FROM_FILES, "--labeled", "a.json"),
+            "a.json must be an .npy file of rows, or",
+        ),
         ((*FROM_FILES, "--chunk-size", "0"), "chunk_size must be at least 1"),
         ((*FROM_FILES, "--k", "0"), "k must be at least 1"),
         ((*FROM_FILES, "--k", "50004"), "at most the 50003 that may be picked"),

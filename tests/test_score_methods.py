@@ -14,6 +14,7 @@ import iwps_jax
 from iwps_jax import methods
 from iwps_jax.__main__ import main
 from iwps_jax.files.picks import read_picks
+from iwps_jax.types import Head, Holdout
 
 SIZE, K = 240, 12
 PROBLEM = reference.head_problem(7, SIZE, 8, 4, 15, 2.0)
@@ -184,8 +185,8 @@ def test_without_a_holdout_nobody_is_hurt(here):
 def test_a_helpful_prediction_hurts_nobody():
     """Changes that are not positive are left out, all of them if need be."""
     features = jnp.eye(2)
-    head = methods.Head(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
-    holdout = methods.Holdout(np.eye(2, dtype=np.float32)[:1], np.zeros(1, np.int32))
+    head = Head(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
+    holdout = Holdout(np.eye(2, dtype=np.float32)[:1], np.zeros(1, np.int32))
     why = methods.explain(features, method="iwps", head=head, holdout=holdout)
     assert why.hurts.shape == (2, 1)
     assert why.hurts_by[0, 0] < 0 < why.hurts_by[1, 0]
@@ -202,8 +203,8 @@ def test_columns_are_those_asked_for(here):
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
     """As `top_k_of_pool` needs it: arrays are arguments, nothing else changes."""
-    head = methods.Head(PROBLEM["kernel"], PROBLEM["bias"])
-    holdout = methods.Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
+    head = Head(PROBLEM["kernel"], PROBLEM["bias"])
+    holdout = Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
     score_fn = methods.score_of(name, head, holdout)
     leaves = jax.tree.leaves((score_fn.args, score_fn.keywords))
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
