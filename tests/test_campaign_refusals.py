@@ -95,6 +95,8 @@ BAD_CLASSES = (*INIT, *POOL, *HOLDOUT, "--classes", "bad.txt")
 HOLDOUT_OF_POOL = (*INIT, *POOL, *NAMES, "--holdout", "bad.csv")
 NAN = np.where(np.arange(684)[:, None] == 0, np.nan, np.ones((684, 64), "f4"))
 
+TASKS = ("--label-studio", "t.json")
+
 TABLE = {
     # init: the pool
     "no pool": (BAD_POOL, nothing, "bad.npy does not exist"),
@@ -183,6 +185,11 @@ TABLE = {
         nothing,
         "must have {id} in it",
     ),
+    "one file for both": (
+        ("next", "--k", 5, "--out", "t.json", *TASKS, "--image-url", "{id}"),
+        nothing,
+        "--out and --label-studio must differ, both are t.json",
+    ),
     # label
     "no answers": (("label", "bad.csv"), nothing, "bad.csv does not exist"),
     "an empty file": (("label", "bad.csv"), write("bad.csv", ""), "bad.csv"),
@@ -206,6 +213,31 @@ TABLE = {
         ("label", "initial.csv", "--next", 9999),
         nothing,
         "k must be in",
+    ),
+    "a batch that is there, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--out", "batch.csv"),
+        nothing,
+        "batch.csv must not be there yet: it may hold answers",
+    ),
+    "a folder that is not, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--out", "no/b.csv"),
+        nothing,
+        "no/b.csv must be in a folder that is there",
+    ),
+    "tasks without images, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--label-studio", "t.json"),
+        nothing,
+        "--label-studio and --image-url must be given together",
+    ),
+    "images without an id, after good answers": (
+        ("label", "initial.csv", "--next", 5, *TASKS, "--image-url", "a.png"),
+        nothing,
+        "must have {id} in it",
+    ),
+    "a place for no batch": (
+        ("label", "initial.csv", "--out", "b.csv"),
+        nothing,
+        "--out, --label-studio and --image-url need --next",
     ),
     "half of a JSON": (("label", "bad.json"), write("bad.json", '[{"da'), "line 1"),
     "JSON that is no export": (("label", "bad.json"), write("bad.json", "{}"), "list"),
@@ -261,11 +293,14 @@ COMMANDS = [
     (*INIT, *FILES),
     ("next", "--k", 5),
     ("label", "initial.csv"),
+    ("label", "initial.csv", "--next", 5),
     ("status", "--json", "now.json"),
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", COMMANDS, ids=lambda command: f"{command[0]}-{len(command)}"
+)
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
 def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
     """Wherever it shows; `open` stands for a folder that may not be written."""

@@ -218,3 +218,12 @@ def test_a_batch_that_cannot_be_kept_was_not_asked_for(desk, monkeypatch, capsys
     assert run("next", "--k", 5, *files) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert files_of(".") == before
+
+
+def test_a_batch_of_a_killed_command_is_not_overwritten(desk):
+    begin()
+    stale = Path("campaign/batches/000002.csv")
+    stale.write_text("id,label\n3,digit 3\n")
+    assert run("next", "--k", 5) == 0
+    assert stale.read_text() == "id,label\n3,digit 3\n"
+    assert len(read_batch("campaign/batches/000002-2.csv")) == 5

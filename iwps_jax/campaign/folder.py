@@ -87,8 +87,8 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
         about = {
             "version": VERSION,
             # Campaign and pool may be moved together.
-            "pool": os.path.relpath(paths.pool, folder),
-            "ids": None if paths.ids is None else os.path.relpath(paths.ids, folder),
+            "pool": _seen_from(folder, paths.pool),
+            "ids": None if paths.ids is None else _seen_from(folder, paths.ids),
             "pool_shape": list(task.pool.shape),
             "pool_probes": _probes(task.pool),
             "ids_sha256": _digest_of_ids(task.ids),
@@ -148,13 +148,29 @@ def read_record(folder: str | Path) -> Campaign:
 
 def paths_of(folder: str | Path) -> Paths:
     """Where the pool and the ids of a campaign are."""
-    folder = Path(folder)
-    about = _about(folder)
-    ids = about["ids"]
-    return Paths(
-        Path(os.path.normpath(folder / about["pool"])),
-        None if ids is None else Path(os.path.normpath(folder / ids)),
+    about = _about(Path(folder))
+    pool, ids = (
+        None if about[name] is None else _found(Path(folder), about[name])
+        for name in ("pool", "ids")
     )
+    return Paths(pool, ids)
+
+
+def _seen_from(folder, path) -> dict[str, str]:
+    """A file's place beside the campaign, for both to move, and where it is now."""
+    # Symbolic links to folders are followed, one to the file itself is not.
+    real = os.path.join(os.path.realpath(path.parent), path.name)
+    try:
+        beside = os.path.relpath(real, os.path.realpath(folder))
+    except ValueError:  # another drive of Windows
+        beside = real
+    return {"beside": beside, "at": real}
+
+
+def _found(folder, place) -> Path:
+    """The file beside the campaign, or where it was when the campaign began."""
+    beside = os.path.normpath(os.path.join(os.path.realpath(folder), place["beside"]))
+    return Path(place["at"] if not os.path.exists(beside) else beside)
 
 
 @contextmanager
@@ -166,10 +182,15 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     Raises:
         FileError: if there is no campaign, or another command holds the lock for more
             than `wait` seconds.
+        ValueError: if `wait` is negative, or no number.
+        OSError: if the file system has no locks.
     """
     folder = Path(folder)
     _about(folder)
-    lock = filelock.FileLock(folder / LOCK, timeout=wait)
+    if not wait >= 0:
+        raise ValueError(f"wait must be at least 0 seconds, got {wait}.")
+    # A file in place of a lock would outlive a process that is killed.
+    lock = filelock.FileLock(folder / LOCK, timeout=wait, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout as error:
@@ -183,21 +204,29 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
         lock.release()
 
 
-def commit(folder: str | Path, state: Campaign) -> int:
-    """Keeps the last event of a state whose others are kept; call it while `locked`.
+def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
+    """Keeps the events since `before`, all or none; call it while `locked`.
 
-    Returns:
-        The number of the event.
+    Args:
+        folder: of the campaign.
+        before: as it was read.
+        state: what has become of it.
 
     Raises:
-        FileError: if the campaign has gone on since the state was read.
-        OSError: if it cannot be written; the campaign is as it was.
+        FileError: if the campaign has gone on since it was read.
+        OSError: if an event cannot be written; the campaign is as it was.
     """
-    folder, number = Path(folder), len(state.events)
-    if len(_event_paths(folder)) != number - 1:
+    folder, known = Path(folder), len(before.events)
+    if len(_event_paths(folder)) != known:
         raise FileError(f"{folder} has changed meanwhile: try again.")
-    _write_event(folder, number, state.events[-1], state.task)
-    return number
+    kept = []
+    try:
+        for number, event in enumerate(state.events[known:], start=known + 1):
+            kept.append(_write_event(folder, number, event, state.task))
+    except Exception:
+        for path in reversed(kept):
+            path.unlink()
+        raise
 
 
 # What it is about
@@ -263,7 +292,7 @@ def _event_paths(folder) -> list[Path]:
     return [folder / EVENTS / n for n in names if re.fullmatch(r"\d{6}\.json", n)]
 
 
-def _write_event(folder, number, event, task):
+def _write_event(folder, number, event, task) -> Path:
     about = {
         "event": "ask" if isinstance(event, Batch) else "tell",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -273,8 +302,9 @@ def _write_event(folder, number, event, task):
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in event._asdict().items()
     }
-    text = json.dumps(about | fields, ensure_ascii=False)
-    write_whole(folder / EVENTS / f"{number:06}.json", text)
+    path = folder / EVENTS / f"{number:06}.json"
+    write_whole(path, json.dumps(about | fields, ensure_ascii=False))
+    return path
 
 
 def _events(folder, size, num_classes) -> tuple[Batch | Answers, ...]:

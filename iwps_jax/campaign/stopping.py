@@ -89,7 +89,7 @@ def outlook(state: Campaign) -> Outlook:
         len(recent),
         sum(recent),
         interval,
-        _hint(curve, recent, interval),
+        _hint(state.task.method, curve, recent, interval),
     )
 
 
@@ -146,9 +146,11 @@ def _wrongs(answers: Answers, predicted: dict[int, int]) -> list[bool]:
     ]
 
 
-def _hint(curve, recent, interval) -> str:
+def _hint(method, curve, recent, interval) -> str:
     if not curve or curve[-1].holdout_accuracy is None:
         return "Label two classes or more: until then picks are random."
+    if method == "random":
+        return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (
             f"Go on: after {RECENT} answered picks there will be a hint, so far there "

@@ -37,8 +37,7 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
     Raises:
         ValueError: if there is no `{id}` in the URL.
     """
-    if "{id}" not in image_url:
-        raise ValueError(f"the image URL must have {{id}} in it, got {image_url}.")
+    require_id(image_url)
     tasks = [
         {
             "data": {ID: pick.id, IMAGE: image_url.replace("{id}", pick.id)},
@@ -47,6 +46,16 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
         for pick in picks
     ]
     return json.dumps(tasks, ensure_ascii=False, indent=1)
+
+
+def require_id(image_url: str) -> None:
+    """Refuses a URL that is the same for all samples.
+
+    Raises:
+        ValueError: if there is no `{id}` in it.
+    """
+    if "{id}" not in image_url:
+        raise ValueError(f"the image URL must have {{id}} in it, got {image_url}.")
 
 
 def _prediction(pick):
