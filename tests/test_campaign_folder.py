@@ -237,6 +237,12 @@ def break_json(path, **changes):
     path.write_text(json.dumps(told | changes))
 
 
+def without(path, name):
+    told = json.loads(path.read_text())
+    del told[name]
+    path.write_text(json.dumps(told))
+
+
 DAMAGES = {
     "no campaign.json": (
         lambda p: (p / "campaign.json").unlink(),
@@ -279,6 +285,28 @@ DAMAGES = {
     "an event of classes that are not": (
         lambda p: break_json(p / "events" / "000002.json", rows=[0], labels=[2]),
         "classes that there are not",
+    ),
+    "an event of other ids": (
+        lambda p: break_json(
+            p / "events" / "000002.json", ids=["sample 001", "sample 002", "sample 003"]
+        ),
+        "its ids are not those of its rows",
+    ),
+    "an event without ids": (
+        lambda p: without(p / "events" / "000002.json", "ids"),
+        r"000002\.json is damaged: it has no ids",
+    ),
+    "a campaign without classes": (
+        lambda p: without(p / "campaign.json", "classes"),
+        r"campaign\.json is damaged: it has no classes",
+    ),
+    "a batch a second time": (
+        lambda p: shutil.copy(p / "events/000001.json", p / "events/000008.json"),
+        r"000008\.json is damaged: it has a sample a second time",
+    ),
+    "lists in lists": (
+        lambda p: (p / "campaign.json").write_text("[" * 100_000),
+        r"campaign\.json is damaged",
     ),
     "an event of text": (
         lambda p: break_json(p / "events" / "000002.json", rows="abc"),

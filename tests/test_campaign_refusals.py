@@ -167,7 +167,6 @@ TABLE = {
     # next
     "no campaign": (("next", "--k", 5, *NEW), nothing, "new is not a campaign"),
     "none asked for": (("next", "--k", 0), nothing, "k must be in [1, 654]"),
-    "more than there are": (("next", "--k", 655), nothing, "got 655"),
     "k that is no number": (("next", "--k", "many"), nothing, "many"),
     "a file in the way": (
         ("next", "--k", 5, "--out", "batch.csv"),
@@ -209,10 +208,10 @@ TABLE = {
         answers((5, CLASSES[0]), (6, CLASSES[0]), (5, CLASSES[1])),
         "line 4",
     ),
-    "more than is left, after good answers": (
-        ("label", "initial.csv", "--next", 9999),
+    "none asked for, after good answers": (
+        ("label", "initial.csv", "--next", 0),
         nothing,
-        "k must be in",
+        "k must be in [1, 654]",
     ),
     "a batch that is there, after good answers": (
         ("label", "initial.csv", "--next", 5, "--out", "batch.csv"),

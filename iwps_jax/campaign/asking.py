@@ -28,6 +28,8 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """
     k = checks.require_integer("k", k)
     where = free_rows(state)
+    if not where.any():
+        raise ValueError("no sample is left: each is labeled, skipped or asked for.")
     if not 1 <= k <= where.sum():
         raise ValueError(
             f"k must be in [1, {where.sum()}], the samples that are left, got {k}."

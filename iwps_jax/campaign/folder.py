@@ -38,6 +38,10 @@ VERSION = 1
 PROBES = 64
 TASK, ARRAYS, EVENTS = "campaign.json", "task.npz", "events"
 BATCHES, LOCK = "batches", "lock"
+ABOUT = (
+    *("version", "pool", "ids", "pool_shape", "pool_probes", "ids_sha256"),
+    *("classes", "method", "steps", "learning_rate", "seed"),
+)
 
 
 class Paths(NamedTuple):
@@ -143,7 +147,7 @@ def read_record(folder: str | Path) -> Campaign:
         about["seed"],
         Scaling(arrays["mean"], float(arrays["factor"])),
     )
-    return Campaign(task, _events(folder, len(pool), len(task.classes)), None)
+    return Campaign(task, _events(folder, task), None)
 
 
 def paths_of(folder: str | Path) -> Paths:
@@ -240,6 +244,9 @@ def _about(folder) -> dict[str, Any]:
         raise FileError(
             f"{folder / TASK} must be of version {VERSION}, got {about.get('version')}."
         )
+    missing = [name for name in ABOUT if name not in about]
+    if missing:
+        raise FileError(f"{folder / TASK} is damaged: it has no {', '.join(missing)}.")
     return about
 
 
@@ -307,15 +314,23 @@ def _write_event(folder, number, event, task) -> Path:
     return path
 
 
-def _events(folder, size, num_classes) -> tuple[Batch | Answers, ...]:
+def _events(folder, task) -> tuple[Batch | Answers, ...]:
     paths = _event_paths(folder)
     for number, path in enumerate(paths, start=1):
         if path.name != f"{number:06}.json":
             raise FileError(f"{folder / EVENTS} lacks {number:06}.json.")
-    return tuple(_event(path, size, num_classes) for path in paths)
+    events, seen = [], set()
+    for path in paths:
+        event = _event(path, task)
+        rows = set(event.rows.tolist())
+        if len(rows) < len(event.rows) or (isinstance(event, Batch) and rows & seen):
+            raise FileError(f"{path} is damaged: it has a sample a second time.")
+        seen |= rows
+        events.append(event)
+    return tuple(events)
 
 
-def _event(path, size, num_classes) -> Batch | Answers:
+def _event(path, task) -> Batch | Answers:
     told = _json(path)
     try:
         if told["event"] == "ask":
@@ -336,21 +351,26 @@ def _event(path, size, num_classes) -> Batch | Answers:
                 told["holdout_accuracy"],
             )
             classes, columns = event.labels, event[:2]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path} is damaged: {error!r}.") from error
+        ids = told["ids"]
+    except KeyError as error:
+        raise FileError(f"{path} is damaged: it has no {error.args[0]}.") from error
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path} is damaged: {error}.") from error
     if len({column.shape for column in columns}) != 1 or not event.rows.size:
         raise FileError(f"{path} is damaged: its columns differ in length.")
-    if not 0 <= event.rows.min() <= event.rows.max() < size:
+    if not 0 <= event.rows.min() <= event.rows.max() < len(task.pool):
         raise FileError(f"{path} is damaged: it has rows that are not of the pool.")
-    if not -1 <= classes.min() <= classes.max() < num_classes:
+    if not -1 <= classes.min() <= classes.max() < len(task.classes):
         raise FileError(f"{path} is damaged: it has classes that there are not.")
+    if ids != ids_of(task, event.rows):
+        raise FileError(f"{path} is damaged: its ids are not those of its rows.")
     return event
 
 
 def _json(path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path} is damaged: {error}.") from error
     if not isinstance(found, dict):
         raise FileError(f"{path} is damaged: it must hold an object.")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from iwps_jax.campaign import Batch, Campaign, folder, unanswered_of
+from iwps_jax.campaign import Batch, Campaign, folder, free_rows, unanswered_of
 from iwps_jax.campaign.state import NO_MODEL, batches_of, ids_of
 from iwps_jax.files import label_studio
 from iwps_jax.files.arrays import FileError
@@ -56,6 +56,15 @@ def check_output(options: argparse.Namespace) -> None:
             raise FileError(f"{path} must be in a folder that is there.")
 
 
+def num_left(state: Campaign, k: int) -> int:
+    """k, or as many samples as may still be asked for, where they are fewer."""
+    left = int(free_rows(state).sum())
+    if k > left > 0:
+        print(f"Only {left} samples are left.")
+        return left
+    return k
+
+
 def hand_out(
     before: Campaign, state: Campaign, options: argparse.Namespace
 ) -> Sequence[Path]:
@@ -97,7 +106,7 @@ def hand_out_again(state: Campaign, options: argparse.Namespace) -> Sequence[Pat
 def say(written: Iterable[Path]) -> None:
     """Tells where a batch is."""
     for path in written:
-        print(f"best first, in {path}")
+        print(f"To be labeled, the most wanted first: {path}")
 
 
 def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
@@ -126,7 +135,9 @@ def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
 
 
 def _write(picks, options, name) -> list[Path]:
-    path = options.out or _free(options.campaign / folder.BATCHES, name)
+    batches = options.campaign / folder.BATCHES
+    batches.mkdir(exist_ok=True)  # some tools do not keep empty folders
+    path = options.out or _free(batches, name)
     write_picks(path, picks, COLUMNS)
     if options.label_studio is None:
         return [path]

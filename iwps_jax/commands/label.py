@@ -17,6 +17,7 @@ from iwps_jax.campaign import (
     Campaign,
     ask,
     folder,
+    free_rows,
     outlook,
     unanswered_of,
 )
@@ -64,13 +65,15 @@ def _label(options):
         told = answering.told(before, options.answers, answers)
         if told is before:
             raise FileError(f"{options.answers} must have an answer, all are empty.")
-        if options.next is None:
+        if options.next is None or not free_rows(told).any():
             folder.commit(options.campaign, before, told)
             written = ()
         else:
-            state, _ = ask(told, options.next)
+            state, _ = ask(told, batches.num_left(told, options.next))
             written = batches.hand_out(before, state, options)
     print(_said(before, told))
+    if options.next is not None and not written:
+        print("No sample is left to ask for.")
     batches.say(written)
 
 

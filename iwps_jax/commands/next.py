@@ -53,7 +53,7 @@ def _next(options):
             written = batches.hand_out_again(state, options)
         else:
             before = folder.read(options.campaign)
-            state, _ = ask(before, options.k)
+            state, _ = ask(before, batches.num_left(before, options.k))
             written = batches.hand_out(before, state, options)
     if not options.unanswered:
         waiting = len(unanswered_of(before))

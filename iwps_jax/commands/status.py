@@ -81,7 +81,7 @@ def _text(state: Campaign, now: Outlook) -> str:
     named = zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
     lines += [
         "",
-        "labels of each class: " + ", ".join(f"{name} {n}" for name, n in named),
+        "labels of each class: " + "; ".join(f"{name}: {n}" for name, n in named),
         now.hint,
     ]
     return "\n".join(lines)

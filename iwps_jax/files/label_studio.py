@@ -86,6 +86,8 @@ def read_exported(path: str | Path) -> list[Answer]:
         raise FileError(
             f"{path} must be JSON: {error.msg} in line {error.lineno}."
         ) from error
+    except RecursionError as error:
+        raise FileError(f"{path} must hold a list of tasks, not of lists.") from error
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
     answers = {}
