@@ -17,6 +17,7 @@ from typing import Any
 from iwps_jax.campaign import Batch, Campaign, ask, folder, unanswered_of
 from iwps_jax.campaign.state import NO_MODEL, batches_of, ids_of
 from iwps_jax.commands import answering, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files import label_studio
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.picks import Pick, write_picks
@@ -27,14 +28,13 @@ COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "next",
-        help="hand out the samples to label next",
+        run,
+        summary="hand out the samples to label next",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--k", type=int, help="how many")
     which.add_argument(

@@ -40,6 +40,7 @@ import numpy as np
 from iwps_jax import methods
 from iwps_jax.commands import ending, given, processes
 from iwps_jax.commands.given import Given
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
@@ -51,14 +52,13 @@ HURT = ("hurts", "hurts_by")
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "score",
-        help="which rows of a pool to label next",
+        run,
+        summary="which rows of a pool to label next",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     given.add_options(parser, is_pool_required=True)
     parser.add_argument(
         "--method", default="iwps", help="one or more, a,b,c (default %(default)s)"

@@ -20,6 +20,7 @@ import numpy as np
 from iwps_jax.campaign import folder, labels_of
 from iwps_jax.campaign.state import ids_of
 from iwps_jax.commands import ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.inputs import SKIP, read_classes, read_ids, read_pool
 from iwps_jax.files.picks import Pick, read_answers, read_picks
 from iwps_jax.files.whole import write_whole
@@ -48,14 +49,13 @@ class Known(NamedTuple):
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options to those of `iwps`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "show",
-        help="a page with the picks' images, for people who label them",
+        run,
+        summary="a page with the picks' images, for people who label them",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("picks", type=Path, help="of `iwps next` or `iwps score`")
     parser.add_argument(
         "--images",
