@@ -117,7 +117,11 @@ def outcome(processes):
 
 def picks(path):
     with Path(path).open() as file:
-        return [(int(row["row"]), float(row["score"])) for row in csv.DictReader(file)]
+        # The shortest text of a float32 is that of no other one.
+        return [
+            (int(row["row"]), float(np.float32(row["score"])))
+            for row in csv.DictReader(file)
+        ]
 
 
 def model():

@@ -65,10 +65,8 @@ def _predictions(state, rows):
     """Classes and their probabilities, by the head."""
     if state.head is None:
         return np.full(len(rows), NO_MODEL), np.zeros(len(rows), np.float32)
-    told = methods.explain(
+    told = methods.predictions(
         state.task.scaling.rows(state.task.pool, rows.tolist()),
-        method="random",
         head=Head(state.head.kernel, state.head.bias),
-        holdout=None,
     )
     return np.asarray(told.predicted, np.int64), np.asarray(told.confidence)

@@ -177,9 +177,9 @@ def _labeled(options, pool, ids):
     if path is None:
         return None
     size = size_of(pool, "--labeled")
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         return rows_of_ids(path, ids, size)
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise FileError(f"{path} must be an .npy file of rows or a .csv file of ids.")
     rows = open_array(path)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":

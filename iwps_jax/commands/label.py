@@ -22,6 +22,7 @@ from iwps_jax.campaign import (
     unanswered_of,
 )
 from iwps_jax.commands import answering, batches, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.commands.processes import use_all_cores
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.label_studio import read_exported
@@ -30,14 +31,13 @@ from iwps_jax.files.picks import read_answers
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "label",
-        help="take answers back and learn from them",
+        run,
+        summary="take answers back and learn from them",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("answers", type=Path, help=".csv or .json")
     parser.add_argument(
         "--next", type=int, metavar="K", help="then hand out the next K, as iwps next"

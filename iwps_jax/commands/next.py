@@ -14,19 +14,19 @@ from typing import Any
 
 from iwps_jax.campaign import ask, folder, unanswered_of
 from iwps_jax.commands import answering, batches, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.commands.processes import use_all_cores
 
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "next",
-        help="hand out the samples to label next",
+        run,
+        summary="hand out the samples to label next",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--k", type=int, help="how many")
     which.add_argument(

@@ -205,7 +205,8 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
 
 def _ids_and_places(path):
     """Ids, where each is, and whether these places are lines or rows."""
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         array = open_array(path)
         if array.ndim != 1 or array.dtype.kind not in "iuUS":
             raise FileError(
@@ -214,10 +215,10 @@ def _ids_and_places(path):
             )
         ids = np.char.decode(array) if array.dtype.kind == "S" else array
         return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
-    if path.suffix == ".csv":
+    if suffix == ".csv":
         records = read_table(path, ("id",))
         return [r["id"] for _, r in records], [line for line, _ in records], "line"
-    if path.suffix == ".txt":
+    if suffix == ".txt":
         lines = [line.strip() for line in _lines(path)]
         return lines, range(1, len(lines) + 1), "line"
     raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")

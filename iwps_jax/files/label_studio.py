@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import SKIP, read_text
@@ -29,7 +30,8 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
 
     Args:
         picks: best first, with an id.
-        image_url: where the images are, with `{id}` in it.
+        image_url: where the images are, with `{id}` in it, which the percent-encoded id
+            replaces.
 
     Returns:
         JSON.
@@ -40,7 +42,10 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
     require_id(image_url)
     tasks = [
         {
-            "data": {ID: pick.id, IMAGE: image_url.replace("{id}", pick.id)},
+            "data": {
+                ID: pick.id,
+                IMAGE: image_url.replace("{id}", quote(pick.id, safe="/")),
+            },
             "predictions": _prediction(pick),
         }
         for pick in picks
