@@ -46,6 +46,22 @@ class LinearProbe(NamedTuple):
     holdout_accuracy: float
 
 
+class _Fits(NamedTuple):
+    """Heads, one for each of `PENALTIES`, before one is chosen.
+
+    Attributes:
+        kernel: [penalties, d, classes].
+        bias: [penalties, classes].
+        holdout_loss: [penalties], mean cross-entropy, in nats.
+        num_right: [penalties], holdout samples classified right.
+    """
+
+    kernel: Array
+    bias: Array
+    holdout_loss: Array
+    num_right: Array
+
+
 def fit_linear_probe(
     features: Float[AnyArray, "n d"],
     labels: Integer[AnyArray, " n"],
@@ -114,16 +130,13 @@ def fit_linear_probe(
         bias,
         PENALTIES[best],
         float(losses[best]),
-        int(found.holdout_accuracy[best]) / len(holdout_labels),
+        int(found.num_right[best]) / len(holdout_labels),
     )
 
 
 @partial(jax.jit, static_argnames="num_classes")
 def _fits(features, labels, weights, holdout_features, holdout_labels, *, num_classes):
-    """One for each penalty, with *counts* of holdout samples that are right.
-
-    `weights` are zero for rows that are not there.
-    """
+    """The heads of all penalties; `weights` are zero for rows that are not there."""
 
     def fit(penalty):
         def loss(head):
@@ -135,9 +148,8 @@ def _fits(features, labels, weights, holdout_features, holdout_labels, *, num_cl
         tolerance = TOLERANCE * jnp.minimum(penalty, 1e-2)
         head = _minimum(loss, (kernel, jnp.zeros(num_classes)), tolerance)
         predicted = _logits(head, holdout_features).argmax(-1)
-        return LinearProbe(
+        return _Fits(
             *head,
-            penalty,
             _losses(head, holdout_features, holdout_labels).mean(),
             (predicted == holdout_labels).sum(),
         )

@@ -32,6 +32,18 @@ STEPS, LEARNING_RATE = 3, 1e-3  # the defaults of `iwps_last_layer`
 MOST_HURT = 3
 
 
+class Predictions(NamedTuple):
+    """What a head says of some rows.
+
+    Attributes:
+        predicted: their predicted classes.
+        confidence: the largest class probability.
+    """
+
+    predicted: Int[AnyArray, " n"]
+    confidence: Float[AnyArray, " n"]
+
+
 class Explanation(NamedTuple):
     """Why some rows were picked.
 
@@ -123,6 +135,22 @@ def logits_of(
     return rows if head is None else head_logits(rows, *map(jnp.asarray, head))
 
 
+def predictions(rows: AnyArray, *, head: Head | None = None) -> Predictions:
+    """What is predicted of some rows.
+
+    Args:
+        rows: features, or logits without a head.
+        head: the last layer, or None.
+
+    Example:
+        >>> told = predictions(jnp.array([[0.0, 100.0]]))
+        >>> int(told.predicted[0]), float(told.confidence[0])
+        (1, 1.0)
+    """
+    logits = logits_of(rows, head)
+    return Predictions(logits.argmax(-1), jax.nn.softmax(logits).max(-1))
+
+
 def explain(
     rows: AnyArray,
     *,
@@ -146,9 +174,7 @@ def explain(
         steps: T of the look-ahead.
         learning_rate: η of it.
     """
-    logits = logits_of(rows, head)
-    predicted = logits.argmax(-1)
-    confidence = jax.nn.softmax(logits).max(-1)
+    predicted, confidence = predictions(rows, head=head)
     if head is None or holdout is None:
         return Explanation(predicted, confidence, None, None)
     features = numerics.upcast(_floating(rows))
@@ -168,4 +194,4 @@ def _apply_head(head, features):
 
 def holdout_predictions(head: Head, holdout: Holdout) -> Int[np.ndarray, " m"]:
     """The classes that the head predicts for the holdout set."""
-    return np.asarray(logits_of(holdout.features, head).argmax(-1))
+    return np.asarray(predictions(holdout.features, head=head).predicted)

@@ -276,11 +276,16 @@ def test_the_hint_follows_from_wrong_picks_and_the_curve(
     assert now.labels_per_class.sum() == now.num_labeled == 2 + 25 * rounds
 
 
-def test_corrections_do_not_count_as_wrong_picks(a_state):
+def test_wrong_picks_are_counted_by_the_labels_that_hold(a_state):
+    """Five were wrong; then two of them turn out right, three others wrong."""
     told = events(rounds=1, k=25, wrong=5, accuracies=(0.5, 0.6))
-    again = Answers(told[-1].rows[:10], np.ones(10, int), 27, 1.0, 0.6)
+    again = Answers(np.array([0, 1, 7, 8, 9]), np.array([0, 0, 1, 1, 1]), 27, 1.0, 0.6)
     now = outlook(a_state._replace(events=(*told, again)))
-    assert [(p.answered, p.wrong) for p in now.curve] == [(0, 0), (25, 5), (0, 0)]
+    assert [(p.answered, p.wrong) for p in now.curve] == [(0, 0), (25, 6), (0, 0)]
+    skip = Answers(np.array([7]), np.array([-1]), 26, 1.0, 0.6)
+    now = outlook(a_state._replace(events=(*told, again, skip)))
+    assert [(p.answered, p.wrong) for p in now.curve][1] == (24, 5)
+    assert now.recent == 24 and now.recent_wrong == 5
 
 
 def test_skips_and_random_picks_are_no_wrong_picks(a_state):

@@ -70,6 +70,44 @@ def test_campaign_and_pool_may_move_together(campaign):
     assert_same(folder.read_record(moved / "campaign"), state)
 
 
+def test_both_events_of_one_command_are_kept_or_none(campaign, monkeypatch):
+    path, state = campaign
+    after, _ = ask(tell(state, ["sample 000"], ["ü"]), 3)
+    before, real, calls = files_of(path), os.replace, []
+
+    def full_at_the_second(*names):
+        calls.append(names)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full_at_the_second)
+        with pytest.raises(OSError, match="No space left"):
+            folder.commit(path, state, after)
+    assert files_of(path) == before
+    folder.commit(path, state, after)
+    assert_same(folder.read_record(path), after)
+
+
+def test_a_campaign_may_move_alone_and_be_a_symbolic_link(campaign, tmp_path):
+    path, state = campaign
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    link = tmp_path / "far" / "away" / "link"
+    link.symlink_to(path)
+    assert_same(folder.read_record(link), state)
+    moved = tmp_path / "far" / "moved"
+    shutil.move(path, moved)
+    assert_same(folder.read_record(moved), state)
+
+
+@pytest.mark.parametrize("wait", [-1.0, float("nan")])
+def test_nobody_waits_forever(campaign, wait):
+    with pytest.raises(ValueError, match="wait must be at least 0 seconds"):
+        with folder.locked(campaign[0], wait=wait):
+            pass
+
+
 def test_a_pool_elsewhere_is_found_from_anywhere(campaign, tmp_path, monkeypatch):
     path, state = campaign
     (tmp_path / "a" / "b").mkdir(parents=True)
@@ -89,10 +127,10 @@ def test_any_prefix_of_the_events_is_a_state(campaign):
 def test_only_the_next_event_is_taken(campaign):
     path, state = campaign
     first, second = tell(state, ["sample 000"], ["a"]), ask(state, 3)[0]
-    assert folder.commit(path, first) == len(state.events) + 1
+    folder.commit(path, state, first)
     before = files_of(path)
     with pytest.raises(FileError, match="has changed meanwhile: try again"):
-        folder.commit(path, second)
+        folder.commit(path, state, second)
     assert files_of(path) == before
 
 
@@ -103,7 +141,7 @@ import os, signal, sys
 from iwps_jax.campaign import folder, tell
 name, number, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 state = folder.read_record(path)
-state = tell(state, ["sample 000"], ["ü"])
+after = tell(state, ["sample 000"], ["ü"])
 real, calls = getattr(os, name), 0
 def fatal(*arguments, **options):
     global calls
@@ -116,7 +154,7 @@ def fatal(*arguments, **options):
     return result
 setattr(os, name, fatal)
 with folder.locked(path, wait=1):
-    folder.commit(path, state)
+    folder.commit(path, state, after)
 """
 
 
@@ -139,7 +177,7 @@ def test_a_kill_leaves_the_state_before_or_after(campaign, at, is_kept):
     )  # none before is touched
     assert {name: files_of(path)[name] for name in before} == before
     with folder.locked(path, wait=0):  # the dead hold no lock
-        folder.commit(path, tell(found, ["sample 001"], ["ü"]))
+        folder.commit(path, found, tell(found, ["sample 001"], ["ü"]))
     assert 1 in labels_of(folder.read_record(path))
 
 
@@ -153,7 +191,7 @@ def test_a_full_disk_changes_nothing(campaign, monkeypatch, name):
 
     monkeypatch.setattr(os, name, full)
     with pytest.raises(OSError, match="No space left"):
-        folder.commit(path, tell(state, ["sample 000"], ["ü"]))
+        folder.commit(path, state, tell(state, ["sample 000"], ["ü"]))
     paths = folder.paths_of(path)
     with pytest.raises(OSError, match="No space left"):
         folder.create(path.with_name("another"), paths, state)
@@ -199,6 +237,12 @@ def break_json(path, **changes):
     path.write_text(json.dumps(told | changes))
 
 
+def without(path, name):
+    told = json.loads(path.read_text())
+    del told[name]
+    path.write_text(json.dumps(told))
+
+
 DAMAGES = {
     "no campaign.json": (
         lambda p: (p / "campaign.json").unlink(),
@@ -241,6 +285,28 @@ DAMAGES = {
     "an event of classes that are not": (
         lambda p: break_json(p / "events" / "000002.json", rows=[0], labels=[2]),
         "classes that there are not",
+    ),
+    "an event of other ids": (
+        lambda p: break_json(
+            p / "events" / "000002.json", ids=["sample 001", "sample 002", "sample 003"]
+        ),
+        "its ids are not those of its rows",
+    ),
+    "an event without ids": (
+        lambda p: without(p / "events" / "000002.json", "ids"),
+        r"000002\.json is damaged: it has no ids",
+    ),
+    "a campaign without classes": (
+        lambda p: without(p / "campaign.json", "classes"),
+        r"campaign\.json is damaged: it has no classes",
+    ),
+    "a batch a second time": (
+        lambda p: shutil.copy(p / "events/000001.json", p / "events/000008.json"),
+        r"000008\.json is damaged: it has a sample a second time",
+    ),
+    "lists in lists": (
+        lambda p: (p / "campaign.json").write_text("[" * 100_000),
+        r"campaign\.json is damaged",
     ),
     "an event of text": (
         lambda p: break_json(p / "events" / "000002.json", rows="abc"),

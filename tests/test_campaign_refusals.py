@@ -54,16 +54,13 @@ def annotated(name, *choices):
     }
 
 
+TASKS = ("--label-studio", "t.json")
+
 TABLE = {
     **OF_INIT,
     # next
     "no campaign": (("next", "--k", 5, *NEW), nothing, "new is not a campaign"),
     "none asked for": (("next", "--k", 0), nothing, "k must be in [1, 654]"),
-    "more than there are": (
-        ("next", "--k", 655),
-        nothing,
-        "k must be in [1, 654], the samples that are left, got 655",
-    ),
     "k that is no number": (
         ("next", "--k", "many"),
         nothing,
@@ -77,7 +74,7 @@ TABLE = {
     "a folder that is not": (
         ("next", "--k", 5, "--out", "no/b.csv"),
         nothing,
-        "No such file or directory",
+        "no/b.csv must be in a folder that is there",
     ),
     "tasks without images": (
         ("next", "--k", 5, "--label-studio", "t.json"),
@@ -88,6 +85,11 @@ TABLE = {
         ("next", "--k", 5, "--label-studio", "t.json", "--image-url", "a.png"),
         nothing,
         "must have {id} in it",
+    ),
+    "one file for both": (
+        ("next", "--k", 5, "--out", "t.json", *TASKS, "--image-url", "{id}"),
+        nothing,
+        "--out and --label-studio must differ, both are t.json",
     ),
     # label
     "no answers": (("label", "bad.csv"), nothing, "bad.csv does not exist"),
@@ -112,10 +114,35 @@ TABLE = {
         answers((5, CLASSES[0]), (6, CLASSES[0]), (5, CLASSES[1])),
         "bad.csv: ids must be distinct, 5 of line 4 is that of line 2",
     ),
-    "more than is left, after good answers": (
-        ("label", "initial.csv", "--next", 9999),
+    "none asked for, after good answers": (
+        ("label", "initial.csv", "--next", 0),
         nothing,
-        "k must be in [1, 654], the samples that are left, got 9999",
+        "k must be in [1, 654]",
+    ),
+    "a batch that is there, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--out", "batch.csv"),
+        nothing,
+        "batch.csv must not be there yet: it may hold answers",
+    ),
+    "a folder that is not, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--out", "no/b.csv"),
+        nothing,
+        "no/b.csv must be in a folder that is there",
+    ),
+    "tasks without images, after good answers": (
+        ("label", "initial.csv", "--next", 5, "--label-studio", "t.json"),
+        nothing,
+        "--label-studio and --image-url must be given together",
+    ),
+    "images without an id, after good answers": (
+        ("label", "initial.csv", "--next", 5, *TASKS, "--image-url", "a.png"),
+        nothing,
+        "must have {id} in it",
+    ),
+    "a place for no batch": (
+        ("label", "initial.csv", "--out", "b.csv"),
+        nothing,
+        "--out, --label-studio and --image-url need --next",
     ),
     "half of a JSON": (
         ("label", "bad.json"),
@@ -191,11 +218,14 @@ COMMANDS = [
     (*INIT, *FILES),
     ("next", "--k", 5),
     ("label", "initial.csv"),
+    ("label", "initial.csv", "--next", 5),
     ("status", "--json", "now.json"),
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    "command", COMMANDS, ids=lambda command: f"{command[0]}-{len(command)}"
+)
 @pytest.mark.parametrize("call", ["fsync", "replace", "open"])
 def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
     """Wherever it shows; `open` stands for a folder that may not be written."""

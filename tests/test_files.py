@@ -45,6 +45,21 @@ SAVED = {
 }
 
 
+def test_suffixes_may_be_capitals():
+    for name in ("a.npy", "stored.npz", "a.safetensors"):
+        SAVED[name](name, FEATURES)
+        upper = name[:-3] + name[-3:].upper()
+        os.rename(name, upper)
+        np.testing.assert_array_equal(open_array(upper), FEATURES)
+    np.savez("head.npz", kernel=KERNEL, bias=BIAS)
+    os.rename("head.npz", "HEAD.NPZ")
+    np.testing.assert_array_equal(inputs.read_head("HEAD.NPZ").kernel, KERNEL)
+    Path("a.CSV").write_text("id\na\nb\n")
+    Path("a.TXT").write_text("a\nb\n")
+    for name in ("a.CSV", "a.TXT"):
+        assert inputs.read_ids(name, 2).tolist() == ["a", "b"]
+
+
 @pytest.mark.parametrize("name", SAVED)
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "uint32"])
 def test_what_was_saved_is_read_where_it_lies(name, dtype):

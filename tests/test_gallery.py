@@ -180,6 +180,19 @@ def test_images_that_cannot_be_had_are_named(tmp_path, show, capsys, id_, words)
     assert all(word in message for word in words), message
 
 
+def test_an_image_of_too_many_pixels_is_named(tmp_path, show, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200 * 100 // 2)
+    save_photo(tmp_path, "large.png", upright())  # of just twice the limit
+    save_photo(tmp_path, "larger.png", upright().resize((201, 100)))
+    write_csv(tmp_path / "picks.csv", "id", "large")
+    show("--images", "photos", "--classes", "a,b")
+    (tmp_path / "page.html").unlink()
+    write_csv(tmp_path / "picks.csv", "id", "larger")
+    capsys.readouterr()
+    message = refused(show, capsys, "--images", "photos", "--classes", "a,b")
+    assert "larger.png must have at most 20,000 pixels" in message
+
+
 # Images in arrays
 
 
@@ -268,6 +281,20 @@ def test_what_a_pick_file_says_is_on_the_page(tmp_path, show, pool, capsys):
     assert third == {**common, "id": "c", "label": "dog"}
 
 
+def test_picks_of_several_methods_are_one_with_their_names(tmp_path, show, pool):
+    write_csv(
+        tmp_path / "picks.csv",
+        "method,id,row,score,predicted,hurts,hurts_by",
+        *("iwps,e,4,0.5,1,3,0.25", "iwps,b,1,0.25,0,,"),
+        *("margin,c,2,0.9,1,,", "margin,e,4,0.8,1,3,0.25"),
+    )
+    cards = show("--images", "images.npy", "--classes", "cat,dog")["cards"]
+    assert [card["id"] for card in cards] == ["e", "b", "c"]
+    assert [card["method"] for card in cards] == ["iwps, margin", "iwps", "margin"]
+    assert [card.get("score") for card in cards] == [None, 0.25, 0.9]
+    assert cards[0]["hurts"] == [["3", 0.25]]
+
+
 def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, capsys):
     images = ("--images", "images.npy")
     write_csv(tmp_path / "picks.csv", "id,predicted", "1,10", "2,2", "3,owl", "4,ant")
@@ -291,6 +318,9 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (["id,predicted", "1,cat", "2,0"], (), "that of 2 is 0"),
         (["id,label", "1,0"], (), "picks.csv: the label of '1' must be cat, dog or"),
         (["id", "1", "1"], (), "1 is there twice"),
+        (["id,method", "1,iwps", "2,iwps", "1,iwps"], (), "1 is there twice"),
+        (["id,method,row", "1,a,1", "1,b,2"], (), "one row, 1 has 1 and 2"),
+        (["id,method,label", "1,a,cat", "1,b,"], (), "one label, 1 has cat and none"),
         (["id,row", "1,x"], (), "must be a number, got x"),
         (["id,score", "1,high"], (), "score of 1 must be a number, got high"),
         (["id,score", "1,nan"], (), "score of 1 must be a number, got nan"),

@@ -112,13 +112,13 @@ def test_what_is_no_export_is_named(tmp_path, tasks, sentence):
 
 def test_tasks_have_ids_images_and_predictions():
     picks = [
-        Pick("a&b.jpg", predicted="ü", confidence="0.25"),
+        Pick("ä/a&b?.jpg", predicted="ü", confidence="0.25"),
         Pick("c.jpg"),  # drawn at random: nothing was predicted
     ]
     sure, random = json.loads(tasks_of(picks, "s3://bucket/{id}?size=1"))
     assert sure["data"] == {
-        "sample_id": "a&b.jpg",
-        "image": "s3://bucket/a&b.jpg?size=1",
+        "sample_id": "ä/a&b?.jpg",
+        "image": "s3://bucket/%C3%A4/a%26b%3F.jpg?size=1",
     }
     (prediction,) = sure["predictions"]
     assert prediction["score"] == 0.25

@@ -86,7 +86,7 @@ def test_a_week_of_iwps_beats_a_week_of_random_picks(desk, capsys):
     capsys.readouterr()
     assert run("status", "--campaign", "week iwps") == 0
     page = capsys.readouterr().out
-    for line in ("175 labeled, 0 skipped, 0 waiting", "digit 4 ", "of the last 50"):
+    for line in ("175 labeled, 0 skipped, 0 waiting", "digit 4: ", "of the last 50"):
         assert line in page
     curve = re.findall(r"^ +(\d+) +([\d.]+)%", page, flags=re.MULTILINE)
     assert [int(labels) for labels, _ in curve] == list(range(25, 176, ASKED))
@@ -218,3 +218,29 @@ def test_a_batch_that_cannot_be_kept_was_not_asked_for(desk, monkeypatch, capsys
     assert run("next", "--k", 5, *files) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert files_of(".") == before
+
+
+def test_a_batch_of_a_killed_command_is_not_overwritten(desk):
+    begin()
+    stale = Path("campaign/batches/000002.csv")
+    stale.write_text("id,label\n3,digit 3\n")
+    assert run("next", "--k", 5) == 0
+    assert stale.read_text() == "id,label\n3,digit 3\n"
+    assert len(read_batch("campaign/batches/000002-2.csv")) == 5
+
+
+def test_the_last_samples_are_handed_out_and_then_none(desk, capsys):
+    begin("--method", "random")
+    left = len(desk["pool"]) - 25
+    assert run("next", "--k", left - 3, "--out", "most.csv") == 0
+    fill_in("most.csv", desk["truth"])
+    assert run("label", "most.csv", "--next", 10, "--out", "last.csv") == 0
+    assert "Only 3 samples are left" in capsys.readouterr().out
+    assert len(read_batch("last.csv")) == 3
+    assert run("next", "--k", 1) == 2
+    assert "no sample is left" in capsys.readouterr().err
+    fill_in("last.csv", desk["truth"])
+    assert run("label", "last.csv", "--next", 10) == 0
+    assert "No sample is left to ask for" in capsys.readouterr().out
+    assert run("status") == 0
+    assert "Every sample is labeled" in capsys.readouterr().out

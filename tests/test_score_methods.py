@@ -192,12 +192,33 @@ def test_a_helpful_prediction_hurts_nobody():
     assert why.hurts_by[0, 0] < 0 < why.hurts_by[1, 0]
 
 
-def test_columns_are_those_asked_for(here):
-    score(*FILES, "--method", "margin", k=1)
-    assert Path("picks.csv").read_text().splitlines()[0] == "method,id,row,score"
-    score(*FILES, "--method", "margin", "--explain", k=1)
-    header = Path("picks.csv").read_text().splitlines()[0]
-    assert header.endswith("score,predicted,confidence,hurts,hurts_by")
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        (("--pool", "pool.npy", "--method", "random"), ""),
+        (("--logits", "logits.npy", "--method", "margin"), ",predicted,confidence"),
+        ((*FILES, "--method", "random"), ",predicted,confidence"),
+        ((*FILES, "--explain"), ",predicted,confidence,hurts,hurts_by"),
+        (("--pool", "pools:parts", *FILES[2:4], "--method", "margin"), ""),
+    ],
+)
+def test_columns_are_those_that_can_be_had(here, monkeypatch, asked, more):
+    monkeypatch.syspath_prepend(here)
+    Path("pools.py").write_text(
+        "import numpy as np\ndef parts():\n    yield np.load('pool.npy')\n"
+    )
+    for pick in score(*asked):
+        if more:
+            assert pick.predicted == str(LOGITS[int(pick.row)].argmax())
+    assert Path("picks.csv").read_text().splitlines()[0] == "method,id,row,score" + more
+
+
+def test_scores_are_written_with_no_more_digits_than_they_have(here):
+    rows = np.arange(SIZE)
+    values = np.asarray(methods.score_of("random")(rows))
+    for pick in score("--pool", "pool.npy", "--method", "random", k=SIZE):
+        assert np.float32(pick.score) == values[int(pick.row)]
+        assert len(pick.score) <= len("1.2345678e-10")
 
 
 @pytest.mark.parametrize("name", methods.NAMES)

@@ -28,6 +28,8 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """
     k = checks.require_integer("k", k)
     where = free_rows(state)
+    if not where.any():
+        raise ValueError("no sample is left: each is labeled, skipped or asked for.")
     if not 1 <= k <= where.sum():
         raise ValueError(
             f"k must be in [1, {where.sum()}], the samples that are left, got {k}."
@@ -63,10 +65,8 @@ def _predictions(state, rows):
     """Classes and their probabilities, by the head."""
     if state.head is None:
         return np.full(len(rows), NO_MODEL), np.zeros(len(rows), np.float32)
-    told = methods.explain(
+    told = methods.predictions(
         state.task.scaling.rows(state.task.pool, rows.tolist()),
-        method="random",
         head=Head(state.head.kernel, state.head.bias),
-        holdout=None,
     )
     return np.asarray(told.predicted, np.int64), np.asarray(told.confidence)

@@ -38,6 +38,10 @@ VERSION = 1
 PROBES = 64
 TASK, ARRAYS, EVENTS = "campaign.json", "task.npz", "events"
 BATCHES, LOCK = "batches", "lock"
+ABOUT = (
+    *("version", "pool", "ids", "pool_shape", "pool_probes", "ids_sha256"),
+    *("classes", "method", "steps", "learning_rate", "seed"),
+)
 
 
 class Paths(NamedTuple):
@@ -87,8 +91,8 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
         about = {
             "version": VERSION,
             # Campaign and pool may be moved together.
-            "pool": os.path.relpath(paths.pool, folder),
-            "ids": None if paths.ids is None else os.path.relpath(paths.ids, folder),
+            "pool": _seen_from(folder, paths.pool),
+            "ids": None if paths.ids is None else _seen_from(folder, paths.ids),
             "pool_shape": list(task.pool.shape),
             "pool_probes": _probes(task.pool),
             "ids_sha256": _digest_of_ids(paths.ids),
@@ -143,18 +147,34 @@ def read_record(folder: str | Path) -> Campaign:
         about["seed"],
         Scaling(arrays["mean"], float(arrays["factor"])),
     )
-    return Campaign(task, _events(folder, len(pool), len(task.classes)), None)
+    return Campaign(task, _events(folder, task), None)
 
 
 def paths_of(folder: str | Path) -> Paths:
     """Where the pool and the ids of a campaign are."""
-    folder = Path(folder)
-    about = _about(folder)
-    ids = about["ids"]
-    return Paths(
-        Path(os.path.normpath(folder / about["pool"])),
-        None if ids is None else Path(os.path.normpath(folder / ids)),
+    about = _about(Path(folder))
+    pool, ids = (
+        None if about[name] is None else _found(Path(folder), about[name])
+        for name in ("pool", "ids")
     )
+    return Paths(pool, ids)
+
+
+def _seen_from(folder, path) -> dict[str, str]:
+    """A file's place beside the campaign, for both to move, and where it is now."""
+    # Symbolic links to folders are followed, one to the file itself is not.
+    real = os.path.join(os.path.realpath(path.parent), path.name)
+    try:
+        beside = os.path.relpath(real, os.path.realpath(folder))
+    except ValueError:  # another drive of Windows
+        beside = real
+    return {"beside": beside, "at": real}
+
+
+def _found(folder, place) -> Path:
+    """The file beside the campaign, or where it was when the campaign began."""
+    beside = os.path.normpath(os.path.join(os.path.realpath(folder), place["beside"]))
+    return Path(place["at"] if not os.path.exists(beside) else beside)
 
 
 @contextmanager
@@ -166,10 +186,15 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     Raises:
         FileError: if there is no campaign, or another command holds the lock for more
             than `wait` seconds.
+        ValueError: if `wait` is negative, or no number.
+        OSError: if the file system has no locks.
     """
     folder = Path(folder)
     _about(folder)
-    lock = filelock.FileLock(folder / LOCK, timeout=wait)
+    if not wait >= 0:
+        raise ValueError(f"wait must be at least 0 seconds, got {wait}.")
+    # A file in place of a lock would outlive a process that is killed.
+    lock = filelock.FileLock(folder / LOCK, timeout=wait, fallback_to_soft=False)
     try:
         lock.acquire()
     except filelock.Timeout as error:
@@ -183,21 +208,29 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
         lock.release()
 
 
-def commit(folder: str | Path, state: Campaign) -> int:
-    """Keeps the last event of a state whose others are kept; call it while `locked`.
+def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
+    """Keeps the events since `before`, all or none; call it while `locked`.
 
-    Returns:
-        The number of the event.
+    Args:
+        folder: of the campaign.
+        before: as it was read.
+        state: what has become of it.
 
     Raises:
-        FileError: if the campaign has gone on since the state was read.
-        OSError: if it cannot be written; the campaign is as it was.
+        FileError: if the campaign has gone on since it was read.
+        OSError: if an event cannot be written; the campaign is as it was.
     """
-    folder, number = Path(folder), len(state.events)
-    if len(_event_paths(folder)) != number - 1:
+    folder, known = Path(folder), len(before.events)
+    if len(_event_paths(folder)) != known:
         raise FileError(f"{folder} has changed meanwhile: try again.")
-    _write_event(folder, number, state.events[-1], state.task)
-    return number
+    kept = []
+    try:
+        for number, event in enumerate(state.events[known:], start=known + 1):
+            kept.append(_write_event(folder, number, event, state.task))
+    except Exception:
+        for path in reversed(kept):
+            path.unlink()
+        raise
 
 
 # What it is about
@@ -211,6 +244,9 @@ def _about(folder) -> dict[str, Any]:
         raise FileError(
             f"{folder / TASK} must be of version {VERSION}, got {about.get('version')}."
         )
+    missing = [name for name in ABOUT if name not in about]
+    if missing:
+        raise FileError(f"{folder / TASK} is damaged: it has no {', '.join(missing)}.")
     return about
 
 
@@ -264,7 +300,7 @@ def _event_paths(folder) -> list[Path]:
     return [folder / EVENTS / n for n in names if re.fullmatch(r"\d{6}\.json", n)]
 
 
-def _write_event(folder, number, event, task):
+def _write_event(folder, number, event, task) -> Path:
     about = {
         "event": "ask" if isinstance(event, Batch) else "tell",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -274,19 +310,28 @@ def _write_event(folder, number, event, task):
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in event._asdict().items()
     }
-    text = json.dumps(about | fields, ensure_ascii=False)
-    write_whole(folder / EVENTS / f"{number:06}.json", text)
+    path = folder / EVENTS / f"{number:06}.json"
+    write_whole(path, json.dumps(about | fields, ensure_ascii=False))
+    return path
 
 
-def _events(folder, size, num_classes) -> tuple[Batch | Answers, ...]:
+def _events(folder, task) -> tuple[Batch | Answers, ...]:
     paths = _event_paths(folder)
     for number, path in enumerate(paths, start=1):
         if path.name != f"{number:06}.json":
             raise FileError(f"{folder / EVENTS} lacks {number:06}.json.")
-    return tuple(_event(path, size, num_classes) for path in paths)
+    events, seen = [], set()
+    for path in paths:
+        event = _event(path, task)
+        rows = set(event.rows.tolist())
+        if len(rows) < len(event.rows) or (isinstance(event, Batch) and rows & seen):
+            raise FileError(f"{path} is damaged: it has a sample a second time.")
+        seen |= rows
+        events.append(event)
+    return tuple(events)
 
 
-def _event(path, size, num_classes) -> Batch | Answers:
+def _event(path, task) -> Batch | Answers:
     told = _json(path)
     try:
         if told["event"] == "ask":
@@ -307,21 +352,26 @@ def _event(path, size, num_classes) -> Batch | Answers:
                 told["holdout_accuracy"],
             )
             classes, columns = event.labels, event[:2]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path} is damaged: {error!r}.") from error
+        ids = told["ids"]
+    except KeyError as error:
+        raise FileError(f"{path} is damaged: it has no {error.args[0]}.") from error
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path} is damaged: {error}.") from error
     if len({column.shape for column in columns}) != 1 or not event.rows.size:
         raise FileError(f"{path} is damaged: its columns differ in length.")
-    if not 0 <= event.rows.min() <= event.rows.max() < size:
+    if not 0 <= event.rows.min() <= event.rows.max() < len(task.pool):
         raise FileError(f"{path} is damaged: it has rows that are not of the pool.")
-    if not -1 <= classes.min() <= classes.max() < num_classes:
+    if not -1 <= classes.min() <= classes.max() < len(task.classes):
         raise FileError(f"{path} is damaged: it has classes that there are not.")
+    if ids != ids_of(task, event.rows):
+        raise FileError(f"{path} is damaged: its ids are not those of its rows.")
     return event
 
 
 def _json(path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path} is damaged: {error}.") from error
     if not isinstance(found, dict):
         raise FileError(f"{path} is damaged: it must hold an object.")

@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: [k], of the pool.
-        scores: [k], of the method; zero for random ones.
+        scores: [k], of the method; uniform draws for random ones.
         predicted: [k], the head's class, or `NO_MODEL`.
         confidence: [k], its probability.
         method: that chose them; random while there is no head.

@@ -6,7 +6,6 @@ import numpy as np
 
 from iwps_jax.campaign.state import (
     NO_MODEL,
-    Answers,
     Batch,
     Campaign,
     free_rows,
@@ -14,7 +13,6 @@ from iwps_jax.campaign.state import (
     skipped_of,
     unanswered_of,
 )
-from iwps_jax.naming import SKIPPED
 
 RECENT = 50  # answered picks that a hint looks back on, at least
 FLAT = 0.01  # gain in holdout accuracy that counts as none
@@ -89,7 +87,7 @@ def outlook(state: Campaign) -> Outlook:
         len(recent),
         sum(recent),
         interval,
-        _hint(curve, recent, interval),
+        _hint(state, curve, recent, interval),
     )
 
 
@@ -112,7 +110,12 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 
 
 def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
-    """The points, and for each answered pick of a head whether it was wrong."""
+    """The points, and for each answered pick of a head whether it was wrong.
+
+    By the labels that hold now, at the answers that labeled the pick first: a mistake
+    that was corrected is none.
+    """
+    labels = labels_of(state)
     predicted, points, wrongs = {}, [], []
     for event in state.events:
         if isinstance(event, Batch):
@@ -122,7 +125,9 @@ def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
                 )
                 predicted.update((r, p) for r, p in of_head if p != NO_MODEL)
             continue
-        of_these = _wrongs(event, predicted)
+        answered = [row for row in event.rows.tolist() if row in predicted]
+        told = {row: predicted.pop(row) for row in answered if row in labels}
+        of_these = [labels[row] != prediction for row, prediction in told.items()]
         wrongs += of_these
         points.append(
             Point(
@@ -136,19 +141,13 @@ def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
     return tuple(points), wrongs
 
 
-def _wrongs(answers: Answers, predicted: dict[int, int]) -> list[bool]:
-    """Of picks that these answers label first; forgets what was predicted of them."""
-    told = zip(answers.rows.tolist(), answers.labels.tolist(), strict=True)
-    return [
-        predicted.pop(row) != label
-        for row, label in told
-        if label != SKIPPED and row in predicted
-    ]
-
-
-def _hint(curve, recent, interval) -> str:
+def _hint(state, curve, recent, interval) -> str:
     if not curve or curve[-1].holdout_accuracy is None:
         return "Label two classes or more: until then picks are random."
+    if not free_rows(state).any():
+        return "Every sample is labeled, skipped or asked for."
+    if state.task.method == "random":
+        return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (
             f"Go on: after {RECENT} answered picks there will be a hint, so far there "

@@ -27,9 +27,10 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         type=float,
-        default=60.0,
+        default=600.0,
         metavar="SECONDS",
-        help="for another command to end (default %(default)g)",
+        help="for another command to end, which may be reading the whole pool "
+        "(default %(default)g)",
     )
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from iwps_jax import methods, naming
 from iwps_jax.commands import advice, answering, ending, given
 from iwps_jax.commands.given import Given
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import places_of, require_classes, require_few_classes
 from iwps_jax.files.picks import Answer, read_answers
@@ -53,14 +54,13 @@ class BadRows(NamedTuple):
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "check",
-        help="are the files what they should be, and which method suits them",
+        run,
+        summary="are the files what they should be, and which method suits them",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     given.add_options(parser, is_pool_required=False)
     parser.add_argument(
         "--labels", type=Path, help=".csv of answers: id,label; checked and counted"

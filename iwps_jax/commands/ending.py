@@ -1,5 +1,6 @@
 """How a command ends: its exit status, and one sentence for what it refuses."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from iwps_jax.pool.sources import PoolError
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+UNREAD = 141  # as of a program that SIGPIPE ends
 
 
 def status_of(work: Callable[[], None]) -> int:
@@ -19,10 +21,12 @@ def status_of(work: Callable[[], None]) -> int:
 
     Returns:
         0, 2 after a refusal, which is one sentence on standard error, 130 when
-        interrupted, or 1 after any other error, which is shown with its traceback.
+        interrupted, 141 when nobody reads what it prints, as after `| head`, or 1 after
+        any other error, which is shown with its traceback.
     """
     try:
         work()
+        print(end="", flush=True)
         return DONE
     except BaseException as error:
         return tell(error)
@@ -35,6 +39,9 @@ def tell(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, SystemExit):
         raise error
+    if isinstance(error, BrokenPipeError) and _is_ours(error):  # we print to no other
+        _write_no_more()
+        return UNREAD
     if not _is_refusal(error):
         traceback.print_exception(error)
         return FAILED
@@ -42,9 +49,20 @@ def tell(error: BaseException) -> int:
     return REFUSED
 
 
+def _write_no_more():
+    """Python would complain once more when it closes standard output."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def _is_refusal(error):
     if isinstance(error, PoolError | OSError | MemoryError):
         return True
+    is_text = isinstance(error, UnicodeError)  # that a terminal or file cannot take
+    return _is_ours(error) and isinstance(error, ValueError | TypeError) and not is_text
+
+
+def _is_ours(error):
+    """Whether it was raised in this package."""
     origin = traceback.extract_tb(error.__traceback__)[-1].filename
-    is_ours = Path(origin).is_relative_to(Path(__file__).parents[1])
-    return is_ours and isinstance(error, ValueError | TypeError)
+    return Path(origin).is_relative_to(Path(__file__).parents[1])

@@ -115,7 +115,7 @@ def read(options: argparse.Namespace) -> Given:
 
 def open_pool(name: str) -> Any:
     """The pool in a file, or what a function named module:function returns."""
-    is_file = Path(name).suffix in SUFFIXES or Path(name).exists()
+    is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
     return read_pool(name) if is_file or ":" not in name else made_by(name)
 
 
@@ -191,9 +191,9 @@ def _labeled(options, pool, ids):
     if path is None:
         return None
     size = size_of(pool, "--labeled")
-    if path.suffix in (".csv", ".txt"):
+    if path.suffix.lower() in (".csv", ".txt"):
         return rows_of_ids(path, ids, size)
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise FileError(
             f"{path} must be an .npy file of rows, or a .csv or .txt file of ids."
         )
@@ -216,7 +216,7 @@ def rows_of_ids(path: Path, ids: naming.Ids, size: int) -> np.ndarray:
     Raises:
         FileError: if an id is not of the pool; names the line.
     """
-    if path.suffix == ".txt":
+    if path.suffix.lower() == ".txt":
         numbers, listed = read_ids_of_lines(path)
         lines = answered = dict(zip(listed, numbers, strict=True))
     else:

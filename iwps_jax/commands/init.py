@@ -14,6 +14,7 @@ import numpy as np
 from iwps_jax import checks, methods, naming
 from iwps_jax.campaign import folder, labels_of, scaling, start
 from iwps_jax.commands import answering, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import (
     places_of,
@@ -30,14 +31,13 @@ from iwps_jax.types import Holdout
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "init",
-        help="begin a labeling campaign in a folder",
+        run,
+        summary="begin a labeling campaign in a folder",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "--pool",
         type=Path,
@@ -90,7 +90,7 @@ def _init(options):
     pool = read_pool(options.pool)
     ids = None if options.ids is None else read_ids(options.ids, len(pool))
     told = [] if options.labels is None else read_answers(options.labels)
-    is_of_pool = options.holdout.suffix == ".csv"
+    is_of_pool = options.holdout.suffix.lower() == ".csv"
     judged = read_answers(options.holdout) if is_of_pool else []
     holdout = None if is_of_pool else read_holdout(options.holdout)
     classes = _classes(options, told, judged, holdout)

@@ -17,11 +17,13 @@ from iwps_jax.campaign import (
     Campaign,
     ask,
     folder,
+    free_rows,
     outlook,
     unanswered_of,
 )
-from iwps_jax.commands import answering, ending
-from iwps_jax.commands import next as next_command
+from iwps_jax.commands import answering, batches, ending
+from iwps_jax.commands.parsing import add_command
+from iwps_jax.commands.processes import use_all_cores
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.label_studio import read_exported
 from iwps_jax.files.picks import read_answers
@@ -29,19 +31,18 @@ from iwps_jax.files.picks import read_answers
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "label",
-        help="take answers back and learn from them",
+        run,
+        summary="take answers back and learn from them",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("answers", type=Path, help=".csv or .json")
     parser.add_argument(
         "--next", type=int, metavar="K", help="then hand out the next K, as iwps next"
     )
-    next_command.add_output(parser)
+    batches.add_output(parser)
     answering.add_campaign(parser)
     answering.add_wait(parser)
 
@@ -52,19 +53,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _label(options):
-    is_json = options.answers.suffix == ".json"
+    if options.next is not None:
+        batches.check_output(options)
+    elif (options.out, options.label_studio, options.image_url) != (None,) * 3:
+        raise FileError("--out, --label-studio and --image-url need --next.")
+    is_json = options.answers.suffix.lower() == ".json"
     answers = (read_exported if is_json else read_answers)(options.answers)
+    use_all_cores()
     with folder.locked(options.campaign, wait=options.wait):
         before = folder.read_record(options.campaign)
-        state = answering.told(before, options.answers, answers)
-        if state is before:
+        told = answering.told(before, options.answers, answers)
+        if told is before:
             raise FileError(f"{options.answers} must have an answer, all are empty.")
-        # Asked before anything is kept: a K that cannot be is a refusal of it all.
-        asked = None if options.next is None else ask(state, options.next)[0]
-        folder.commit(options.campaign, state)
-        print(_said(before, state))
-        if asked is not None:
-            next_command.hand_out(asked, options)
+        if options.next is None or not free_rows(told).any():
+            folder.commit(options.campaign, before, told)
+            written = ()
+        else:
+            state, _ = ask(told, batches.num_left(told, options.next))
+            written = batches.hand_out(before, state, options)
+    print(_said(before, told))
+    if options.next is not None and not written:
+        print("No sample is left to ask for.")
+    batches.say(written)
 
 
 def _said(before: Campaign, state: Campaign) -> str:

@@ -3,7 +3,8 @@
     iwps score --pool pool.npy --head head.npz --holdout holdout.npz --k 200
 
 ranks features of a last layer by whether learning the head's own prediction of them
-would hurt the holdout set, and writes picks.csv: method, id, row, score. Methods:
+would hurt the holdout set, and writes picks.csv: method, id, row, score and, with a
+head or logits, predicted, confidence. Methods:
 
     iwps              the look-ahead (iwps_last_layer); needs --head and --holdout
     iwps_app          its first order (iwps_app_last_layer); likewise
@@ -13,16 +14,17 @@ would hurt the holdout set, and writes picks.csv: method, id, row, score. Method
     module:function   of your own: returns a score of rows
 
 Several, as in --method iwps,margin, are one scan of the pool after another, their picks
-one after another in the file. --explain adds what is predicted, how surely, and which
-holdout samples learning that would hurt most: hurts holds up to three of their rows,
-hurts_by the changes of their losses in nats (of iwps_app: per unit of step length).
+one after another in the file. --explain adds which holdout samples learning what is
+predicted would hurt most: hurts holds up to three of their rows, hurts_by the changes
+of their losses in nats (of iwps_app: per unit of step length).
 
 A scan goes on where it was killed if it has a --folder; of several methods each has a
 folder in it. The same command, started once for each process by a launcher that JAX
 knows (Slurm, a TPU pod, Open MPI), with --distributed, divides the rows among the
 processes; any other launcher gives --coordinator, --processes and --process.
 
-Refusals end with status 2 and one sentence; nothing is written then.
+Refusals end with status 2 and one sentence. No picks are written then; a --folder keeps
+what was finished.
 """
 
 import argparse
@@ -38,24 +40,25 @@ import numpy as np
 from iwps_jax import methods
 from iwps_jax.commands import ending, given, processes
 from iwps_jax.commands.given import Given
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 
 COLUMNS = ("method", "id", "row", "score")
-EXPLAINED = ("predicted", "confidence", "hurts", "hurts_by")
+PREDICTED = ("predicted", "confidence")
+HURT = ("hurts", "hurts_by")
 
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "score",
-        help="which rows of a pool to label next",
+        run,
+        summary="which rows of a pool to label next",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     given.add_options(parser, is_pool_required=True)
     parser.add_argument(
         "--method", default="iwps", help="one or more, a,b,c (default %(default)s)"
@@ -71,7 +74,7 @@ def add_to(commands: Any) -> None:
         "--out", type=Path, default=Path("picks.csv"), help="default %(default)s"
     )
     parser.add_argument(
-        "--explain", action="store_true", help=f"adds {', '.join(EXPLAINED)}"
+        "--explain", action="store_true", help=f"adds {', '.join(HURT)}"
     )
     parser.add_argument("--steps", type=int, help="T of the look-ahead, default 3")
     parser.add_argument(
@@ -165,14 +168,19 @@ def _require_writable(path: Path):
 def _score(options):
     files = given.read(options)
     where = _where(files, options.k)
-    picks = []
+    picks, columns = [], COLUMNS
+    if options.explain or _has_predictions(files):
+        columns += PREDICTED
+    if options.explain:
+        columns += HURT
     for method in _methods(options):
         top = _top(options, method, files, where)
-        why = _explanation(options, method, files, top) if options.explain else None
+        why = None
+        if columns != COLUMNS:
+            why = _explanation(options, method, files, top)
         picks += _picks(method, files, top, why)
     if jax.process_index() == 0:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        columns = COLUMNS + (EXPLAINED if options.explain else ())
         write_picks(options.out, picks, columns)
         print(f"{len(picks):,} rows, best first, in {options.out}")
 
@@ -222,10 +230,20 @@ def _look_ahead(options):
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _explanation(options, method, files, top) -> methods.Explanation:
+def _has_predictions(files) -> bool:
+    """Whether it is known what is predicted of rows that can be read again."""
+    has_model = files.head is not None or files.are_logits
+    return has_model and getattr(files.pool, "ndim", None) == 2
+
+
+def _explanation(
+    options, method, files, top
+) -> methods.Explanation | methods.Predictions:
     """Of every pick; by all processes together."""
     given.size_of(files.pool, "--explain")
     rows = given.rows_of(files.pool, top.rows.tolist())
+    if not options.explain:
+        return score_pool(partial(methods.predictions, head=files.head), rows)
     if getattr(rows, "ndim", None) != 2:
         raise ValueError("--explain needs a pool of features, or of logits.")
     explain = partial(
@@ -239,9 +257,10 @@ def _explanation(options, method, files, top) -> methods.Explanation:
 
 
 def _picks(method, files, top, why) -> list[Pick]:
+    scores = np.asarray(top.scores)  # whose own text is the shortest
     picks = [
         Pick(files.id_of(row), str(row), str(score), method)
-        for row, score in zip(top.rows.tolist(), top.scores.tolist(), strict=True)
+        for row, score in zip(top.rows.tolist(), scores, strict=True)
     ]
     if why is None:
         return picks
@@ -257,7 +276,7 @@ def _picks(method, files, top, why) -> list[Pick]:
 
 def _hurt(why, number) -> dict[str, str]:
     """Who is hurt by a pick, and by how much; those who are not are left out."""
-    if why.hurts is None:
+    if not isinstance(why, methods.Explanation) or why.hurts is None:
         return {"hurts": "", "hurts_by": ""}
     is_hurt = why.hurts_by[number] > 0
     return {

@@ -10,6 +10,7 @@ each pick.
 
 import argparse
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ from iwps_jax import naming
 from iwps_jax.campaign import folder, labels_of
 from iwps_jax.campaign.state import ids_of
 from iwps_jax.commands import answering, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.inputs import read_classes, read_ids, read_pool
-from iwps_jax.files.picks import read_answers, read_picks
+from iwps_jax.files.picks import Pick, read_answers, read_picks
 from iwps_jax.files.whole import write_whole
 from iwps_jax.gallery.nearest import nearest_rows
 from iwps_jax.gallery.page import Card, Neighbor, page
@@ -48,14 +50,13 @@ class Known(NamedTuple):
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options to those of `iwps`."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "show",
-        help="a page with the picks' images, for people who label them",
+        run,
+        summary="a page with the picks' images, for people who label them",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument("picks", type=Path, help="of `iwps next` or `iwps score`")
     parser.add_argument(
         "--images",
@@ -95,8 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _show(options):
     _check(options)
-    picks = read_picks(options.picks)
-    _require_distinct(options.picks, picks)
+    picks = _merged(options.picks, read_picks(options.picks))
     images = open_images(options.images)
     known = _known(options, images)
     classes = known.classes or _classes_in(options.picks, picks, known.labels)
@@ -126,12 +126,32 @@ def _check(options):
         raise ValueError("--campaign has a pool, labels and ids: give no others.")
 
 
-def _require_distinct(path, picks):
-    seen = set()
+def _merged(path, picks) -> list[Pick]:
+    """One pick for each id, where it comes first; of several methods all are named."""
+    same = defaultdict(list)
     for pick in picks:
-        if pick.id in seen:
-            raise ValueError(f"{path}: ids must be distinct, {pick.id} is there twice.")
-        seen.add(pick.id)
+        same[pick.id].append(pick)
+    return [_joined(path, of_id) for of_id in same.values()]
+
+
+def _joined(path, picks) -> Pick:
+    first, names = picks[0], [pick.method for pick in picks]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: ids must be distinct but for several methods, {first.id} is "
+            "there twice."
+        )
+    for field in ("row", "predicted", "label"):
+        said = {getattr(pick, field): None for pick in picks}
+        if len(said) > 1:
+            raise ValueError(
+                f"{path}: picks of one id must have one {field}, {first.id} has "
+                f"{' and '.join(text or 'none' for text in said)}."
+            )
+    if len(picks) == 1:
+        return first
+    # Their scores cannot be compared, so that none is shown.
+    return first._replace(method=", ".join(names), score="")
 
 
 def _known(options, images) -> Known:

@@ -14,20 +14,20 @@ from typing import Any
 from iwps_jax.campaign import Campaign, Outlook, folder, outlook
 from iwps_jax.campaign.telling import refitted
 from iwps_jax.commands import answering, ending
+from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.whole import write_arrays_whole, write_whole
 
 
 def add_to(commands: Any) -> None:
     """Adds the command and its options."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "status",
-        help="how a campaign stands, and whether to go on",
+        run,
+        summary="how a campaign stands, and whether to go on",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the same as JSON"
     )
@@ -81,7 +81,7 @@ def _text(state: Campaign, now: Outlook) -> str:
     named = zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
     lines += [
         "",
-        "labels of each class: " + ", ".join(f"{name} {n}" for name, n in named),
+        "labels of each class: " + "; ".join(f"{name}: {n}" for name, n in named),
         now.hint,
     ]
     return "\n".join(lines)

@@ -73,13 +73,14 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
     """
     path = Path(path)
     require_file(path)
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         with _readable(path, "an .npy file"), path.open("rb") as file:
             place = _npy_place(path, file)
         return _mapped(path, place)
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         return _of_npz(path, name, ())
-    if path.suffix == ".safetensors":
+    if suffix == ".safetensors":
         return _of_safetensors(path, name, ())
     raise FileError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
 
@@ -96,11 +97,12 @@ def open_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
     """
     path = Path(path)
     require_file(path)
-    if path.suffix not in SUFFIXES[1:]:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES[1:]:
         raise FileError(
             f"{path} must be an .npz or .safetensors file with {' and '.join(names)}."
         )
-    open_member = _of_npz if path.suffix == ".npz" else _of_safetensors
+    open_member = _of_npz if suffix == ".npz" else _of_safetensors
     return [open_member(path, name, names) for name in names]
 
 

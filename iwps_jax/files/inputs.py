@@ -214,7 +214,7 @@ def _require_distinct(source, what, names, places, place):
 
 def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
     """Ids, where each is, and whether these places are lines or rows."""
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         ids = open_array(path)
         if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
             raise FileError(
@@ -224,7 +224,7 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
         if ids.dtype.kind == "S":
             ids = np.char.decode(ids)
         return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
-    if path.suffix not in (".csv", ".txt"):
+    if path.suffix.lower() not in (".csv", ".txt"):
         raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
     lines, ids = read_ids_of_lines(path)
     return ids, lines, "line"
@@ -239,7 +239,7 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
     Raises:
         FileError: if it cannot be read, or has no such column.
     """
-    if Path(path).suffix == ".txt":
+    if Path(path).suffix.lower() == ".txt":
         with _opened(path, "\n") as file:
             ids = [line.strip() for line in file]
         return range(1, len(ids) + 1), ids

@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.inputs import read_text
@@ -30,7 +31,8 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
 
     Args:
         picks: best first, with an id.
-        image_url: where the images are, with `{id}` in it.
+        image_url: where the images are, with `{id}` in it, which the percent-encoded id
+            replaces.
 
     Returns:
         JSON.
@@ -38,16 +40,28 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
     Raises:
         ValueError: if there is no `{id}` in the URL.
     """
-    if "{id}" not in image_url:
-        raise ValueError(f"the image URL must have {{id}} in it, got {image_url}.")
+    require_id(image_url)
     tasks = [
         {
-            "data": {ID: pick.id, IMAGE: image_url.replace("{id}", pick.id)},
+            "data": {
+                ID: pick.id,
+                IMAGE: image_url.replace("{id}", quote(pick.id, safe="/")),
+            },
             "predictions": _prediction(pick),
         }
         for pick in picks
     ]
     return json.dumps(tasks, ensure_ascii=False, indent=1)
+
+
+def require_id(image_url: str) -> None:
+    """Refuses a URL that is the same for all samples.
+
+    Raises:
+        ValueError: if there is no `{id}` in it.
+    """
+    if "{id}" not in image_url:
+        raise ValueError(f"the image URL must have {{id}} in it, got {image_url}.")
 
 
 def _prediction(pick):
@@ -78,6 +92,8 @@ def read_exported(path: str | Path) -> list[Answer]:
         raise FileError(
             f"{path} must be JSON: {error.msg} in line {error.lineno}."
         ) from error
+    except RecursionError as error:
+        raise FileError(f"{path} must hold a list of tasks, not of lists.") from error
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
     answers = {}

@@ -23,7 +23,8 @@ class Pick(NamedTuple):
         confidence: the largest class probability.
         hurts: rows of the holdout set that learning the prediction would hurt most,
             separated by spaces.
-        hurts_by: the changes of their losses, in nats, separated by spaces.
+        hurts_by: the changes of their losses, separated by spaces, in nats (of iwps_app
+            per unit of step length).
         label: its class, to be filled in.
     """
 

@@ -36,7 +36,8 @@ class Neighbor(NamedTuple):
 class Card(NamedTuple):
     """A pick as the page shows it; what is not known is empty or None.
 
-    `hurts` are the holdout rows whose loss would rise most, with the changes in nats.
+    `hurts` are the holdout rows whose loss would rise most, with the changes, in the
+    unit of the method: nats, or of iwps_app nats per unit of step length.
     `label` is an answer that is there already: a class, or `skip`.
     """
 
@@ -103,9 +104,11 @@ def _check(cards, classes):
             f"cards and classes must not be empty, got {len(cards)} and {len(classes)}."
         )
     for name, values in (("classes", classes), ("ids", [c.id for c in cards])):
-        twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
-        if twice is not None:
-            raise ValueError(f"{name} must be distinct, but {twice!r} comes twice.")
+        seen = set()
+        for value in values:
+            if value in seen:
+                raise ValueError(f"{name} must be distinct, but {value!r} comes twice.")
+            seen.add(value)
     for card in cards:
         if card.predicted and card.predicted not in classes:
             raise ValueError(

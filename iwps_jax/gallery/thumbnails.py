@@ -26,10 +26,16 @@ def of_file(path: Path, side: int) -> Picture:
     """
     try:
         with warnings.catch_warnings():
-            # A large image is no attack: the user chose the folder.
+            # Up to twice its limit Pillow only warns of a large image, which here is no
+            # attack: the user chose the folder.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return thumbnail(image, side)
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{path} must have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels to be "
+            "shown, it has more."
+        ) from error
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
 

@@ -105,19 +105,8 @@ def iwps_last_layer(
         >>> bool(scores[0] > scores[1] > 0)
         True
     """
-    head.check_head(features, kernel, bias)
-    head.check_holdout(holdout_features, holdout_labels, kernel)
-    checks.require_steps(steps, learning_rate)
-    return _look_ahead(
-        features,
-        kernel,
-        bias,
-        holdout_features,
-        holdout_labels,
-        learning_rate,
-        steps=int(steps),
-        reduce=_mean,
-    )
+    arrays = features, kernel, bias, holdout_features, holdout_labels
+    return _checked_look_ahead(arrays, steps, learning_rate, _mean)
 
 
 def holdout_changes(
@@ -169,19 +158,17 @@ def holdout_changes(
         >>> bool(changes[0, 0] > 0 > changes[0, 1])
         True
     """
+    arrays = features, kernel, bias, holdout_features, holdout_labels
+    return _checked_look_ahead(arrays, steps, learning_rate, _keep)
+
+
+def _checked_look_ahead(arrays, steps, learning_rate, reduce):
+    """Refuses what the public functions refuse."""
+    features, kernel, bias, holdout_features, holdout_labels = arrays
     head.check_head(features, kernel, bias)
     head.check_holdout(holdout_features, holdout_labels, kernel)
     checks.require_steps(steps, learning_rate)
-    return _look_ahead(
-        features,
-        kernel,
-        bias,
-        holdout_features,
-        holdout_labels,
-        learning_rate,
-        steps=int(steps),
-        reduce=_keep,
-    )
+    return _look_ahead(*arrays, learning_rate, steps=int(steps), reduce=reduce)
 
 
 @partial(jax.jit, static_argnames=("steps", "reduce"))

@@ -77,8 +77,8 @@
     }
     if (card.hurts !== undefined) {
       const rows = card.hurts.map(([row, change]) => `${row} (${signed(change)})`).join(", ");
-      const text = `Would hurt holdout rows ${rows} nats`;
-      const trained = `Trained on as ${card.predicted ?? "predicted"}, it would change the loss of these holdout rows by so many nats`;
+      const text = `Would hurt holdout rows ${rows}`;
+      const trained = `Trained on as ${card.predicted ?? "predicted"}, it would change the loss of these holdout rows by so much`;
       made.append(element("div", { className: "faint hurts", textContent: text, title: trained }));
     }
     return made;
