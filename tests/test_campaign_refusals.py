@@ -109,6 +109,11 @@ TABLE = {
         answers((0, CLASSES[0]), ("684", CLASSES[0])),
         "bad.csv: line 3: ids must be of the pool, got '684'",
     ),
+    "a row of another pool": (
+        ("label", "bad.csv"),
+        write("bad.csv", f"row,id,label\n3,3,{CLASSES[0]}\n5,4,{CLASSES[0]}\n"),
+        "bad.csv: line 3: '4' must be row 4, as the campaign has it, got 5",
+    ),
     "an answer twice": (
         ("label", "bad.csv"),
         answers((5, CLASSES[0]), (6, CLASSES[0]), (5, CLASSES[1])),
@@ -184,7 +189,7 @@ TABLE = {
     "status into a folder": (
         ("status", "--json", "campaign"),
         nothing,
-        "Is a directory",
+        "campaign must be a file that can be replaced, is a folder",
     ),
     "no picks": (("show", "no.csv", "--images", "."), nothing, "no.csv does not exist"),
     "no images": (

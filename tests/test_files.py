@@ -323,7 +323,7 @@ def test_a_list_of_ids_is_a_file_of_picks():
 def test_answers_are_found_in_any_file_with_their_columns():
     Path("a.csv").write_text("row,label,id\n7,cat,x\n8,,y\n9,skip,z\n")
     assert picks.read_answers("a.csv") == [
-        picks.Answer("x", "cat", 2),
-        picks.Answer("y", "", 3),
-        picks.Answer("z", "skip", 4),
+        picks.Answer("x", "cat", 2, row="7"),
+        picks.Answer("y", "", 3, row="8"),
+        picks.Answer("z", "skip", 4, row="9"),
     ]

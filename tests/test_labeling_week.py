@@ -244,3 +244,31 @@ def test_the_last_samples_are_handed_out_and_then_none(desk, capsys):
     assert "No sample is left to ask for" in capsys.readouterr().out
     assert run("status") == 0
     assert "Every sample is labeled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "utf-8")]
+)
+def test_answers_come_as_spreadsheets_save_them(desk, delimiter, encoding):
+    begin()
+    assert run("next", "--k", 3, "--out", "b.csv") == 0
+    fill_in("b.csv", desk["truth"])
+    rows = read_batch("b.csv")
+    with Path("saved.csv").open("w", newline="\r\n", encoding=encoding) as file:
+        file.write(delimiter.join(("ID", "Row", "comment", "Label")) + "\n")
+        for row in rows:
+            line = (row["id"], row["row"], '"Müll, ""quoted"""', row["label"])
+            file.write(delimiter.join(line) + "\n")
+    assert run("label", "saved.csv") == 0
+    labels = labels_of(folder.read_record("campaign"))
+    for row in rows:
+        assert CLASSES[labels[int(row["id"])]] == row["label"]
+
+
+def test_a_holdout_that_lacks_classes_is_said(desk, capsys):
+    features, labels = desk["holdout"]
+    is_kept = ~np.isin(labels, [3, 8])
+    np.savez("holdout.npz", features=features[is_kept], labels=labels[is_kept])
+    begin()
+    said = capsys.readouterr().out
+    assert "no sample of 2 of 10 classes (digit 3, digit 8)" in said

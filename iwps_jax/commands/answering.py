@@ -8,7 +8,7 @@ from pathlib import Path
 from iwps_jax.campaign import Campaign, tell
 from iwps_jax.files.arrays import FileError
 from iwps_jax.files.picks import Answer
-from iwps_jax.naming import AnswerError
+from iwps_jax.naming import AnswerError, rows_of
 
 
 def add_campaign(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,20 @@ def told(state: Campaign, path: Path | None, answers: Sequence[Answer]) -> Campa
         FileError: if one cannot be taken; names the file and the line, or task.
     """
     with naming_line(path, answers):
+        _require_same_rows(state.task, answers)
         return tell(state, [a.id for a in answers], [a.label for a in answers])
+
+
+def _require_same_rows(task, answers):
+    """Refuses a file whose ids are another pool's, where it says their rows."""
+    rows = rows_of(task.ids, len(task.pool), [a.id for a in answers])
+    for answer, row in zip(answers, rows.tolist(), strict=True):
+        if answer.row not in ("", str(row)):
+            raise AnswerError(
+                answer.id,
+                f"{answer.id!r} must be row {row}, as the campaign has it, got "
+                f"{answer.row}.",
+            )
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from iwps_jax.files.inputs import (
     read_ids,
     read_ids_of_lines,
     read_pool,
-    read_table,
     require_classes,
     require_width,
 )
+from iwps_jax.files.tables import read_table
 from iwps_jax.naming import AnswerError
 from iwps_jax.pool import sources
 from iwps_jax.types import Head, Holdout

@@ -26,6 +26,7 @@ from iwps_jax.files.inputs import (
     require_few_classes,
 )
 from iwps_jax.files.picks import read_answers
+from iwps_jax.naming import NAMED
 from iwps_jax.types import Holdout
 
 
@@ -119,6 +120,14 @@ def _init(options):
         f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled. "
         "Next: iwps next --k 50"
     )
+    missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
+    if missing:
+        names = ", ".join(classes[c] for c in missing[:NAMED])
+        print(
+            f"The holdout set has no sample of {len(missing)} of {len(classes)} "
+            f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot judge "
+            "what is wrong about them."
+        )
 
 
 def _check(options):
@@ -132,7 +141,10 @@ def _check(options):
 def _classes(options, told, judged, holdout) -> tuple[str, ...]:
     """As given, or names from the answers, or numbers up to the largest of all."""
     if options.classes is not None:
-        return read_classes(options.classes)
+        classes = read_classes(options.classes)
+        if holdout is not None:
+            _require_order(classes)
+        return classes
     names, places = set(), {}
     for path, answers in ((options.labels, told), (options.holdout, judged)):
         for answer in answers:
@@ -158,6 +170,16 @@ def _classes(options, told, judged, holdout) -> tuple[str, ...]:
             "--classes must be given where fewer than two classes are labeled."
         )
     return classes
+
+
+def _require_order(classes):
+    """Refuses names that are numbers but others than the holdout file's."""
+    numbers = [naming.number_of(name) for name in classes]
+    if None not in numbers and numbers != list(range(len(classes))):
+        raise FileError(
+            "--classes must be 0, 1, ... in this order where they are numbers, as in "
+            f"the holdout file, got {', '.join(classes[:NAMED])}."
+        )
 
 
 def _require_holdout(options, holdout, pool, classes):

@@ -258,6 +258,11 @@ def _row(id_, stated, size) -> int | None:
     row = naming.number_of(stated or id_)
     if stated and row is None:
         raise ValueError(f"the row of {id_} must be a number, got {stated}.")
+    if stated not in ("", id_) and size is not None:
+        raise ValueError(
+            f"{id_} is row {stated} of the picks, but without --ids the ids of the "
+            "pool are its rows' numbers: give the ids that the picks were made with."
+        )
     if row is not None and size is not None and row >= size:
         raise ValueError(f"{id_} must be a row in [0, {size}), got {row}.")
     return row

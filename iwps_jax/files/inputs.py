@@ -4,12 +4,9 @@ A reader returns what can be used as it is, or raises a `FileError`: one sentenc
 the file, the rule it breaks, and the row, key or line.
 """
 
-import csv
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +18,7 @@ from iwps_jax.files.arrays import (
     open_arrays,
     require_file,
 )
+from iwps_jax.files.tables import opened, records
 from iwps_jax.naming import is_skip
 from iwps_jax.types import Head, Holdout
 
@@ -226,8 +224,22 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
         return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
     if path.suffix.lower() not in (".csv", ".txt"):
         raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+    if path.suffix.lower() == ".csv":
+        _require_rows_in_order(path)
     lines, ids = read_ids_of_lines(path)
     return ids, lines, "line"
+
+
+def _require_rows_in_order(path):
+    """Refuses ids beside rows that are not 0, 1, ...: the order alone would count."""
+    for row, (line, header, fields) in enumerate(records(path, ("id",))):
+        if "row" not in header:
+            return
+        if fields[header.index("row")].strip() != str(row):
+            raise FileError(
+                f"{path}: ids must be in the order of the rows, line {line} must be of "
+                f"row {row}, got {fields[header.index('row')].strip()}."
+            )
 
 
 def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
@@ -240,88 +252,14 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
         FileError: if it cannot be read, or has no such column.
     """
     if Path(path).suffix.lower() == ".txt":
-        with _opened(path, "\n") as file:
+        with opened(path, "\n") as file:
             ids = [line.strip() for line in file]
         return range(1, len(ids) + 1), ids
     lines, ids = array("q"), []
-    for line, header, fields in _records(path, ("id",)):
+    for line, header, fields in records(path, ("id",)):
         lines.append(line)
         ids.append(fields[header.index("id")].strip())
     return lines, ids
-
-
-def read_table(
-    path: str | Path, columns: tuple[str, ...]
-) -> list[tuple[int, dict[str, str]]]:
-    """The records of a CSV file in UTF-8, stripped, each with its line.
-
-    Args:
-        path: the file; its first line names the columns.
-        columns: those that must be there.
-
-    Raises:
-        FileError: if it cannot be read, a column is missing or there twice, or a line
-            has too few or too many fields.
-    """
-    return [
-        (line, dict(zip(header, map(str.strip, fields), strict=True)))
-        for line, header, fields in _records(path, columns)
-    ]
-
-
-def _records(path, columns) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Of each record its line, the names of all columns, and its fields."""
-    with _opened(path, "") as file:
-        lines = csv.reader(file, strict=True)
-        try:
-            header = [name.strip() for name in next(lines, [])]
-            for name in columns:
-                if header.count(name) != 1:
-                    raise FileError(
-                        f"{path} must have one column {name} in its first line, got "
-                        f"{', '.join(header) or 'none'}."
-                    )
-            for fields in lines:
-                if not fields:  # a blank line
-                    continue
-                if len(fields) != len(header):
-                    raise FileError(
-                        f"{path}: line {lines.line_num} must have {len(header)} fields "
-                        f"like the first, got {len(fields)}."
-                    )
-                yield lines.line_num, header, fields
-        except csv.Error as error:
-            raise FileError(
-                f"{path}: line {lines.line_num} is not CSV: {error}."
-            ) from error
-
-
-@contextmanager
-def _opened(path, newline) -> Iterator[TextIO]:
-    """The lines of a file in UTF-8, one at a time."""
-    require_file(Path(path))
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline=newline) as file:
-            yield file
-    except UnicodeDecodeError:
-        read_text(path)  # names the line
-        raise
-
-
-def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        FileError: if it cannot be read or is not UTF-8; names the line.
-    """
-    path = Path(path)
-    require_file(path)
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error
 
 
 def read_classes(text: str | Path) -> tuple[str, ...]:
@@ -344,7 +282,7 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
         names = [name.strip() for name in str(text).split(",")]
         source, place = "the list of classes", "name"
     else:
-        with _opened(path, "\n") as file:
+        with opened(path, "\n") as file:
             names = [line.strip() for line in file]
         source, place = str(path), "line"
     for number, name in enumerate(names, start=1):

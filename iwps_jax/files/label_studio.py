@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from iwps_jax.files.arrays import FileError
-from iwps_jax.files.inputs import read_text
 from iwps_jax.files.picks import Answer, Pick
+from iwps_jax.files.tables import read_text
 from iwps_jax.naming import SKIP
 
 ID, IMAGE, CONTROL = "sample_id", "image", "choice"

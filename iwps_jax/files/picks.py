@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from iwps_jax.files.arrays import FileError
-from iwps_jax.files.inputs import read_table
+from iwps_jax.files.tables import read_table
 from iwps_jax.files.whole import write_whole
 
 
@@ -48,12 +48,14 @@ class Answer(NamedTuple):
             it cannot be.
         line: number of where it is in the file.
         unit: what is counted, lines or tasks.
+        row: what the file says is its row of the pool, or nothing.
     """
 
     id: str
     label: str
     line: int
     unit: str = "line"
+    row: str = ""
 
 
 def write_picks(
@@ -116,5 +118,6 @@ def read_answers(path: str | Path) -> list[Answer]:
                 f"of line {lines[record['id']]}."
             )
         lines[record["id"]] = line
-        answers.append(Answer(record["id"], record["label"], line))
+        row = record.get("row", "")
+        answers.append(Answer(record["id"], record["label"], line, row=row))
     return answers
