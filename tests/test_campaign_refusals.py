@@ -184,7 +184,7 @@ TABLE = {
     "status into a folder": (
         ("status", "--json", "campaign"),
         nothing,
-        "Is a directory",
+        "campaign must be a file that can be replaced, is a folder",
     ),
     "no picks": (("show", "no.csv", "--images", "."), nothing, "no.csv does not exist"),
     "no images": (
