@@ -60,8 +60,8 @@ def test_a_campaign_takes_and_gives_the_same_names():
     names = ["x" * 2000, *"bcdef"]
     state = start(POOL, POOL[:2], np.array([0, 1]), classes=("1", "0"), ids=names)
     assert state.task.ids.tolist() == names and state.task.ids.nbytes < 1000
-    state = tell(state, names[:3], ["1", 1, "SKIP"])
-    assert labels_of(state) == {0: 0, 1: 1} and skipped_of(state) == [2]
+    state = tell(state, names[:3], ["0", 1, "SKIP"])
+    assert labels_of(state) == {0: 1, 1: 1} and skipped_of(state) == [2]
 
 
 def test_rows_that_nobody_can_learn_from_can_only_be_skipped():
@@ -76,5 +76,5 @@ def test_rows_that_nobody_can_learn_from_can_only_be_skipped():
         ) as e:
             tell(state, ["0", row], ["a", "a"])
         assert e.value.id == row
-    state = tell(state, ["0", "1", "3", "5"], ["a", "b", "skip", None])
-    assert state.head is not None and skipped_of(state) == [3]
+    state = tell(state, ["0", "1", "3", "5"], ["a", "a", "skip", None])
+    assert labels_of(state) == {0: 0, 1: 0} and skipped_of(state) == [3]
