@@ -1,6 +1,7 @@
 """The benchmarks of whole pools, on tiny ones: they run, agree, keep their numbers."""
 
 import json
+import sys
 
 import jax
 
@@ -51,6 +52,7 @@ def test_the_command_is_watched_while_it_scores(tmp_path, capsys):
     assert results["file_gigabytes"] == (150_000 * 16 * 4 + 128) / 1e9
     assert results["rows_per_second"] == 150_000 / results["seconds"] > 0
     own, all_pages = results["anonymous_megabytes"], results["resident_megabytes"]
-    assert 50 < own < all_pages < 5000  # JAX alone takes that much
+    if sys.platform == "linux":  # which alone tells
+        assert 50 < own < all_pages < 5000  # JAX alone takes that much
     assert "rows/s, all of the command" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["numbers"]  # no pool is left

@@ -177,6 +177,7 @@ def test_turns_are_interleaved_and_slow_programs_leave_early():
     assert times[1][0] > 1e-3
 
 
+@pytest.mark.usefixtures("kept_programs")
 @pytest.mark.parametrize(
     ("options", "turns"), [(("--turns", "2"), 2), (("--smoke",), 1)]
 )

@@ -15,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pytest
-from test_run import run_main, smoke, without_seconds
+import test_run
+from test_run import run_main, without_seconds
 
 from experiments import mnist_imbalanced, networks, rounds
 
@@ -99,8 +101,20 @@ KILLS = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly():
+    """Here and in the processes, so that the bits can be the same; not to run fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(test_run, "PROGRAMS", test_run.Programs())
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 def command(out):
-    return ["--smoke", "--methods", *METHODS, "--out", str(out)]
+    options = ("--max-steps", "50", "--methods", *METHODS)
+    return ["--smoke", *options, "--out", str(out)]
 
 
 def start(folder, *arguments):
@@ -233,7 +247,7 @@ def test_a_run_killed_four_times_ends_with_the_same_bits(kills, uninterrupted):
 
 def test_a_run_is_not_continued_on_other_features(tmp_path, monkeypatch, capsys):
     """Other weights, or another version of the backbone, under the same settings."""
-    arguments = smoke(tmp_path / "out", "--methods", "random")
+    arguments = command(tmp_path / "out")
     run_main(*arguments)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["inputs"] == "pixels"

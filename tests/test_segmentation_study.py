@@ -38,7 +38,8 @@ FILES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def isolated(tmp_path_factory):
+def isolated(tmp_path_factory, kept_programs):
+    del kept_programs
     with isolate(tmp_path_factory.mktemp("cache")):
         yield
 
@@ -283,7 +284,7 @@ study.main(sys.argv[1:])
 """
 
 
-def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path):
+def test_a_killed_run_ends_with_the_same_bits(finished, kept_programs, tmp_path):
     """SIGKILL in the midst of a fit of round 1; the files were made by a process."""
     expected, options, _ = finished
     out = tmp_path / "out"
@@ -293,7 +294,7 @@ def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path):
         capture_output=True,
         text=True,
         cwd=Path(cityscapes.__file__).parents[1],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")},
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": kept_programs},
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     assert [p.name for p in (out / "checkpoints" / "random").glob("[0-9]*")] == ["1"]

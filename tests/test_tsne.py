@@ -12,11 +12,14 @@ from experiments.reporting import embedding_plot
 from experiments.reporting.embedding_plot import Panel, Points, embedding_png
 from experiments.splits import make_split
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 SMALL = ("--smoke", "--background", "40")
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
+def out(tmp_path_factory, kept_programs):
+    del kept_programs
     folder = tmp_path_factory.mktemp("tsne")
     tsne.main([*SMALL, "--out", str(folder)])
     return folder

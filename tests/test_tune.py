@@ -12,6 +12,8 @@ from experiments import tune
 from experiments.data import datasets
 from experiments.tune import Options, assign_folds, recommend, wrong_among_picks
 
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
 SMALL = Options(
     dataset="digits",
     seeds=2,
@@ -56,7 +58,8 @@ def test_the_highest_quarter_of_the_left_out_is_counted():
 
 
 @pytest.fixture(scope="module")
-def tuned():
+def tuned(kept_programs):
+    del kept_programs
     return tune.tune(SMALL)
 
 
