@@ -29,7 +29,7 @@ RUN = {
     *(("mnist", "balanced"), ("mnist", "imbalanced"), ("kmnist", "balanced")),
     *(("fashion_mnist", "imbalanced"), ("svhn", "balanced"), ("cifar10", "balanced")),
 }
-SHORT = ("--max-steps", 100)
+SHORT = ("--max-steps", 50)
 PROGRAMS = Programs()
 
 
