@@ -67,8 +67,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--labeled",
         type=Path,
-        help="rows never to pick: .npy of their numbers, or .csv with a column id (and "
-        "label: without one a row is still to pick)",
+        help="rows never to pick: .npy of their numbers, .txt of ids, or .csv with a "
+        "column id (and label: without one a row is still to pick)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("picks.csv"), help="default %(default)s"
