@@ -3,11 +3,14 @@
 import csv
 import shutil
 
+import numpy as np
 import pytest
 from gallery_pages import gray_images, run, write_csv
 from PIL import Image
+from some_campaigns import some_digits, write_digits
 
-from iwps_jax.files.picks import read_answers
+from iwps_jax.campaign import folder, labels_of, unanswered_of
+from iwps_jax.files.picks import read_answers, read_picks
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -119,6 +122,30 @@ def saved(page, act):
     assert started.value.suggested_filename == "labels.csv"
     with open(started.value.path(), "rb") as file:
         return file.read()
+
+
+def test_labels_go_back_into_the_campaign(tmp_path, monkeypatch, open_page):
+    monkeypatch.chdir(tmp_path)
+    digits = some_digits(0)
+    write_digits(tmp_path, digits)
+    np.save("images.npy", np.uint8(digits["pool"].reshape(-1, 8, 8) * 15))
+    files = ("--pool", "pool.npy", "--holdout", "holdout.npz", "--labels")
+    files += ("initial.csv", "--classes", "classes.txt")
+    assert run("init", *files) == run("next", "--k", 6, "--out", "batch.csv") == 0
+    images = ("--images", "images.npy", "--campaign", "campaign")
+    assert run("show", "batch.csv", *images, "--out", "page.html") == 0
+    rows = [int(pick.id) for pick in read_picks("batch.csv")]
+    truth = digits["truth"][rows].tolist()
+
+    page = open_page(tmp_path / "page.html")
+    press(page, *("1234567890"[label] for label in truth[:5]))  # keys of 10 classes
+    content = saved(page, lambda: press(page, "Control+s"))
+    (tmp_path / "labels.csv").write_bytes(content)
+
+    assert run("label", "labels.csv") == 0
+    state = folder.read_record("campaign")
+    assert [labels_of(state)[row] for row in rows[:5]] == truth[:5]
+    assert unanswered_of(state) == rows[5:]
 
 
 def test_a_session_with_the_keyboard(tmp_path, open_page):
