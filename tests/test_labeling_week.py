@@ -183,7 +183,7 @@ def test_a_batch_goes_through_label_studio(desk):
 
 
 def test_several_people_at_once_get_different_samples_and_lose_no_answer(desk):
-    begin("--method", "random")  # so that no process fits or compiles
+    begin("--method", "random")  # the head is fitted, nothing scored
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
     def start(*arguments):
