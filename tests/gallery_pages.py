@@ -6,17 +6,7 @@ import json
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 from PIL import Image
-
-from iwps_jax.__main__ import main
-
-
-def run(*arguments):
-    """The exit status of the command line."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return ended.value.code
 
 
 class _Elements(HTMLParser):

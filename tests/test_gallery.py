@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from gallery_pages import data_of, gray_images, image_of, run, write_csv
+from gallery_pages import data_of, gray_images, image_of, write_csv
 from PIL import Image
+from some_campaigns import run
 
 
 @pytest.fixture

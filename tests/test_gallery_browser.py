@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from gallery_pages import gray_images, run, write_csv
+from gallery_pages import gray_images, write_csv
 from PIL import Image
-from some_campaigns import some_digits, write_digits
+from some_campaigns import run, some_digits, write_digits
 
 from iwps_jax.campaign import folder, labels_of, unanswered_of
 from iwps_jax.files.picks import read_answers, read_picks
