@@ -353,6 +353,8 @@ def test_an_interrupt_of_one_process_ends_both(slow):
     together = start_two(*FROM_SLOW, "--folder", "scan")
     wait_for_file(slow / "scan", "rows_from_2*.npz")
     os.kill(together[1].pid, signal.SIGINT)
+    together[1].wait(120)
+    (slow / "held").unlink()  # the other learns of it at the end of its rows
     codes, outputs = outcome(together)
     assert codes[1] == 130 and "interrupted" in outputs[1]
     assert codes[0] != 0 and not (slow / "picks.csv").exists()
