@@ -17,6 +17,8 @@ from some_campaigns import (
 
 from iwps_jax.campaign import folder
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):

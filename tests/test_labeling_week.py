@@ -25,6 +25,7 @@ from iwps_jax.campaign import folder, labels_of, skipped_of, unanswered_of
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 ROUNDS, ASKED = 5, 30
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture
