@@ -19,6 +19,14 @@ from iwps_jax.__main__ import main
 ROOT = Path(iwps_jax.__file__).parents[1]
 SIZE, WIDTH, PICKED = 50_003, 16, 25
 
+# Interrupts are heard, also where the tests run in the background of a shell.
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from iwps_jax.__main__ import main
+main(sys.argv[1:])
+"""
+
 SLOW_POOL = """
 import time
 from pathlib import Path
@@ -91,7 +99,7 @@ def run(*arguments):
 def start(*arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
-        [sys.executable, "-m", "iwps_jax", "score", *map(str, arguments)],
+        [sys.executable, "-c", START, "score", *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
