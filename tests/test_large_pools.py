@@ -7,7 +7,8 @@ import pytest
 import reference
 
 import iwps_jax
-from iwps_jax import blocks, selection
+from iwps_jax import blocks
+from iwps_jax.selection import coreset
 
 BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
@@ -39,7 +40,7 @@ def test_memory_is_a_few_numbers_a_row_and_a_few_blocks(name, dtype):
     ) / (large - small)
     assert per_row <= 12 * 4  # where the features have 64 numbers a row
     of_blocks = temporary_bytes(name, small, dtype) - per_row * small
-    assert of_blocks <= 4 * BLOCK * (D + selection.CENTERS_PER_BLOCK) * 4
+    assert of_blocks <= 4 * BLOCK * (D + coreset.CENTERS_PER_BLOCK) * 4
 
 
 def test_many_classes_need_blocks_not_a_copy():
