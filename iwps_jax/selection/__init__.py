@@ -7,10 +7,34 @@ through a tie or a NaN-free but infinite score.
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
     gradients   BADGE, and the factors of the last layer's gradients
+    spaces      distances and inner products: of features, or of those gradients
+    batches     high scores that are unlike each other, measured in a space
+    rescored    IWPS once more after every pick
 """
 
+from iwps_jax.selection.batches import (
+    farthest_first,
+    greedy_volume,
+    k_means_plus_plus,
+    score_weighted,
+)
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.gradients import badge
 from iwps_jax.selection.highest import top_k
+from iwps_jax.selection.rescored import LookAhead, rescored_iwps
+from iwps_jax.selection.spaces import Space, feature_space, gradient_space
 
-__all__ = ["badge", "k_center_greedy", "top_k"]
+__all__ = [
+    "LookAhead",
+    "Space",
+    "badge",
+    "farthest_first",
+    "feature_space",
+    "gradient_space",
+    "greedy_volume",
+    "k_center_greedy",
+    "k_means_plus_plus",
+    "rescored_iwps",
+    "score_weighted",
+    "top_k",
+]

@@ -39,7 +39,7 @@ def top_k(
     """
     checks.require_no_nan("scores", scores, "pool")
     where = check_where(scores, k, where)
-    return _top_k(scores, where, k=int(k))
+    return top_rows(scores, where, k=int(k))
 
 
 def check_where(rows, k, where):
@@ -53,7 +53,8 @@ def check_where(rows, k, where):
 
 
 @partial(jax.jit, static_argnames="k")
-def _top_k(scores, where, *, k):
+def top_rows(scores, where, *, k):
+    """`top_k` without its checks; excluded rows follow where too few others are."""
     scores = numerics.upcast(scores)
     # -0.0 ties with 0.0, and a legal -inf must still beat every excluded row.
     scores = jnp.where(scores == 0, 0, scores)
