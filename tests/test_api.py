@@ -28,6 +28,7 @@ HEAD = "features, kernel, bias"
 PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
+CANDIDATES = "candidates_per_pick=4, where=None"
 MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
@@ -70,6 +71,14 @@ SIGNATURES = {
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
+    "farthest_first": f"key, scores, space, k, *, {CANDIDATES}",
+    "score_weighted": f"key, scores, space, k, *, {CANDIDATES}",
+    "k_means_plus_plus": f"key, scores, space, k, *, {CANDIDATES}",
+    "greedy_volume": f"key, scores, space, k, *, {CANDIDATES}",
+    "rescored_iwps": "key, scores, look_ahead, k, *, "
+    f"steps=3, learning_rate=0.001, {CANDIDATES}",
+    "feature_space": "features",
+    "gradient_space": "features, logits",
     "score_in_chunks": "score_fn, inputs, *, chunk_size",
     "sample_keys": "key, rows",
     "score_pool": "score_fn, pool, *, chunk_size=None, devices=None, "
@@ -79,6 +88,8 @@ SIGNATURES = {
 }
 AROUND_SCORES = (
     "dense_layers",
+    "feature_space",
+    "gradient_space",
     "highest_region",
     "mean_of_classes",
     "mean_of_highest",

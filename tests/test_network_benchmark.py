@@ -117,6 +117,8 @@ def test_every_score_has_a_row_in_one_of_the_two(network_programs):
     # What chooses or cuts up is no score.
     others = {"top_k", "k_center_greedy", "badge", "score_in_chunks", "sample_keys"}
     others |= {"LoopState", "RoundInfo", "loop", "PoolError", "Records", "TopK"}
+    others |= {"farthest_first", "score_weighted", "k_means_plus_plus", "greedy_volume"}
+    others |= {"rescored_iwps", "LookAhead", "feature_space", "gradient_space", "Space"}
     others |= {"dense_layers", "score_pool", "top_k_of_pool", "holdout_changes"}
     # Scores of images are timed by `benchmarks.pixel_head`.
     others |= {name for name in iwps_jax.__all__ if "pixel" in name}
