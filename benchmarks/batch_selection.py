@@ -1,0 +1,123 @@
+"""What do the batch selectors add to scoring a pool of a million?
+
+    python -m benchmarks.batch_selection                   # minutes on 2 busy cores
+    python -m benchmarks.batch_selection --out batch.json  # keeps the numbers
+
+Every selector picks from the pool that `iwps_last_layer` has scored, by those scores;
+scoring and selectors take turns in one run. The aim is that a batch costs less than its
+scores.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import jax
+
+import iwps_jax
+from benchmarks import command, measure
+from benchmarks.command import Comparison
+from benchmarks.large_pool import a_model
+
+SCORING = "iwps_last_layer"
+PLAIN = "top_k"
+IN_SPACE = (
+    iwps_jax.farthest_first,
+    iwps_jax.score_weighted,
+    iwps_jax.k_means_plus_plus,
+    iwps_jax.greedy_volume,
+)
+AIM = "takes less than the scores"
+
+
+def row_name(select, candidates_per_pick: int) -> str:
+    """How a selector is called in the tables."""
+    return f"{select.__name__}, c = {candidates_per_pick}"
+
+
+def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
+    """Scoring, and all selectors on what it gives; the pool's rows are the samples."""
+    features = jax.random.normal(jax.random.key(0), (options.pool_size, options.dim))
+    model = a_model(options.dim, options.classes, options.holdout_size)
+    look_ahead = iwps_jax.LookAhead(features, **model)
+    scoring = measure.chunked(iwps_jax.iwps_last_layer, options.chunk_size)
+    logits = features @ look_ahead.kernel + look_ahead.bias[None]
+    scores, key = scoring(*look_ahead), jax.random.key(1)
+
+    def program(run, *arguments):
+        return measure.Program(jax.jit(run), arguments, options.pool_size)
+
+    programs = {
+        SCORING: measure.Program(scoring, tuple(look_ahead), options.pool_size),
+        PLAIN: program(lambda scores: iwps_jax.top_k(scores, options.k), scores),
+    }
+    for number in options.candidates:
+        for select in IN_SPACE:
+
+            def in_space(key, scores, features, logits, select=select, number=number):
+                space = iwps_jax.gradient_space(features, logits)
+                return select(key, scores, space, options.k, candidates_per_pick=number)
+
+            programs[row_name(select, number)] = program(
+                in_space, key, scores, features, logits
+            )
+
+        def rescored(key, scores, look_ahead, number=number):
+            return iwps_jax.rescored_iwps(
+                key, scores, look_ahead, options.k, candidates_per_pick=number
+            )
+
+        programs[row_name(iwps_jax.rescored_iwps, number)] = program(
+            rescored, key, scores, look_ahead
+        )
+    return programs
+
+
+def comparisons(options: argparse.Namespace) -> list[Comparison]:
+    """Every selector against the scoring, with the aim of those that measure space."""
+    found = [Comparison(PLAIN, SCORING)]
+    for number in options.candidates:
+        found += [
+            Comparison(row_name(select, number), SCORING, AIM, 1) for select in IN_SPACE
+        ]
+        found.append(Comparison(row_name(iwps_jax.rescored_iwps, number), SCORING))
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times, prints and keeps the numbers."""
+    parser = command.parser(__doc__, repeats=3)
+    for name, size in (
+        ("pool-size", 1_000_000),
+        ("dim", 256),
+        ("classes", 10),
+        ("holdout-size", 100),
+        ("chunk-size", 1024),
+        ("k", 200),
+    ):
+        parser.add_argument(f"--{name}", type=command.positive, default=size)
+    parser.add_argument(
+        "--candidates",
+        type=command.positive,
+        nargs="+",
+        default=[4, 10],
+        help="candidates a pick",
+    )
+    options = command.parse(parser, arguments)
+    if options.k > options.pool_size:
+        parser.error(
+            f"k must be at most {options.pool_size}, the pool, got {options.k}."
+        )
+    timings = measure.in_turns(make_programs(options), options.repeats)
+    title = f"{options.k} of {options.pool_size:,} x {options.dim}"
+    command.show_timings(title, timings)
+    ratios = command.compared(timings, comparisons(options))
+    command.show_ratios(f"{title}, against their scores", ratios)
+    command.finish(
+        "batch_selection",
+        options,
+        {"timings": command.as_json(timings), "ratios": ratios},
+    )
+
+
+if __name__ == "__main__":
+    main()
