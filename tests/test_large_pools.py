@@ -1,4 +1,4 @@
-"""k-center and BADGE on pools of several blocks: memory, borders, digits."""
+"""Selectors on pools of several blocks: memory, borders, digits."""
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,27 @@ def test_many_classes_need_blocks_not_a_copy():
     pool = 8 * BLOCK
     few, many = (temporary_bytes("badge", pool, num_classes=n) for n in (10, 1000))
     assert many - few <= 2 * BLOCK * 1000 * 4  # the copy would be 8 blocks
+
+
+def test_all_rows_as_candidates_are_not_copied():
+    def temporary(pool):
+        shapes = (pool,), (pool, D), (pool, CLASSES)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        arrays = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes)
+
+        def select(key, scores, features, logits):
+            space = iwps_jax.gradient_space(features, logits)
+            return iwps_jax.k_means_plus_plus(
+                key, scores, space, 5, candidates_per_pick=pool
+            )
+
+        compiled = jax.jit(select).lower(key, *arrays).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = 8 * BLOCK, 32 * BLOCK
+    per_row = (temporary(large) - temporary(small)) / (large - small)
+    assert per_row <= 16 * 4  # a few numbers, where a row of the pool has 74
+    assert temporary(small) - per_row * small <= 4 * BLOCK * (D + CLASSES) * 4
 
 
 def pick_farthest(features, k, labeled):
