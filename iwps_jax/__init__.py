@@ -10,6 +10,11 @@ from iwps_jax.pool.chunks import sample_keys, score_in_chunks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError, Records
+from iwps_jax.scores.cross_fitted import (
+    CrossFit,
+    cross_fitted_iwps,
+    cross_fitted_iwps_app,
+)
 from iwps_jax.scores.dense import dense_layers, iwps_mlp
 from iwps_jax.scores.error_reduction import (
     error_reduction,
@@ -50,11 +55,13 @@ from iwps_jax.scores.reductions import (
     mean_of_highest,
     mean_of_pixels,
 )
+from iwps_jax.scores.weights import class_balanced_weights
 from iwps_jax.selection import badge, k_center_greedy, top_k
 from iwps_jax.upsampling import upsample
 from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
+    "CrossFit",
     "HeadGradient",
     "LoopState",
     "PoolError",
@@ -63,6 +70,9 @@ __all__ = [
     "TopK",
     "badge",
     "bald",
+    "class_balanced_weights",
+    "cross_fitted_iwps",
+    "cross_fitted_iwps_app",
     "dense_layers",
     "entropy",
     "error_reduction",
