@@ -6,6 +6,7 @@ as a buffer with a mask, as for `iwps_jax.training.fit`.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,31 @@ MAX_ITERATIONS = 1000
 # No farther than this from the minimum: the distance is at most ‖gradient‖ / penalty,
 # since the penalty makes the loss strongly convex.
 TOLERANCE = 1e-3
+MEMORY = 10  # moves that L-BFGS remembers
 
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
+
+
+class _Search(NamedTuple):
+    """L-BFGS under way.
+
+    Attributes:
+        at: where it is.
+        gradient: there.
+        direction: to search next.
+        scale: how far along it, in its lengths.
+        moves: the last ones, newest first.
+        changes: of the gradient along them.
+        count: gradients taken.
+    """
+
+    at: jax.Array
+    gradient: jax.Array
+    direction: jax.Array
+    scale: jax.Array
+    moves: jax.Array
+    changes: jax.Array
+    count: jax.Array | int
 
 
 def cross_fitted_heads(
@@ -88,7 +112,10 @@ def cross_fitted_heads(
             f"num_folds must be in [2, {len(features)}], the length of features, got "
             f"{num_folds}."
         )
-    checks.require_at_most("num_folds", num_folds, jnp.asarray(where).sum())
+    where = jnp.asarray(where)
+    checks.require_finite("features", jnp.where(where[:, None], features, 0), "n d")
+    checks.require_labels("labels", jnp.where(where, labels, 0), num_classes)
+    checks.require_at_most("num_folds", num_folds, where.sum())
     checks.require_positive("penalty", penalty)
     return _heads(
         *(key, features, labels, where, penalty),
@@ -141,38 +168,60 @@ def _head(features, labels, where, penalty, num_classes):
 def _minimum(features, labels, weights, penalty, num_classes):
     """Where the penalized loss is lowest, within `TOLERANCE`: [d, classes].
 
-    No softmax curves the loss by more than half (Böhning 1992), so that
-
-        W - (Uᵀ diag(w) U / 2 + penalty)⁻¹ ∇loss(W)
-
-    never overshoots and needs no search for a step length; with Nesterov's momentum,
-    started anew where it leads uphill (O'Donoghue & Candès 2015). One inverse, then
-    matrix products: a batch of such problems under `jax.vmap` stays cheap.
+    L-BFGS (Nocedal & Wright 2006, Alg. 7.4 and 7.5) that halves a step while it leads
+    so far beyond the lowest point of its line that the slope there is half of that
+    where it began: slopes keep their digits in float32 where losses do not. One loop
+    of one gradient each, whether a step is taken or halved, so that a batch of such
+    problems under `jax.vmap` computes nothing twice.
     """
     weighted = features * weights[:, None]
-    curvature = _matmul(weighted.T, features) / 2
-    curvature = curvature + penalty * jnp.eye(len(curvature))
-    steps = jnp.linalg.inv(curvature)
 
     def gradient_of(at):
         residual = numerics.label_residual(_matmul(features, at), labels)
         return penalty * at - _matmul(weighted.T, residual)
 
-    def goes_on(carry):
-        *_, length, count = carry
-        return (count < MAX_ITERATIONS) & (length >= TOLERANCE * penalty)
+    def goes_on(search):
+        is_far = _dot(search.gradient, search.gradient) >= (TOLERANCE * penalty) ** 2
+        return (search.count < MAX_ITERATIONS) & is_far
 
-    def step(carry):
-        before, at, pace, _, count = carry
+    def step(search):
+        at = search.at + search.scale * search.direction
         gradient = gradient_of(at)
-        after = at - _matmul(steps, gradient)
-        is_uphill = (gradient * (after - before)).sum() > 0
-        next_pace = jnp.where(is_uphill, 1, (1 + jnp.sqrt(1 + 4 * pace**2)) / 2)
-        momentum = jnp.where(is_uphill, 0, (pace - 1) / next_pace)
-        length = jnp.sqrt((gradient**2).sum())
-        return after, after + momentum * (after - before), next_pace, length, count + 1
+        slope, ahead = (_dot(g, search.direction) for g in (search.gradient, gradient))
+        is_good = ahead <= jnp.abs(slope) / 2
+        moves = jnp.roll(search.moves, 1, 0).at[0].set(at - search.at)
+        changes = jnp.roll(search.changes, 1, 0).at[0].set(gradient - search.gradient)
+        taken = _Search(
+            *(at, gradient, _downhill(gradient, moves, changes), 1.0 * one),
+            *(moves, changes, search.count + 1),
+        )
+        halved = search._replace(scale=search.scale / 2, count=search.count + 1)
+        return jax.tree.map(lambda a, b: jnp.where(is_good, a, b), taken, halved)
 
     zeros = jnp.zeros((features.shape[1], num_classes), features.dtype)
     one = jnp.ones((), features.dtype)
-    start = zeros, zeros, one, jnp.inf * one, 0
+    slopes = gradient_of(zeros)
+    memory = jnp.zeros((MEMORY, *zeros.shape), features.dtype)
+    start = _Search(zeros, slopes, -slopes, one, memory, memory, 0)
     return jax.lax.while_loop(goes_on, step, start)[0]
+
+
+def _dot(a, b):
+    return (a * b).sum()
+
+
+def _downhill(gradient, moves, changes):
+    """Minus the gradient times the inverse Hessian that the last moves let guess."""
+    curvatures = (moves * changes).sum((1, 2))
+    # The loss is strongly convex: only of moves that were not made yet it is zero.
+    inverse = jnp.where(curvatures > 0, 1 / jnp.where(curvatures > 0, curvatures, 1), 0)
+    shares = []
+    for i in range(MEMORY):
+        shares.append(inverse[i] * _dot(moves[i], gradient))
+        gradient = gradient - shares[i] * changes[i]
+    length = _dot(changes[0], changes[0])
+    gradient = gradient * jnp.where(length > 0, curvatures[0] / length, 1)
+    for i in reversed(range(MEMORY)):
+        share = shares[i] - inverse[i] * _dot(changes[i], gradient)
+        gradient = gradient + share * moves[i]
+    return -gradient

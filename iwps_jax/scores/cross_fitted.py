@@ -61,8 +61,9 @@ def cross_fitted_iwps(
     Args:
         features: inputs h of the last layer, for the candidates.
         cross_fit: heads and their folds, of `cross_fitting.cross_fitted_heads`.
-        labeled_features: inputs g of the last layer for the labeled samples, a buffer
-            of which `cross_fit` knows the entries there are.
+        labeled_features: inputs g of the last layer for the labeled samples: the
+            buffer that the heads were fitted on, in which what is masked may be
+            anything.
         labels: their classes, in [0, classes).
         weights: how much each labeled sample says, such as `class_balanced_weights`;
             at least 0 and made to sum to one. All the same by default.
@@ -176,9 +177,13 @@ def _checked_weights(features, cross_fit, labeled_features, labels, weights):
             )
     one_head = cross_fit.kernel[0], cross_fit.bias[0]
     head.check_head(features, *one_head)
-    head.check_same_features("labeled_features", labeled_features, one_head[0])
-    checks.require_labels("labels", labels, one_head[0].shape[1])
+    checks.require_floating("labeled_features", labeled_features, "n d")
+    checks.require_integers("labels", labels)
     checks.require_size("labels", labels, 0, len(labeled_features), "labeled_features")
+    is_there = jnp.zeros(len(labels), bool).at[cross_fit.rows].max(cross_fit.where)
+    there = jnp.where(is_there[:, None], labeled_features, 0)
+    head.check_same_features("labeled_features", there, one_head[0])
+    checks.require_labels("labels", jnp.where(is_there, labels, 0), len(one_head[1]))
     if weights is None:
         return jnp.ones(len(labels), jnp.float32)
     checks.require_weights("weights", weights, len(labels), "labels")

@@ -143,9 +143,9 @@ def iwps_app_last_layer(
 
         score_n = (onehot(ŷ_n) - p_n)ᵀ (A h_n + a)
 
-    with (A, a) the mean, or weighted, holdout gradient of the head's kernel (transposed) and bias.
-    Equal to `iwps_app` on the head's parameters; the limit of `iwps_last_layer`
-    divided by η T as η → 0.
+    with (A, a) the mean, or weighted, holdout gradient of the head's kernel
+    (transposed) and bias. Equal to `iwps_app` on the head's parameters; the limit of
+    `iwps_last_layer` divided by η T as η → 0.
 
     Args:
         features: inputs h of the last layer.
