@@ -60,7 +60,7 @@ def cross_fitted_iwps(
 
     Args:
         features: inputs h of the last layer, for the candidates.
-        cross_fit: heads and their folds, of `cross_fitting.cross_fitted_heads`.
+        cross_fit: heads and their folds, of `cross_fitted_heads`.
         labeled_features: inputs g of the last layer for the labeled samples: the
             buffer that the heads were fitted on, in which what is masked may be
             anything.
@@ -84,7 +84,7 @@ def cross_fitted_iwps(
         Predictions".
 
     Example:
-        >>> from iwps_jax.cross_fitting import cross_fitted_heads
+        >>> from iwps_jax import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(
@@ -122,7 +122,7 @@ def cross_fitted_iwps_app(
 
     Args:
         features: inputs h of the last layer, for the candidates.
-        cross_fit: heads and their folds, of `cross_fitting.cross_fitted_heads`.
+        cross_fit: heads and their folds, of `cross_fitted_heads`.
         labeled_features: inputs of the last layer for the labeled samples.
         labels: their classes, in [0, classes).
         weights: how much each labeled sample says, such as `class_balanced_weights`;
@@ -140,7 +140,7 @@ def cross_fitted_iwps_app(
         Aljundi et al. 2020, Eq. 10, whose holdout set is apart.
 
     Example:
-        >>> from iwps_jax.cross_fitting import cross_fitted_heads
+        >>> from iwps_jax import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(
