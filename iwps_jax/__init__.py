@@ -5,11 +5,17 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 """
 
 from iwps_jax import loop
+from iwps_jax.cross_fitting import cross_fitted_heads
 from iwps_jax.loop import LoopState, RoundInfo
 from iwps_jax.pool.chunks import sample_keys, score_in_chunks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError, Records
+from iwps_jax.scores.cross_fitted import (
+    CrossFit,
+    cross_fitted_iwps,
+    cross_fitted_iwps_app,
+)
 from iwps_jax.scores.dense import dense_layers, iwps_mlp
 from iwps_jax.scores.error_reduction import (
     error_reduction,
@@ -50,6 +56,7 @@ from iwps_jax.scores.reductions import (
     mean_of_highest,
     mean_of_pixels,
 )
+from iwps_jax.scores.weights import class_balanced_weights
 from iwps_jax.selection import (
     LookAhead,
     Space,
@@ -68,6 +75,7 @@ from iwps_jax.upsampling import upsample
 from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
+    "CrossFit",
     "HeadGradient",
     "LookAhead",
     "LoopState",
@@ -78,6 +86,10 @@ __all__ = [
     "TopK",
     "badge",
     "bald",
+    "class_balanced_weights",
+    "cross_fitted_heads",
+    "cross_fitted_iwps",
+    "cross_fitted_iwps_app",
     "dense_layers",
     "entropy",
     "error_reduction",

@@ -51,7 +51,8 @@ def _any_outside(labels, num_classes):
     return (labels < 0).any() | (labels >= num_classes).any()
 
 
-def _require_axes(name: str, array: AnyArray, axes: str) -> None:
+def require_axes(name: str, array: AnyArray, axes: str) -> None:
+    """Refuses what is not an array with as many axes as `axes` has words."""
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise TypeError(f"{name} must be an array, got {type(array).__name__}.")
     expected = axes.split()
@@ -62,8 +63,9 @@ def _require_axes(name: str, array: AnyArray, axes: str) -> None:
         )
 
 
-def _require_floating(name: str, array: AnyArray, axes: str) -> None:
-    _require_axes(name, array, axes)
+def require_floating(name: str, array: AnyArray, axes: str) -> None:
+    """Refuses anything but floating-point numbers, finite or not, with these axes."""
+    require_axes(name, array, axes)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be floating point, got {array.dtype}.")
     if 0 in array.shape:
@@ -72,21 +74,21 @@ def _require_floating(name: str, array: AnyArray, axes: str) -> None:
 
 def require_finite(name: str, array: AnyArray, axes: str) -> None:
     """Refuses anything but finite floating-point numbers with these axes."""
-    _require_floating(name, array, axes)
+    require_floating(name, array, axes)
     if _is_known_true(_any_nonfinite(array)):
         raise ValueError(f"{name} must be finite, got NaN or infinity.")
 
 
 def require_no_nan(name: str, array: AnyArray, axes: str) -> None:
     """Refuses NaN but lets infinities pass: log 0 and masked classes are legal."""
-    _require_floating(name, array, axes)
+    require_floating(name, array, axes)
     if _is_known_true(_any_nan(array)):
         raise ValueError(f"{name} must not contain NaN.")
 
 
 def require_logits(name: str, logits: AnyArray, axes: str) -> None:
     """Refuses logits whose softmax is not defined; -inf rules single classes out."""
-    _require_floating(name, logits, axes)
+    require_floating(name, logits, axes)
     if _is_known_true(_any_undefined_softmax(logits)):
         raise ValueError(
             f"{name} must have a finite largest entry in every row: NaN, +inf and rows "
@@ -189,34 +191,58 @@ def require_size(
 
 def require_labels(name: str, labels: AnyArray, num_classes: int) -> None:
     """Refuses labels that are not integers in [0, num_classes), or none at all."""
-    _require_axes(name, labels, "samples")
+    require_integers(name, labels)
+    if _is_known_true(_any_outside(labels, num_classes)):
+        raise ValueError(f"{name} must be in [0, {num_classes}), got others.")
+
+
+def require_integers(name: str, labels: AnyArray) -> None:
+    """Refuses what is not at least one integer a sample, of whatever size."""
+    require_axes(name, labels, "samples")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got {labels.dtype}.")
     if labels.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one label, got none.")
-    if _is_known_true(_any_outside(labels, num_classes)):
-        raise ValueError(f"{name} must be in [0, {num_classes}), got others.")
+
+
+@jax.jit
+def _any_negative_or_no_sum(weights):
+    return (weights < 0).any() | ~(weights.sum() > 0)
+
+
+def require_weights(name: str, weights: AnyArray, size: int, source: str) -> None:
+    """Refuses weights that have no mean: negative ones, or none that is positive."""
+    require_finite(name, weights, "samples")
+    require_size(name, weights, 0, size, source)
+    if _is_known_true(_any_negative_or_no_sum(weights)):
+        raise ValueError(
+            f"{name} must be at least 0, some of them more, got a negative one or "
+            "only zeros."
+        )
 
 
 def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
     """Refuses a look-ahead of no steps, or along no or a backward step length."""
     if require_integer("steps", steps) < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
+    require_positive("learning_rate", learning_rate)
+
+
+def require_positive(name: str, value: AnyArray | float) -> None:
+    """Refuses what is not one positive and finite number."""
     try:
-        rate = jnp.asarray(learning_rate)
+        number = jnp.asarray(value)
     except (TypeError, ValueError):
-        rate = None
-    if rate is None or not (
-        jnp.issubdtype(rate.dtype, jnp.floating)
-        or jnp.issubdtype(rate.dtype, jnp.integer)
+        number = None
+    if number is None or not (
+        jnp.issubdtype(number.dtype, jnp.floating)
+        or jnp.issubdtype(number.dtype, jnp.integer)
     ):
-        raise TypeError(f"learning_rate must be a number, got {learning_rate!r}.")
-    if rate.ndim != 0:
-        raise ValueError(f"learning_rate must be a scalar, got shape {rate.shape}.")
-    if _is_known_true(~(jnp.isfinite(rate) & (rate > 0))):
-        raise ValueError(
-            f"learning_rate must be positive and finite, got {learning_rate}."
-        )
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if number.ndim != 0:
+        raise ValueError(f"{name} must be a scalar, got shape {number.shape}.")
+    if _is_known_true(~(jnp.isfinite(number) & (number > 0))):
+        raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
 def require_callable(name: str, value: Any) -> None:
@@ -237,7 +263,7 @@ def require_integer(name: str, value: int) -> int:
 
 def require_mask(name: str, mask: AnyArray, size: int) -> None:
     """Refuses a mask that is not one boolean per row."""
-    _require_axes(name, mask, "pool")
+    require_axes(name, mask, "pool")
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
     require_size(name, mask, 0, size, "the pool")
@@ -245,7 +271,7 @@ def require_mask(name: str, mask: AnyArray, size: int) -> None:
 
 def require_pixel_mask(name: str, mask: AnyArray) -> None:
     """Refuses a mask that is not one boolean per pixel of some images."""
-    _require_axes(name, mask, "images height width")
+    require_axes(name, mask, "images height width")
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
     if 0 in mask.shape:
@@ -261,7 +287,7 @@ def require_pixel_labels(
     name: str, labels: AnyArray, where: AnyArray, num_classes: int
 ) -> None:
     """Refuses labels that are not integers in [0, num_classes) where `where`."""
-    _require_axes(name, labels, "images height width")
+    require_axes(name, labels, "images height width")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got {labels.dtype}.")
     if labels.shape != where.shape:

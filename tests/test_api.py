@@ -25,6 +25,7 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 EMPTY = inspect.Parameter.empty
 
 HEAD = "features, kernel, bias"
+CROSS_FITTED = "features, cross_fit, labeled_features, labels"
 PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
@@ -32,7 +33,7 @@ CANDIDATES = "candidates_per_pick=4, where=None"
 MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
-    "steps=3, learning_rate=0.001",
+    "holdout_weights=None, steps=3, learning_rate=0.001",
     "holdout_changes": f"{HEAD}, holdout_features, holdout_labels, *, "
     "steps=3, learning_rate=0.001",
     "iwps": "apply_fn, params, inputs, holdout_inputs, holdout_labels, *, "
@@ -42,7 +43,14 @@ SIGNATURES = {
     "dense_layers": "apply_fn, params, inputs",
     "holdout_gradient": "apply_fn, params, holdout_inputs, holdout_labels",
     "iwps_app": "apply_fn, params, inputs, holdout_gradient",
-    "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels",
+    "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
+    "holdout_weights=None",
+    "class_balanced_weights": "labels, num_classes, where=None",
+    "cross_fitted_heads": "key, features, labels, where=None, *, num_classes, "
+    "num_folds=5, penalty=0.01",
+    "cross_fitted_iwps": f"{CROSS_FITTED}, *, weights=None, steps=3, "
+    "learning_rate=0.001",
+    "cross_fitted_iwps_app": f"{CROSS_FITTED}, *, weights=None",
     "gradient_kernel": "apply_fn, params, inputs_a, labels_a, inputs_b, labels_b",
     "entropy": "logits",
     "margin": "logits",
@@ -87,6 +95,8 @@ SIGNATURES = {
     "devices=None, folder=None, show_progress=False",
 }
 AROUND_SCORES = (
+    "class_balanced_weights",
+    "cross_fitted_heads",
     "dense_layers",
     "feature_space",
     "gradient_space",
@@ -213,8 +223,10 @@ LAYERS = [  # a module may import from those above it only
     "checks",
     "numerics",
     "blocks",
+    "leaks",
     "upsampling",
     "scores",
+    "cross_fitting",
     "selection",
     "pool",
     "naming",

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iwps_jax import methods, naming
+from iwps_jax import leaks, methods, naming
 from iwps_jax.commands import advice, answering, ending, given
 from iwps_jax.commands.given import Given
 from iwps_jax.commands.parsing import add_command
@@ -84,6 +84,7 @@ def _check(options):
         **_of_pool(options, files),
         **_of_head(options, files),
         **_of_holdout(options, files),
+        **_of_copies(files),
         **_of_labels(options, files),
         **_of_sample(files),
     }
@@ -202,6 +203,16 @@ def _of_holdout(options, files):
         predicted = methods.holdout_predictions(files.head, files.holdout)
         told["accuracy"] = float((predicted == labels).mean())
     return {"holdout": told}
+
+
+def _of_copies(files):
+    """Holdout samples that are in the pool, too, with the rows there."""
+    is_matrix = getattr(files.pool, "ndim", None) == 2 and not files.are_logits
+    if files.holdout is None or not is_matrix:
+        return {}
+    rows = leaks.copies_of(files.holdout.features, files.pool)
+    rows = rows[rows != leaks.NO_COPY].tolist()
+    return {"copies": {"count": len(rows), "first_rows": rows[:ROWS_NAMED]}}
 
 
 def label_numbers(
@@ -343,6 +354,11 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         ("recommended", f"{advised['method'] or 'nothing'}: {advised['reason']}")
     )
     said += [("warning", text) for text in advised["warnings"]]
+    if (copies := report.get("copies")) is not None and copies["count"]:
+        text = f"{copies['count']:,} holdout samples are copies of rows of the pool, "
+        text += f"{_listed(copies['first_rows'], copies['count'])}: do not label these "
+        text += "rows to learn from, or they judge what was learned from them."
+        said.append(("warning", text))
     width = max(len(name) for name, _ in said)
     return [
         textwrap.fill(f"{name:<{width}}  {text}", COLUMNS, subsequent_indent=" " * 4)

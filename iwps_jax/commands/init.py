@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from iwps_jax import checks, methods, naming
+from iwps_jax import checks, leaks, methods, naming
 from iwps_jax.campaign import folder, labels_of, scaling, start
 from iwps_jax.commands import answering, ending
 from iwps_jax.commands.parsing import add_command
@@ -114,6 +114,7 @@ def _init(options):
             seed=options.seed,
         )
     state = answering.told(state, options.labels, told)
+    _refuse_leak(options, state)
     folder.create(options.campaign, folder.Paths(options.pool, options.ids), state)
     print(
         f"{options.campaign}: {len(pool):,} samples, {len(classes)} classes, "
@@ -127,6 +128,24 @@ def _init(options):
             f"The holdout set has no sample of {len(missing)} of {len(classes)} "
             f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot judge "
             "what is wrong about them."
+        )
+
+
+def _refuse_leak(options, state):
+    """Refuses a holdout set with a sample that is learned from."""
+    labeled = list(labels_of(state))
+    if not labeled:
+        return
+    known = scaling.rows_of(state.task.pool, labeled)
+    copies = leaks.copies_of(state.task.holdout_features, known)
+    is_copy = copies != leaks.NO_COPY
+    if is_copy.any():
+        sample = int(np.argmax(is_copy))
+        name = naming.ids_of(state.task.ids, np.array([labeled[copies[sample]]]))[0]
+        raise FileError(
+            f"{options.holdout} must not hold samples that are labeled in "
+            f"{options.labels}, where they would judge what was learned from them: "
+            f"sample {sample} is a copy of {name!r}, one of {is_copy.sum():,}."
         )
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Float, Integer, PyTree
 
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head, network
+from iwps_jax.scores.lookahead import checked_weights
 from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
 
@@ -135,14 +136,16 @@ def iwps_app_last_layer(
     bias: Float[AnyArray, " classes"],
     holdout_features: Float[AnyArray, "m d"],
     holdout_labels: Integer[AnyArray, " m"],
+    *,
+    holdout_weights: Float[AnyArray, " m"] | None = None,
 ) -> Float[jax.Array, " pool"]:
     """First-order IWPS when only the last layer learns: one matrix product.
 
         score_n = (onehot(ŷ_n) - p_n)ᵀ (A h_n + a)
 
-    with (A, a) the mean holdout gradient of the head's kernel (transposed) and bias.
-    Equal to `iwps_app` on the head's parameters; the limit of `iwps_last_layer`
-    divided by η T as η → 0.
+    with (A, a) the mean, or weighted, holdout gradient of the head's kernel
+    (transposed) and bias. Equal to `iwps_app` on the head's parameters; the limit of
+    `iwps_last_layer` divided by η T as η → 0.
 
     Args:
         features: inputs h of the last layer.
@@ -150,13 +153,16 @@ def iwps_app_last_layer(
         bias: bias of the last layer.
         holdout_features: inputs of the last layer for the holdout samples.
         holdout_labels: their true classes, in [0, classes).
+        holdout_weights: how much each holdout sample says, in place of 1/m each, such
+            as `class_balanced_weights`; at least 0 and made to sum to one.
 
     Returns:
         One float32 score per candidate, in nats per unit of step length.
 
     Raises:
         ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
-            label is out of range or a number is not finite.
+            label is out of range, a weight negative, all of them zero or a number not
+            finite.
         TypeError: if labels are not integers or features not floating point.
 
     References:
@@ -175,13 +181,22 @@ def iwps_app_last_layer(
     """
     head.check_head(features, kernel, bias)
     head.check_holdout(holdout_features, holdout_labels, kernel)
-    return _iwps_app_last_layer(
-        features, kernel, bias, holdout_features, holdout_labels
+    weights = checked_weights(holdout_weights, holdout_labels)
+    return weighted_app_last_layer(
+        features, kernel, bias, holdout_features, holdout_labels, weights
     )
 
 
 @jax.jit
-def _iwps_app_last_layer(features, kernel, bias, holdout_features, holdout_labels):
+def weighted_app_last_layer(
+    features: Float[AnyArray, "pool d"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
+    holdout_features: Float[AnyArray, "m d"],
+    holdout_labels: Integer[AnyArray, " m"],
+    weights: Float[AnyArray, " m"] | None,
+) -> Float[jax.Array, " pool"]:
+    """The same for arrays that were checked; weights are taken as they are."""
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
@@ -190,7 +205,11 @@ def _iwps_app_last_layer(features, kernel, bias, holdout_features, holdout_label
     residual = numerics.label_residual(logits, logits.argmax(-1))
     holdout_residual = numerics.label_residual(
         head.head_logits(holdout_features, kernel, bias), holdout_labels
-    ) / len(holdout_labels)
+    )
+    if weights is None:
+        holdout_residual = holdout_residual / len(holdout_labels)
+    else:
+        holdout_residual = holdout_residual * weights[:, None]
     kernel_gradient = -jnp.matmul(
         holdout_features.T, holdout_residual, precision=numerics.PRECISION
     )

@@ -53,6 +53,7 @@ def iwps_last_layer(
     holdout_features: Float[AnyArray, "m d"],
     holdout_labels: Integer[AnyArray, " m"],
     *,
+    holdout_weights: Float[AnyArray, " m"] | None = None,
     steps: int = 3,
     learning_rate: float | Float[AnyArray, ""] = 1e-3,
 ) -> Float[jax.Array, " pool"]:
@@ -78,6 +79,8 @@ def iwps_last_layer(
         bias: bias of the last layer.
         holdout_features: inputs g of the last layer for the holdout samples.
         holdout_labels: their true classes, in [0, classes).
+        holdout_weights: how much each holdout sample says, in place of 1/m each, such
+            as `class_balanced_weights`; at least 0 and made to sum to one.
         steps: T, the SGD steps on each pseudo-label.
         learning_rate: η, the length of a step.
 
@@ -86,7 +89,8 @@ def iwps_last_layer(
 
     Raises:
         ValueError: if shapes or class counts disagree; outside `jax.jit` also if a
-            label is out of range or a number is not finite.
+            label is out of range, a weight negative, all of them zero or a number not
+            finite.
         TypeError: if labels are not integers or features not floating point.
 
     References:
@@ -106,7 +110,8 @@ def iwps_last_layer(
         True
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
-    return _checked_look_ahead(arrays, steps, learning_rate, _mean)
+    weights = checked_weights(holdout_weights, holdout_labels)
+    return _checked_look_ahead(arrays, steps, learning_rate, _mean, weights)
 
 
 def holdout_changes(
@@ -162,13 +167,42 @@ def holdout_changes(
     return _checked_look_ahead(arrays, steps, learning_rate, _keep)
 
 
-def _checked_look_ahead(arrays, steps, learning_rate, reduce):
+def checked_weights(
+    weights: Float[AnyArray, " m"] | None, holdout_labels: Integer[AnyArray, " m"]
+) -> Float[jax.Array, " m"] | None:
+    """Refuses weights that cannot be those of a mean; they sum to one then."""
+    if weights is None:
+        return None
+    checks.require_axes("holdout_labels", holdout_labels, "m")
+    size = len(holdout_labels)
+    checks.require_weights("holdout_weights", weights, size, "holdout_labels")
+    weights = numerics.upcast(weights)
+    return weights / weights.sum()
+
+
+def _checked_look_ahead(arrays, steps, learning_rate, reduce, weights=None):
     """Refuses what the public functions refuse."""
     features, kernel, bias, holdout_features, holdout_labels = arrays
     head.check_head(features, kernel, bias)
     head.check_holdout(holdout_features, holdout_labels, kernel)
     checks.require_steps(steps, learning_rate)
-    return _look_ahead(*arrays, learning_rate, steps=int(steps), reduce=reduce)
+    return _look_ahead(*arrays, learning_rate, weights, steps=int(steps), reduce=reduce)
+
+
+def weighted_look_ahead(
+    features: Float[jax.Array, "pool d"],
+    kernel: Float[jax.Array, "d classes"],
+    bias: Float[jax.Array, " classes"],
+    holdout_features: Float[jax.Array, "m d"],
+    holdout_labels: Int[jax.Array, " m"],
+    weights: Float[jax.Array, " m"],
+    learning_rate: float | Float[jax.Array, ""],
+    *,
+    steps: int,
+) -> Float[jax.Array, " pool"]:
+    """The sum of the weighted changes, of arrays that were checked."""
+    arrays = features, kernel, bias, holdout_features, holdout_labels
+    return _look_ahead(*arrays, learning_rate, weights, steps=steps, reduce=_mean)
 
 
 @partial(jax.jit, static_argnames=("steps", "reduce"))
@@ -179,6 +213,7 @@ def _look_ahead(
     holdout_features,
     holdout_labels,
     learning_rate,
+    weights,
     *,
     steps,
     reduce,
@@ -198,7 +233,7 @@ def _look_ahead(
     forms = [*by_series, _changes_by_classes, _changes_of_any_step]
     scores = jax.lax.switch(
         form_of_step(deltas, reach),
-        [_reduced(form, reduce) for form in forms],
+        [_reduced(form, partial(reduce, weights)) for form in forms],
         features,
         deltas,
         reach,
@@ -235,12 +270,14 @@ def _holdout(features, labels, kernel, bias) -> _Holdout:
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
 
-def _mean(changes: Float[jax.Array, "pool m"]) -> Float[jax.Array, " pool"]:
-    num_samples = changes.shape[1]
-    return _matmul(changes, jnp.full(num_samples, 1 / num_samples, changes.dtype))
+def _mean(weights, changes):
+    if weights is None:
+        weights = jnp.full(changes.shape[1], 1 / changes.shape[1], changes.dtype)
+    return _matmul(changes, weights.astype(changes.dtype))
 
 
-def _keep(changes: Float[jax.Array, "pool m"]) -> Float[jax.Array, "pool m"]:
+def _keep(weights, changes):
+    del weights
     return changes
 
 

@@ -1,0 +1,71 @@
+"""Do holdout samples judge what was learned from them? Copies among rows of features.
+
+A holdout set that the model was trained on says that nothing can be wrong: its losses
+are low, and every step away from what was learned hurts it alike.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, Num
+
+from iwps_jax.types import AnyArray
+
+ROWS_AT_ONCE = 2**16
+NO_COPY = -1
+
+
+def copies_of(
+    samples: Num[AnyArray, "m d"], features: Any, *, rows_at_once: int = ROWS_AT_ONCE
+) -> Int[np.ndarray, " m"]:
+    """For each sample the first row of some features that is exactly the same.
+
+    Numbers are compared in the narrower of the two types, so that float32 samples are
+    found in features that were kept as float16. The samples are sorted once, then the
+    features are read once, a block at a time: O((m + n) log m).
+
+    Args:
+        samples: such as the features of a holdout set.
+        features: [n, d], such as those of the labeled samples, or a memory map of a
+            pool of any size: whatever has a shape, a dtype and slices.
+        rows_at_once: of the features, to bound the memory.
+
+    Returns:
+        Rows of the features; `NO_COPY` where there is none.
+
+    Raises:
+        ValueError: if samples and features differ in their number of columns.
+
+    Example:
+        >>> pool = np.array([[0.0, 1.0], [2.0, 3.0], [2.0, 3.0]])
+        >>> copies_of(np.array([[2.0, 3.0], [4.0, 5.0]]), pool).tolist()
+        [1, -1]
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 2 or samples.shape[1:] != tuple(features.shape[1:]):
+        raise ValueError(
+            "samples and features must have 2 axes and the same columns, got shapes "
+            f"{samples.shape} and {tuple(features.shape)}."
+        )
+    dtypes = samples.dtype, features.dtype
+    if all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        dtype = min(dtypes, key=lambda dtype: dtype.itemsize)
+    else:
+        dtype = np.result_type(*dtypes)
+    known, place = np.unique(_whole_rows(samples, dtype), return_inverse=True)
+    first = np.full(len(known), NO_COPY, np.int64)
+    for start in range(0, len(features), rows_at_once):
+        rows = _whole_rows(features[start : start + rows_at_once], dtype)
+        at = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+        found = np.flatnonzero((known[at] == rows) & (first[at] == NO_COPY))
+        # Backwards, so that of several copies the first is written last.
+        first[at[found[::-1]]] = start + found[::-1]
+    return first[place]
+
+
+def _whole_rows(features, dtype) -> np.ndarray:
+    """Each row as one value that can be sorted: its bytes, with no -0.0 among them."""
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(np.asarray(features).astype(dtype) + dtype.type(0))
+    return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]

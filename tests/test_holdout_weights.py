@@ -1,0 +1,133 @@
+"""Weighted holdout samples: exact, harmless where equal, refused where meaningless."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import iwps_jax
+
+SCORES = {
+    "iwps_last_layer": jax.jit(iwps_jax.iwps_last_layer),
+    "iwps_app_last_layer": jax.jit(iwps_jax.iwps_app_last_layer),
+}
+
+
+def terms_of(name, problem):
+    """The oracle's change of every holdout loss, or its first order."""
+    layers = [(problem["kernel"], problem["bias"])]
+    holdout = problem["holdout_features"], problem["holdout_labels"]
+    if name == "iwps_last_layer":
+        return reference.look_ahead_changes(layers, problem["features"], *holdout)
+    return -reference.gradient_kernel(layers, problem["features"], None, *holdout)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_the_weighted_mean(name):
+    problem = reference.head_problem(1, 4096, 16, 5, 20)
+    weights = np.random.default_rng(0).uniform(0, 3, 20).astype(np.float32)
+    weights[:3] = 0
+    found = SCORES[name](**problem, holdout_weights=weights)
+    terms = terms_of(name, problem) * (np.float64(weights) / np.float64(weights).sum())
+    reference.assert_same_scores(found, terms.sum(1), np.abs(terms).sum(1))
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("weight", [1e-3, 1.0, 7.0])
+def test_equal_weights_change_nothing(name, weight):
+    problem = reference.head_problem(2, 300, 16, 5, 30)
+    found = SCORES[name](**problem, holdout_weights=np.full(30, weight, np.float32))
+    expected = SCORES[name](**problem)
+    scale = np.abs(terms_of(name, problem)).mean(1)
+    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_two_is_as_two_of_them_and_zero_as_none(name):
+    problem = reference.head_problem(3, 300, 16, 5, 10)
+    weights = np.array([2, 0, *[1] * 8], np.float32)
+    rows = np.array([0, 0, *range(2, 10)])
+    repeated = {n: problem[n][rows] for n in ("holdout_features", "holdout_labels")}
+    found = SCORES[name](**problem, holdout_weights=weights)
+    expected = SCORES[name](**{**problem, **repeated})
+    scale = np.abs(terms_of(name, problem)).mean(1)
+    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_the_order_of_holdout_samples_does_not_matter(name):
+    problem = reference.head_problem(4, 300, 16, 5, 30)
+    rng = np.random.default_rng(0)
+    weights, order = rng.uniform(0, 1, 30).astype(np.float32), rng.permutation(30)
+    turned = {n: problem[n][order] for n in ("holdout_features", "holdout_labels")}
+    found = SCORES[name](**{**problem, **turned}, holdout_weights=weights[order])
+    expected = SCORES[name](**problem, holdout_weights=weights)
+    scale = np.abs(terms_of(name, problem)).mean(1)
+    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+
+
+def test_every_class_that_occurs_says_the_same():
+    labels = np.array([3, 0, 0, 1, 0, 0, 1, 9])
+    where = np.array([True] * 7 + [False])
+    weights = jax.jit(iwps_jax.class_balanced_weights, static_argnums=1)(
+        labels, 5, where
+    )
+    np.testing.assert_allclose(
+        weights, [1 / 3, *[1 / 12] * 2, 1 / 6, *[1 / 12] * 2, 1 / 6, 0], rtol=1e-6
+    )
+
+
+def test_balanced_labels_weigh_one_over_their_number():
+    weights = iwps_jax.class_balanced_weights(np.arange(30) % 5, 7)
+    np.testing.assert_allclose(weights, np.full(30, 1 / 30), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_balanced_weight_makes_up_for_repeated_samples(name):
+    """A holdout set with one class three times over, weighted, is the set without."""
+    problem = reference.head_problem(5, 300, 16, 3, 12)
+    problem["holdout_labels"] = np.arange(12) % 3
+    rows = np.concatenate(
+        [np.arange(12), *[np.flatnonzero(np.arange(12) % 3 == 0)] * 2]
+    )
+    repeated = {n: problem[n][rows] for n in ("holdout_features", "holdout_labels")}
+    weights = iwps_jax.class_balanced_weights(repeated["holdout_labels"], 3)
+    found = SCORES[name](**{**problem, **repeated}, holdout_weights=weights)
+    expected = SCORES[name](**problem)
+    scale = np.abs(terms_of(name, problem)).mean(1)
+    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize(
+    ("weights", "sentence"),
+    [
+        ([1.0, -1.0, 1.0], "holdout_weights must be at least 0"),
+        ([0.0, 0.0, 0.0], "holdout_weights must be at least 0, some of them more"),
+        ([1.0, 1.0], "holdout_weights must have length 3"),
+        ([1.0, np.nan, 1.0], "holdout_weights must be finite"),
+        ([[1.0, 1.0, 1.0]], "holdout_weights must have 1 axes"),
+    ],
+)
+def test_weights_that_have_no_mean_are_refused(
+    without_jaxtyping, name, weights, sentence
+):
+    problem = reference.head_problem(6, 4, 4, 3, 3)
+    with pytest.raises(ValueError, match=sentence):
+        getattr(iwps_jax, name)(
+            **problem, holdout_weights=np.array(weights, np.float32)
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (np.array([0, 5]), r"labels must be in \[0, 5\)"),
+        (np.array([0.0]), "labels must be integers"),
+        (np.array([], int), "labels must hold at least one"),
+    ],
+)
+def test_labels_that_are_none_are_refused(without_jaxtyping, labels, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        iwps_jax.class_balanced_weights(jnp.asarray(labels), 5)
