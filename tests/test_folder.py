@@ -18,11 +18,13 @@ SETTINGS = Config(dataset="digits").settings()
 OTHER = {
     "methods": ["iwps"],
     "seeds": 4,
+    "first_seed": 7,
     "rounds": 5,
     "base_size": 21,
     "imbalance": 9,
     "acquire_size": 51,
     "holdout_per_class": 6,
+    "pool_per_class": 100,
     "steps": 2,
     "learning_rate": 2e-3,
     "warm_start": True,
