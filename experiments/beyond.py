@@ -16,8 +16,9 @@ seeds 100 to 109; the final seeds are 1000 to 1009. The number is the area under
 budget curve (AUBC) of test accuracy. Baselines are all other methods of the main study;
 variants are reported beside them and corrected among themselves.
 
-  1. At least as good: in no setting is IWPS-batch significantly worse than any baseline,
-     by the paired t-test over seeds after Holm's correction for the setting's baselines.
+  1. At least as good: in no setting is IWPS-batch significantly worse than any
+     baseline, by the paired t-test over seeds after Holm's correction for the setting's
+     baselines.
   2. Better overall: over all pairs of a setting and a seed, the paired t-test finds
      IWPS-batch better than every baseline, after Holm's correction for the baselines.
 
@@ -37,7 +38,8 @@ from experiments.config import SMOKE, Config, ConfigError
 from experiments.methods import METHODS
 from experiments.names import nearest
 from experiments.progress import Progress
-from experiments.reporting import beyond as beyond_report
+from experiments.reporting import beyond_tables
+from experiments.reporting.beyond import read_cells, summarize
 from experiments.reporting.difference_plots import differences_png
 from experiments.reporting.records import find_run_folders
 from experiments.run import run
@@ -177,15 +179,13 @@ def write_report(out: Path, ours: str, planned: Sequence[str]) -> dict:
         FolderError: if there is nothing to report or the runs do not fit together.
     """
     try:
-        cells, notes = beyond_report.read_cells(find_run_folders([out]))
+        cells, notes = read_cells(find_run_folders([out]))
     except (ValueError, OSError) as error:
         raise folder.FolderError(str(error)) from error
     missing = [name for name in planned if name not in {cell.name for cell in cells}]
-    summary = beyond_report.summarize(
-        cells, ours, BASELINES, missing=missing, notes=notes
-    )
+    summary = summarize(cells, ours, BASELINES, missing=missing, notes=notes)
     folder.write_atomically(out / "beyond.json", folder.as_json(summary))
-    markdown = beyond_report.to_markdown(summary)
+    markdown = beyond_tables.to_markdown(summary)
     folder.write_atomically(out / "beyond.md", markdown.encode())
     if summary["compared"]:
         png = differences_png(summary)
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_all(configs)
         if options.report or options.smoke:
             summary = write_report(out, options.ours, list(configs))
-            print(beyond_report.verdict_in_words(summary))
+            print(beyond_tables.verdict_in_words(summary))
             print(f"report: {out}/beyond.md, beyond.json, beyond.png")
         else:
             print(

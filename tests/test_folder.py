@@ -152,6 +152,19 @@ def test_another_setting_is_refused_by_name_and_nothing_changes(tmp_path, name):
     assert contents(tmp_path) == before
 
 
+def test_a_run_of_a_version_with_fewer_settings_continues_as_it_was(tmp_path):
+    prepare(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["first_seed"], config["pool_per_class"]
+    path.write_text(json.dumps(config))
+    assert prepare(tmp_path) == []
+    for name, before in (("first_seed", 0), ("pool_per_class", None)):
+        refusal = f"whose {name} differ: {before} there, {OTHER[name]} now"
+        with pytest.raises(FolderError, match=refusal):
+            prepare(tmp_path, {**SETTINGS, name: OTHER[name]})
+
+
 def test_other_data_are_refused_by_name(tmp_path):
     prepare(tmp_path)
     with pytest.raises(FolderError, match="whose data_sha256 differ: '000"):

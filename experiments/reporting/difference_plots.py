@@ -7,6 +7,7 @@ from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.styles import display_name, setting_name, styles_of
 
 MAX_COLUMNS = 6
+MIN_WIDTH = 6.4  # inches, for the note above the panels
 GAP = 0.8  # between datasets, in rows
 
 
@@ -31,12 +32,12 @@ def differences_png(summary: Mapping[str, Any]) -> bytes:
     places, headings = _places(settings)
     bottom = max(places.values()) + 0.6
     panel = 0.7 + 0.17 * bottom  # inches
-    width, height = 1.35 + 1.75 * columns, 0.75 + rows * (panel + 0.55)
+    width, height = max(1.35 + 1.75 * columns, MIN_WIDTH), 0.9 + rows * (panel + 0.55)
     figure = Figure((width, height), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(
         *(rows, columns),
         **{"left": 1.3 / width, "right": 1 - 0.12 / width, "wspace": 0.12},
-        **{"bottom": 0.5 / height, "top": 1 - 0.95 / height},
+        **{"bottom": 0.5 / height, "top": 1 - 1.1 / height},
         hspace=0.55 / panel,
     )
     for i, (method, result) in enumerate(compared.items()):
@@ -52,8 +53,9 @@ def differences_png(summary: Mapping[str, Any]) -> bytes:
         y=1 - 0.12 / height, s=title, fontsize=13, fontweight="bold", color=INK, **place
     )
     note = (
-        "Mean over seeds and 95 % paired interval; right of zero is better. Filled: "
-        "significant after Holm's correction. Every panel has its own scale."
+        "Settings: imbalance, labels a round. Mean over seeds, 95 % paired interval; "
+        "right of zero is better.\nFilled: significant after Holm's correction. Every "
+        "panel has its own scale."
     )
     y = 1 - 0.38 / height
     figure.text(y=y, s=note, fontsize=8.5, color=FAINT, **place)
