@@ -1,4 +1,4 @@
-"""The study over many settings: which they are, its numbers, and what it says of them."""
+"""The study over many settings: which they are, its numbers, its verdict."""
 
 import contextlib
 import io
