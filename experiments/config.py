@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from experiments.batch_variants import BATCH_VARIANTS
 from experiments.data.datasets import DATASETS
 from experiments.methods import METHODS
 from experiments.names import nearest
@@ -21,7 +22,9 @@ class Config:
     methods: tuple[str, ...] = METHODS
     """Methods to compare, in this order; those of the ablations count too."""
     seeds: int = 5
-    """Number of repetitions (seeds 0, 1, ...)."""
+    """Number of repetitions."""
+    first_seed: int = 0
+    """Seed of the first repetition; the others follow it."""
     rounds: int = 6
     """Acquisitions; the model is fitted and tested once more after the last."""
     base_size: int = 20
@@ -32,6 +35,8 @@ class Config:
     """Samples labeled each round."""
     holdout_per_class: int = 5
     """Held-out samples of each class: validation set and IWPS holdout."""
+    pool_per_class: int | None = None
+    """Samples of a majority class at most, labeled ones included; all by default."""
     steps: int = 3
     """Look-ahead SGD steps T on each pseudo-label."""
     learning_rate: float | None = None
@@ -56,7 +61,7 @@ class Config:
         if not self.methods:
             raise ConfigError("methods must name at least one method, got none.")
         for what, names, valid in (
-            ("method", self.methods, (*METHODS, *VARIANTS)),
+            ("method", self.methods, (*METHODS, *VARIANTS, *BATCH_VARIANTS)),
             ("dataset", (self.dataset,), DATASETS),
             ("network", (self.network,), tuple(RECIPES)),
         ):
@@ -78,6 +83,13 @@ class Config:
                 raise ConfigError(
                     f"{name} must be at least 1, got {getattr(self, name)}."
                 )
+        if self.first_seed < 0:
+            raise ConfigError(f"first_seed must be at least 0, got {self.first_seed}.")
+        if self.pool_per_class is not None and self.pool_per_class < self.base_size:
+            raise ConfigError(
+                f"pool_per_class must be at least base_size, {self.base_size}, got "
+                f"{self.pool_per_class}."
+            )
         if self.max_steps < 5:
             raise ConfigError(f"max_steps must be at least 5, got {self.max_steps}.")
         for method in self.methods:

@@ -40,6 +40,9 @@ WRITTEN = (
     "report.html",
 )
 
+ADDED_LATER = {"first_seed": 0, "pool_per_class": None}
+"""Settings that the runs of earlier versions lack, as they were then."""
+
 
 class FolderError(RuntimeError):
     """A run folder that belongs to another run, or that cannot be read."""
@@ -142,9 +145,10 @@ def prepare(
     if not (out / "splits.npz").exists():
         _write_splits(out / "splits.npz", splits)
     for name in (*settings, "data_sha256"):
-        if before.get(name) != config[name]:
+        there = before.get(name, ADDED_LATER.get(name))
+        if there != config[name]:
             raise FolderError(
-                f"{out} holds a run whose {name} differ: {before.get(name)!r} there, "
+                f"{out} holds a run whose {name} differ: {there!r} there, "
                 f"{config[name]!r} now. Name another folder with --out, or start this "
                 "one anew with --no-resume."
             )

@@ -33,7 +33,7 @@ class Rounds(NamedTuple):
     or plain functions over NumPy arrays.
 
     Attributes:
-        num_seeds: number of repetitions.
+        seeds: of the repetitions, in the order of the seed axis.
         first_state: the loop's state before the first round.
         compile: `compile(method, acquires)` makes the programs of a method ready, that
             of `acquire` only if it will be called; no other stage's time is to have the
@@ -46,7 +46,7 @@ class Rounds(NamedTuple):
             the line of metrics, and the line of picks.
     """
 
-    num_seeds: int
+    seeds: Sequence[int]
     first_state: loop.LoopState
     compile: Callable[[str, bool], None]
     train: Callable[[loop.LoopState], loop.LoopState]
@@ -135,16 +135,16 @@ def _fit_and_test(
         {
             "method": name,
             "seed": seed,
-            "round": int(state.round[seed]),
-            "num_labeled": int(state.labeled[seed].sum()),
-            **measured[seed],
+            "round": int(state.round[at]),
+            "num_labeled": int(state.labeled[at].sum()),
+            **measured[at],
             "wrong_rate": None,
             "minority_rate": None,
             "fit_seconds": _share_of_seed(fit_seconds, rounds),
             "score_seconds": None,
             "test_seconds": _share_of_seed(test_seconds, rounds),
         }
-        for seed in range(rounds.num_seeds)
+        for at, seed in enumerate(rounds.seeds)
     ]
 
 
@@ -166,15 +166,15 @@ def _pick(
         for line, (rates, _) in zip(metrics, described, strict=True)
     ]
     picks = [
-        {"method": name, "seed": seed, "round": metrics[seed]["round"], **pick}
-        for seed, (_, pick) in enumerate(described)
+        {"method": name, "seed": line["seed"], "round": line["round"], **pick}
+        for line, (_, pick) in zip(metrics, described, strict=True)
     ]
     return next_state, metrics, picks
 
 
 def _share_of_seed(seconds: float, rounds: Rounds) -> float:
     """A program does all seeds, so each is charged an equal share of its time."""
-    return round(seconds / rounds.num_seeds, 4)
+    return round(seconds / len(rounds.seeds), 4)
 
 
 def _timed(program: Callable, *arguments: Any) -> tuple[Any, float]:

@@ -3,6 +3,8 @@
 What a round does is in `study`, what all rounds share in `rounds`.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def _run_in_folder(config: Config, progress: Progress) -> dict:
         found_at={"data_dir": config.data_dir and str(config.data_dir)},
     ):
         progress.say(f"warning: {warning}")
-    rounds = as_rounds(make_study(config, dataset, splits))
+    rounds = as_rounds(make_study(config, dataset, splits), _seeds(config))
     run_rounds(config.out, config.methods, config.rounds, rounds, progress)
     return report.write_report(config.out, dataset)
 
@@ -71,8 +73,9 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
                 base_size=config.base_size,
                 imbalance=config.imbalance,
                 holdout_per_class=config.holdout_per_class,
+                pool_per_class=config.pool_per_class,
             )
-            for seed in range(config.seeds)
+            for seed in _seeds(config)
         ]
     except ValueError as error:
         raise RunError(str(error)) from error
@@ -86,9 +89,19 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     return splits
 
 
-def as_rounds(study: Study) -> Rounds:
-    """A study as the functions of its rounds."""
+def _seeds(config: Config) -> range:
+    return range(config.first_seed, config.first_seed + config.seeds)
+
+
+def as_rounds(study: Study, seeds: Sequence[int]) -> Rounds:
+    """A study as the functions of its rounds; `seeds` are those of its splits."""
     programs = {}
+
+    @functools.cache
+    def first_training():
+        return study.compile_train()(
+            study.keys, study.first_state, study.view, study.pool_labels
+        )
 
     def compile_(name, acquires):
         study.compile_train()
@@ -98,6 +111,9 @@ def as_rounds(study: Study) -> Rounds:
             programs[name] = compile_acquire(study, study.methods[name])
 
     def train(state):
+        # Nothing of a method comes before the first fit: it is done once for all.
+        if state is study.first_state:
+            return first_training()
         return study.compile_train()(study.keys, state, study.view, study.pool_labels)
 
     def measure(state):
@@ -141,7 +157,7 @@ def as_rounds(study: Study) -> Rounds:
         ]
 
     return Rounds(
-        num_seeds=len(study.keys),
+        seeds=seeds,
         first_state=study.first_state,
         compile=compile_,
         train=train,

@@ -34,12 +34,14 @@ def make_split(
     base_size: int,
     imbalance: int,
     holdout_per_class: int,
+    pool_per_class: int | None = None,
 ) -> Split:
     """Draws holdout, initial set and imbalanced pool for one seed.
 
     Half of the classes, drawn by the seed, are the minority. Every majority class
-    has as many samples as the smallest class can give, `base_size` of them labeled;
-    every minority class has 1/imbalance of both, at least one.
+    has as many samples as the smallest class can give, or `pool_per_class` if that is
+    fewer, `base_size` of them labeled; every minority class has 1/imbalance of both, at
+    least one.
 
     Args:
         labels: classes of the training set.
@@ -47,6 +49,8 @@ def make_split(
         base_size: initially labeled samples of a majority class.
         imbalance: how many times rarer a minority class is; 1 is balanced.
         holdout_per_class: held-out samples of every class.
+        pool_per_class: samples of a majority class at most, initially labeled ones
+            included; None for all that the smallest class can give.
 
     Returns:
         The split.
@@ -70,13 +74,20 @@ def make_split(
     if imbalance == 1:
         minority = minority[:0]
     smallest_class = int(np.bincount(labels, minlength=num_classes).min())
-    majority_size = smallest_class - holdout_per_class
+    available = smallest_class - holdout_per_class
+    limit = available if pool_per_class is None else pool_per_class
+    majority_size = min(available, limit)
     initial_minority = max(base_size // imbalance, 1)
     minority_size = max(majority_size // imbalance, initial_minority)
-    if majority_size < 1:
+    if available < 1:
         raise ValueError(
             f"holdout_per_class must be below {smallest_class}: the smallest class "
             f"has {smallest_class} samples; got {holdout_per_class}."
+        )
+    if pool_per_class is not None and pool_per_class < base_size:
+        raise ValueError(
+            f"pool_per_class must be at least base_size, {base_size}, got "
+            f"{pool_per_class}."
         )
     if majority_size < max(base_size, minority_size):
         raise ValueError(

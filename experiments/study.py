@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.batch_variants import make_batch_variants
 from experiments.config import Config
 from experiments.data.datasets import Dataset
 from experiments.methods import Method, PoolView, Setting, make_methods
@@ -76,7 +77,8 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
     pool_labels = dataset.train_labels[pool_ids]
     num_labeled, budget = int(labeled[0].sum()), config.rounds * config.acquire_size
     classes = np.arange(len(dataset.class_names))
-    keys = jax.vmap(jax.random.key)(jnp.arange(len(splits)))
+    seeds = config.first_seed + jnp.arange(len(splits))
+    keys = jax.vmap(jax.random.key)(seeds)
 
     def first_state(key, labeled):
         untrained = training.TrainState(
@@ -113,7 +115,11 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         pool_labels=pool_labels,
         minority=np.stack([np.isin(classes, s.minority_classes) for s in splits]),
         first_state=state,
-        methods={**make_methods(setting), **make_variants(setting)},
+        methods={
+            **make_methods(setting),
+            **make_variants(setting),
+            **make_batch_variants(setting),
+        },
         compile_train=functools.cache(
             lambda: train.lower(keys, state, view, pool_labels).compile()
         ),

@@ -18,11 +18,13 @@ SETTINGS = Config(dataset="digits").settings()
 OTHER = {
     "methods": ["iwps"],
     "seeds": 4,
+    "first_seed": 7,
     "rounds": 5,
     "base_size": 21,
     "imbalance": 9,
     "acquire_size": 51,
     "holdout_per_class": 6,
+    "pool_per_class": 100,
     "steps": 2,
     "learning_rate": 2e-3,
     "warm_start": True,
@@ -148,6 +150,19 @@ def test_another_setting_is_refused_by_name_and_nothing_changes(tmp_path, name):
     )
     assert str(tmp_path) in message
     assert contents(tmp_path) == before
+
+
+def test_a_run_of_a_version_with_fewer_settings_continues_as_it_was(tmp_path):
+    prepare(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["first_seed"], config["pool_per_class"]
+    path.write_text(json.dumps(config))
+    assert prepare(tmp_path) == []
+    for name, before in (("first_seed", 0), ("pool_per_class", None)):
+        refusal = f"whose {name} differ: {before} there, {OTHER[name]} now"
+        with pytest.raises(FolderError, match=refusal):
+            prepare(tmp_path, {**SETTINGS, name: OTHER[name]})
 
 
 def test_other_data_are_refused_by_name(tmp_path):

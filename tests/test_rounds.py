@@ -87,7 +87,7 @@ def some_rounds(event=lambda name: None, num_nonfinite=0):
         ]
 
     return Rounds(
-        num_seeds=SEEDS,
+        seeds=range(SEEDS),
         first_state=first_state(),
         compile=lambda method, acquires: event("compile"),
         train=train,

@@ -188,7 +188,9 @@ def test_metrics_have_every_key_and_legal_values(finished):
         assert line["num_labeled"] == NUM_INITIAL + ACQUIRE_SIZE * line["round"]
         assert 0 <= line["test_accuracy"] <= 1
         assert 0 <= line["balanced_accuracy"] <= 1
-        assert line["fit_seconds"] > 0
+        # The fit before the first picks is the same for all methods and done once.
+        is_shared = line["round"] == 0 and line["method"] != METHODS[0]
+        assert line["fit_seconds"] > 0 or is_shared
         for name in ("wrong_rate", "minority_rate", "score_seconds"):
             if line["round"] == ROUNDS:
                 assert line[name] is None

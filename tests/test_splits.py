@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from experiments.splits import make_split
@@ -33,6 +33,33 @@ def some_labels(num_classes=10, size=50):
 
 def counts(labels, ids):
     return np.bincount(labels[ids], minlength=labels.max() + 1)
+
+
+@given(problem=problems(), seed=st.integers(0, 2**32), more=st.integers(0, 40))
+def test_a_limited_pool_is_a_part_of_the_whole_one(problem, seed, more):
+    labels, options = problem
+    assume(fits(labels, options))
+    limit = options["base_size"] + more
+    whole = make_split(labels, seed, **options)
+    split = make_split(labels, seed, **options, pool_per_class=limit)
+    np.testing.assert_array_equal(split.holdout_ids, whole.holdout_ids)
+    np.testing.assert_array_equal(split.minority_classes, whole.minority_classes)
+    initial = (s.pool_ids[s.labeled] for s in (split, whole))
+    np.testing.assert_array_equal(*initial)
+    assert set(split.pool_ids) <= set(whole.pool_ids)
+    pool, before = counts(labels, split.pool_ids), counts(labels, whole.pool_ids)
+    is_rare = np.isin(np.arange(len(pool)), split.minority_classes)
+    np.testing.assert_array_equal(pool[~is_rare], np.minimum(before[~is_rare], limit))
+    rare = max(pool[~is_rare].min() // options["imbalance"], 1)
+    at_first = max(options["base_size"] // options["imbalance"], 1)
+    assert (pool[is_rare] == max(rare, at_first)).all()
+
+
+def test_a_pool_below_the_initial_set_is_refused():
+    with pytest.raises(
+        ValueError, match="pool_per_class must be at least base_size, 4"
+    ):
+        make_split(some_labels(), 0, **DEFAULTS, pool_per_class=3)
 
 
 @settings(max_examples=200)

@@ -38,6 +38,7 @@ STYLES = {
     "error_reduction": Style("Err-Reduction", "#BBBB66", "<", DASH_DOTTED),
     "iwps_app": Style("IWPS-app", "#E69F00", "p", strong=True),
     "iwps": Style("IWPS", "#D55E00", "*", strong=True),
+    "iwps_batch": Style("IWPS-batch", "#8B1A00", "h", strong=True),
 }
 DATASETS = {
     "mnist": "MNIST",

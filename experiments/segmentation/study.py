@@ -87,7 +87,7 @@ def make_study(
 def as_rounds(study: Study) -> Rounds:
     """A study as the functions of its rounds."""
     return Rounds(
-        num_seeds=study.config.seeds,
+        seeds=range(study.config.seeds),
         first_state=_first_state(study),
         compile=lambda method, acquires: None,
         train=functools.partial(_train, study),

@@ -1,0 +1,302 @@
+"""One method against all others over many settings: the numbers, and a rule's verdict.
+
+A *setting* is a dataset with its imbalance and the labels bought a round; every run
+folder belongs to one, and several folders of one setting, with other methods or other
+seeds, are read as one run. All comparisons are of AUBC and paired over seeds, ours
+minus the other (`statistics`). Two families of others are corrected apart: the
+baselines, which the rule is about, and the rest, which are variants of ours.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.reporting import statistics
+from experiments.reporting.comparisons import Values
+from experiments.reporting.records import Record, read_record
+from experiments.reporting.statistics import PairedComparison
+from experiments.reporting.styles import DATASETS
+
+SAME = (
+    *("network", "rounds", "base_size", "holdout_per_class", "pool_per_class"),
+    *("steps", "learning_rate", "warm_start", "max_steps", "data_sha256", "inputs"),
+)
+"""What the folders of one setting must agree in."""
+VERDICTS = ("better", "not separable", "worse")
+
+
+class Cell(NamedTuple):
+    """A setting and its numbers.
+
+    Attributes:
+        name: dataset, imbalance and acquire size, as the folders are named.
+        dataset: its short name.
+        imbalance: how many times rarer a minority class is.
+        acquire_size: labels bought a round.
+        areas: AUBC by method, then by seed.
+    """
+
+    name: str
+    dataset: str
+    imbalance: float
+    acquire_size: int
+    areas: Values
+
+
+def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
+    """Reads run folders as settings, in order of dataset, imbalance and acquire size.
+
+    A run of which no method has finished is left out, with a note.
+
+    Args:
+        folders: of runs.
+
+    Returns:
+        The settings, and sentences about what is missing in them.
+
+    Raises:
+        ValueError: a run's files are not complete, two runs of a setting differ in
+            more than methods and seeds, or both have a method's seed.
+    """
+    first: dict[tuple, Record] = {}
+    areas: dict[tuple, dict[str, dict[int, float]]] = {}
+    notes = []
+    for path in folders:
+        record = read_record(path)
+        place = tuple(
+            record.config.get(key) for key in ("dataset", "imbalance", "acquire_size")
+        )
+        notes += [f"{path.name}: {note}" for note in record.notes]
+        if record.rounds < record.config["rounds"]:
+            continue
+        _check_same(first.setdefault(place, record), record)
+        found = areas.setdefault(place, {})
+        for method, run in record.runs.items():
+            of_method = found.setdefault(method, {})
+            both = sorted(of_method.keys() & set(run.seeds))
+            if both:
+                raise ValueError(
+                    f"every seed of a method must be in one folder of a setting, got "
+                    f"seed {both[0]} of {method} again in {path}."
+                )
+            area = statistics.area_under_budget_curve(run.measured[record.measure])
+            of_method.update(zip(run.seeds, area.tolist(), strict=True))
+    order = list(DATASETS)
+    places = sorted(
+        areas,
+        key=lambda p: (order.index(p[0]) if p[0] in order else len(order), *p),
+    )
+    cells = [
+        Cell("-".join(map(str, place)), *place, areas=areas[place]) for place in places
+    ]
+    return cells, notes
+
+
+def _check_same(first: Record, other: Record) -> None:
+    for key in SAME:
+        if first.config.get(key) != other.config.get(key):
+            raise ValueError(
+                f"runs of one setting must agree in {key}, got "
+                f"{first.config.get(key)!r} in {first.path} and "
+                f"{other.config.get(key)!r} in {other.path}."
+            )
+
+
+def summarize(
+    cells: Sequence[Cell],
+    ours: str,
+    baselines: Sequence[str],
+    *,
+    missing: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """All numbers of the report, as JSON.
+
+    Args:
+        cells: the settings.
+        ours: the method that is compared with all others.
+        baselines: methods that the rule is about.
+        missing: names of settings that were planned and are not among the cells.
+        notes: sentences about what else is missing.
+
+    Returns:
+        `settings` with the AUBC of every method; `compared`, by method, ours minus that
+        method: in every setting, over all pairs, over the means of seeds; `rule`.
+    """
+    baselines = [m for m in baselines if m != ours]
+    others = list(dict.fromkeys(m for cell in cells for m in cell.areas if m != ours))
+    families = (
+        [m for m in others if m in baselines],
+        [m for m in others if m not in baselines],
+    )
+    compared: dict[str, Any] = {}
+    for family, is_baseline in zip(families, (True, False), strict=True):
+        results = _compare(cells, ours, family)
+        compared |= {
+            method: {"is_baseline": is_baseline} | result
+            for method, result in results.items()
+        }
+    absent = [m for m in baselines if m not in compared]
+    gaps = [f"{m} in {name}" for m, name in _gaps(cells, compared)]
+    return {
+        "ours": ours,
+        "baselines": list(baselines),
+        "settings": [_areas(cell) for cell in cells],
+        "compared": compared,
+        "rule": _rule(compared, is_complete=not (missing or absent or gaps)),
+        "missing": {"settings": list(missing), "methods": absent, "runs": gaps},
+        "notes": list(notes),
+    }
+
+
+def _areas(cell: Cell) -> dict[str, Any]:
+    methods = {}
+    for method, by_seed in cell.areas.items():
+        values = np.array(list(by_seed.values()))
+        error = statistics.standard_error(values)
+        methods[method] = {
+            "aubc_mean": float(values.mean()),
+            "aubc_se": None if error is None else float(error),
+            "seeds": len(values),
+        }
+    return {
+        "name": cell.name,
+        "dataset": cell.dataset,
+        "imbalance": cell.imbalance,
+        "acquire_size": cell.acquire_size,
+        "methods": methods,
+    }
+
+
+def _gaps(cells: Sequence[Cell], compared: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Baselines that are compared in some settings, and where they are not."""
+    return [
+        (method, cell.name)
+        for method, result in compared.items()
+        for cell in cells
+        if result["is_baseline"]
+        and cell.name not in {s["name"] for s in result["settings"]}
+    ]
+
+
+def _compare(
+    cells: Sequence[Cell], ours: str, family: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Ours minus each method of a family, corrected for the family."""
+    pairs = {
+        (method, cell.name): pair
+        for method in family
+        for cell in cells
+        if (pair := _paired(cell, ours, method))
+    }
+    in_settings = {}
+    for cell in cells:
+        of_cell = {
+            key: statistics.paired_comparison(*_arrays(pair))
+            for key, pair in pairs.items()
+            if key[1] == cell.name
+        }
+        in_settings |= _corrected(of_cell)
+    methods = [m for m in family if any(key[0] == m for key in pairs)]
+    by_pair, by_seed = {}, {}
+    for method in methods:
+        of_method = [pair for key, pair in pairs.items() if key[0] == method]
+        own, other = zip(*map(_arrays, of_method), strict=True)
+        by_pair[method] = statistics.paired_comparison(
+            np.concatenate(own), np.concatenate(other)
+        )
+        shared = sorted(set.intersection(*(set(pair) for pair in of_method)))
+        if shared:
+            table = np.array([[pair[s] for s in shared] for pair in of_method])
+            by_seed[method] = statistics.paired_comparison(*table.mean(axis=0).T)
+    by_pair, by_seed = _corrected(by_pair), _corrected(by_seed)
+    return {
+        method: {
+            "over_pairs": by_pair[method],
+            "over_seeds": by_seed.get(method),
+            **_counted(
+                [
+                    {"name": cell.name, **in_settings[method, cell.name]}
+                    for cell in cells
+                    if (method, cell.name) in in_settings
+                ]
+            ),
+        }
+        for method in methods
+    }
+
+
+def _paired(cell: Cell, ours: str, other: str) -> dict[int, tuple[float, float]]:
+    own, its = cell.areas.get(ours, {}), cell.areas.get(other, {})
+    return {seed: (own[seed], its[seed]) for seed in sorted(own.keys() & its.keys())}
+
+
+def _arrays(pair: Mapping[int, tuple[float, float]]) -> np.ndarray:
+    return np.array(list(pair.values())).T
+
+
+def _corrected(results: Mapping[Any, PairedComparison]) -> dict[Any, dict[str, Any]]:
+    """Comparisons as JSON, with their verdicts before and after Holm's correction."""
+    p_values = statistics.holm(np.array([r.p_value for r in results.values()]))
+    return {
+        key: {
+            **result._asdict(),
+            "p_value_holm": p_value,
+            "verdict_holm": statistics.verdict(result.mean_difference, p_value),
+        }
+        for (key, result), p_value in zip(
+            results.items(), p_values.tolist(), strict=True
+        )
+    }
+
+
+def _counted(in_settings: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {
+        key: {
+            verdict: Counter(s[key] for s in in_settings)[verdict]
+            for verdict in VERDICTS
+        }
+        for key in ("verdict", "verdict_holm")
+    }
+    worst = min(in_settings, key=lambda s: s["mean_difference"])
+    return {
+        "mean_over_settings": float(
+            np.mean([s["mean_difference"] for s in in_settings])
+        ),
+        "counts": counts["verdict"],
+        "counts_holm": counts["verdict_holm"],
+        "worst": worst["name"],
+        "settings": in_settings,
+    }
+
+
+def _rule(compared: Mapping[str, Any], *, is_complete: bool) -> dict[str, Any]:
+    """The verdict: what the rule asks of the baselines, and whether it is met."""
+    of_baselines = {m: r for m, r in compared.items() if r["is_baseline"]}
+    worse = [
+        [setting["name"], method]
+        for method, result in of_baselines.items()
+        for setting in result["settings"]
+        if setting["verdict_holm"] == "worse"
+    ]
+    overall = {
+        verdict: [
+            m
+            for m, r in of_baselines.items()
+            if r["over_pairs"]["verdict_holm"] == verdict
+        ]
+        for verdict in VERDICTS
+    }
+    at_least_as_good = bool(of_baselines) and not worse
+    is_better = bool(of_baselines) and len(overall["better"]) == len(of_baselines)
+    return {
+        "is_complete": is_complete,
+        "at_least_as_good": at_least_as_good,
+        "worse_in": worse,
+        "better_overall": is_better,
+        "overall": overall,
+        "met": is_complete and at_least_as_good and is_better,
+    }
