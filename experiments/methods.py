@@ -1,4 +1,4 @@
-"""The ten competitors: how each turns a trained network into picks.
+"""The competitors: how each turns a trained network into picks.
 
 A method is a score and a selector for the loop. To add one, write the function in
 `iwps_jax` and add a row to `make_methods`.
@@ -24,6 +24,7 @@ METHODS = (
     "error_reduction",
     "iwps_app",
     "iwps",
+    "iwps_batch",
 )
 NUM_DRAWS = 10
 REFERENCE_SIZE = 500
@@ -104,6 +105,10 @@ def make_methods(setting: Setting) -> dict[str, Method]:
             of_last_layer(setting, iwps_jax.iwps_app_last_layer), highest
         ),
         "iwps": Method(of_last_layer(setting, look_ahead), highest),
+        "iwps_batch": Method(
+            scores_and_evidence(setting, of_last_layer(setting, look_ahead)),
+            batch_of(setting.acquire_size),
+        ),
     }
 
 
@@ -171,6 +176,44 @@ def farthest_of(acquire_size: int) -> Callable:
     def select(key, features, where):
         del key
         return iwps_jax.k_center_greedy(features, acquire_size, ~where)
+
+    return select
+
+
+def scores_and_evidence(setting: Setting, score_fn: Callable) -> Callable:
+    """For `iwps_batch`: scores, and beside them what it looks at.
+
+    Args:
+        setting: network and sizes.
+        score_fn: `score(key, variables, view) -> [pool]`.
+
+    Returns:
+        `score(key, variables, view) -> ([pool], Evidence)`.
+    """
+    network = setting.network
+
+    def score(key, variables, view):
+        features = _features(setting)(key, variables, view)
+        kernel, bias = network.head(variables)
+        evidence = iwps_jax.Evidence(
+            features=features,
+            kernel=kernel,
+            bias=bias,
+            holdout_features=network.features(variables, view.inputs[view.holdout_ids]),
+            labeled_features=features,
+            labels=view.known_labels,
+        )
+        return score_fn(key, variables, view), evidence
+
+    return score
+
+
+def batch_of(acquire_size: int) -> Callable:
+    """The selector `iwps_batch`, for scores and evidence."""
+
+    def select(key, scores, where):
+        scores, evidence = scores
+        return iwps_jax.iwps_batch(key, scores, evidence, acquire_size, where=where)
 
     return select
 

@@ -58,6 +58,7 @@ from iwps_jax.scores.reductions import (
 )
 from iwps_jax.scores.weights import class_balanced_weights
 from iwps_jax.selection import (
+    Evidence,
     LookAhead,
     Space,
     badge,
@@ -65,6 +66,7 @@ from iwps_jax.selection import (
     feature_space,
     gradient_space,
     greedy_volume,
+    iwps_batch,
     k_center_greedy,
     k_means_plus_plus,
     rescored_iwps,
@@ -76,6 +78,7 @@ from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
     "CrossFit",
+    "Evidence",
     "HeadGradient",
     "LookAhead",
     "LoopState",
@@ -106,6 +109,7 @@ __all__ = [
     "iwps_app",
     "iwps_app_last_layer",
     "iwps_app_pixel_head",
+    "iwps_batch",
     "iwps_last_layer",
     "iwps_mlp",
     "iwps_pixel_head",

@@ -10,6 +10,7 @@ through a tie or a NaN-free but infinite score.
     spaces      distances and inner products: of features, or of those gradients
     batches     high scores that are unlike each other, measured in a space
     rescored    IWPS once more after every pick
+    whole_batch IWPS-batch: what a label tells about the holdout set, pick by pick
 """
 
 from iwps_jax.selection.batches import (
@@ -23,8 +24,10 @@ from iwps_jax.selection.gradients import badge
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.rescored import LookAhead, rescored_iwps
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
+from iwps_jax.selection.whole_batch import Evidence, iwps_batch
 
 __all__ = [
+    "Evidence",
     "LookAhead",
     "Space",
     "badge",
@@ -32,6 +35,7 @@ __all__ = [
     "feature_space",
     "gradient_space",
     "greedy_volume",
+    "iwps_batch",
     "k_center_greedy",
     "k_means_plus_plus",
     "rescored_iwps",
