@@ -55,6 +55,7 @@ class Setting(NamedTuple):
         network: the classifier.
         num_classes: its classes.
         num_initial: rows labeled before the first round.
+        most_labeled: rows labeled after the last.
         holdout_per_class: holdout samples of every class.
         acquire_size: samples to choose each round.
         steps: T of the look-ahead, for IWPS and error reduction.
@@ -65,6 +66,7 @@ class Setting(NamedTuple):
     network: Network
     num_classes: int
     num_initial: int
+    most_labeled: int
     holdout_per_class: int
     acquire_size: int
     steps: int
@@ -94,8 +96,8 @@ def make_methods(setting: Setting) -> dict[str, Method]:
     highest = highest_of(setting.acquire_size)
     return {
         "random": Method(_uniform, highest),
-        "entropy": Method(_of_logits(setting, iwps_jax.entropy), highest),
-        "margin": Method(_of_logits(setting, iwps_jax.margin), highest),
+        "entropy": Method(of_logits(setting, iwps_jax.entropy), highest),
+        "margin": Method(of_logits(setting, iwps_jax.margin), highest),
         "mc_dropout": Method(_of_draws(setting, iwps_jax.mc_dropout), highest),
         "bald": Method(_of_draws(setting, iwps_jax.bald), highest),
         "coreset": Method(_features(setting), farthest_of(setting.acquire_size)),
@@ -180,12 +182,29 @@ def farthest_of(acquire_size: int) -> Callable:
     return select
 
 
-def scores_and_evidence(setting: Setting, score_fn: Callable) -> Callable:
+def of_logits(setting: Setting, score_fn: Callable) -> Callable:
+    """For scores of the outputs alone: `score_fn(logits)`."""
+
+    def score(key, variables, view):
+        del key
+        return over_pool(
+            setting,
+            lambda inputs: score_fn(setting.network.apply(variables, inputs)),
+            view,
+        )
+
+    return score
+
+
+def scores_and_evidence(
+    setting: Setting, score_fn: Callable, judges: Callable = holdout
+) -> Callable:
     """For `iwps_batch`: scores, and beside them what it looks at.
 
     Args:
         setting: network and sizes.
         score_fn: `score(key, variables, view) -> [pool]`.
+        judges: `judges(key, view) -> (ids, classes)` of the holdout samples.
 
     Returns:
         `score(key, variables, view) -> ([pool], Evidence)`.
@@ -195,11 +214,12 @@ def scores_and_evidence(setting: Setting, score_fn: Callable) -> Callable:
     def score(key, variables, view):
         features = _features(setting)(key, variables, view)
         kernel, bias = network.head(variables)
+        ids, _ = judges(key, view)
         evidence = iwps_jax.Evidence(
             features=features,
             kernel=kernel,
             bias=bias,
-            holdout_features=network.features(variables, view.inputs[view.holdout_ids]),
+            holdout_features=network.features(variables, view.inputs[ids]),
             labeled_features=features,
             labels=view.known_labels,
         )
@@ -225,18 +245,6 @@ def _uniform(key, variables, view):
     del variables
     keys = iwps_jax.sample_keys(key, view.pool_ids)
     return jax.vmap(jax.random.uniform)(keys)
-
-
-def _of_logits(setting, score_fn):
-    def score(key, variables, view):
-        del key
-        return over_pool(
-            setting,
-            lambda inputs: score_fn(setting.network.apply(variables, inputs)),
-            view,
-        )
-
-    return score
 
 
 def _of_draws(setting, score_fn):

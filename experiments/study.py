@@ -101,6 +101,7 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         network=network,
         num_classes=len(classes),
         num_initial=num_labeled,
+        most_labeled=num_labeled + budget,
         holdout_per_class=config.holdout_per_class,
         acquire_size=config.acquire_size,
         steps=config.steps,
