@@ -199,15 +199,15 @@ def test_markdown_says_what_the_summary_says(tmp_path):
         "jax 0.10.1",
     ):
         assert words in lines[2]
-    # 10 methods, 3 seeds: fits of 1 to 5 s and four scores of 0.25 s.
-    assert f"{10 * 3 * (15 + 1) / 60:.1f} minutes" in lines[2]
+    # 11 methods, 3 seeds: fits of 1 to 5 s and four scores of 0.25 s.
+    assert f"{11 * 3 * (15 + 1) / 60:.1f} minutes" in lines[2]
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines[4:16]]
     assert {len(row) for row in rows} == {9}
     order = tables.by_area(numbers)
     assert "the best baseline" in rows[0][7]
     for method, row in zip(order, rows[2:], strict=True):
         values = numbers["methods"][method]
-        strong = method in ("iwps", "iwps_app")
+        strong = method in ("iwps", "iwps_app", "iwps_batch")
         assert row[0].startswith("**") == strong
         mean, error = 100 * values["aubc_mean"], 100 * values["aubc_se"]
         assert row[2] == f"{mean:.1f} ± {error:.1f}"
