@@ -50,6 +50,23 @@ def first_order_arguments(seed):
     return {"params": layers, "inputs": inputs, "holdout_gradient": slope}
 
 
+def cross_fitted_arguments(seed):
+    """Two heads, each with half of the samples to judge it."""
+    arguments = head_arguments(seed)
+    heads = iwps_jax.CrossFit(
+        np.stack([arguments["kernel"], arguments["kernel"][::-1]]),
+        np.stack([arguments["bias"], arguments["bias"][::-1]]),
+        np.arange(HOLDOUT).reshape(2, -1),
+        np.ones((2, HOLDOUT // 2), bool),
+    )
+    return {
+        "features": arguments["features"],
+        "cross_fit": heads,
+        "labeled_features": arguments["holdout_features"],
+        "labels": arguments["holdout_labels"],
+    }
+
+
 def reduction_arguments(seed):
     arguments = head_arguments(seed)
     del arguments["holdout_labels"]
@@ -91,6 +108,12 @@ TABLE = [
         "iwps_app_last_layer",
         iwps_jax.iwps_app_last_layer,
         head_arguments,
+        "features",
+    ),
+    Row(
+        "cross_fitted_iwps_app",
+        iwps_jax.cross_fitted_iwps_app,
+        cross_fitted_arguments,
         "features",
     ),
     Row("entropy", iwps_jax.entropy, logits_arguments, "logits"),
@@ -211,7 +234,12 @@ class TestEveryScore:
             corner = dict(arguments)
             if not name.endswith("labels"):
                 corner[name] = jax.tree.map(
-                    lambda leaf: (size * leaf).astype(np.float32), arguments[name]
+                    lambda leaf: (
+                        (size * leaf).astype(np.float32)
+                        if np.issubdtype(leaf.dtype, np.floating)
+                        else leaf
+                    ),
+                    arguments[name],
                 )
             else:
                 corner[name] = np.zeros_like(arguments[name])  # one class only
