@@ -201,7 +201,7 @@ def test_markdown_says_what_the_summary_says(tmp_path):
         assert words in lines[2]
     # 11 methods, 3 seeds: fits of 1 to 5 s and four scores of 0.25 s.
     assert f"{11 * 3 * (15 + 1) / 60:.1f} minutes" in lines[2]
-    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines[4:16]]
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines[4:17]]
     assert {len(row) for row in rows} == {9}
     order = tables.by_area(numbers)
     assert "the best baseline" in rows[0][7]
