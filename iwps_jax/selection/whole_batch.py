@@ -140,20 +140,24 @@ def iwps_batch(
 @partial(jax.jit, static_argnames=("k", "number"))
 def _iwps_batch(key, scores, evidence, where, *, k, number):
     where = jnp.asarray(where)
-    head_ = numerics.upcast(Head(evidence.kernel, evidence.bias))
-    counts = _counts(evidence.labels, len(evidence.bias))
+    dtype = jnp.result_type(jnp.float32, *evidence[:-1])
+    head_ = Head(evidence.kernel.astype(dtype), evidence.bias.astype(dtype))
+    counts = _counts(evidence.labels, len(evidence.bias), dtype)
     usefulness = _relative(jnp.where(where, numerics.upcast(scores), 0))
     rarity = _rarity(evidence.features, head_, counts)
     candidates = top_rows(usefulness * rarity, where, k=number)
-    points = _rows(evidence.features, candidates)
+    points = _rows(evidence.features, candidates, dtype)
     probs, variance = _label_variance(points, head_)
     targets, weights = _targets(key, evidence, where, head_)
     whiten = _whitening(evidence, head_)
+    targets = whiten(targets)
+    # Only ratios of gains matter, and squares of huge targets leave float32.
+    targets = targets * _unit_scale(jnp.abs(targets).max())
     picks = _pick_in_turn(
         usefulness[candidates],
         probs,
         variance,
-        _Known(whiten(points), whiten(targets), weights),
+        _Known(whiten(points), targets, weights),
         counts,
         where[candidates],
         k,
@@ -211,13 +215,13 @@ def _pick_in_turn(scores, probs, variance, known, counts, eligible, k):
     return jax.lax.fori_loop(0, k, pick, carry)[-1]
 
 
-def _rows(features, rows):
-    return numerics.upcast(jnp.asarray(features)[rows])
+def _rows(features, rows, dtype):
+    return jnp.asarray(features)[rows].astype(dtype)
 
 
-def _counts(labels, num_classes):
+def _counts(labels, num_classes, dtype):
     is_class = labels[:, None] == jnp.arange(num_classes)[None]
-    return is_class.sum(0).astype(jnp.float32)
+    return is_class.sum(0).astype(dtype)
 
 
 def _rarity(features, head_, counts):
@@ -242,11 +246,12 @@ def _targets(key, evidence, where, head_):
     """Features of the targets, and their w_m v_m."""
     draws = jax.random.uniform(key, where.shape)
     drawn = top_rows(draws, where, k=min(NUM_DRAWN, len(where)))
-    from_pool = _rows(evidence.features, drawn)
+    dtype = head_.kernel.dtype
+    from_pool = _rows(evidence.features, drawn, dtype)
     probs, variance = _label_variance(from_pool, head_)
     probs = jnp.where(where[drawn][:, None], probs, 0)
     share = _matmul(probs, 1 / (1 + probs.sum(0)))
-    holdout = numerics.upcast(jnp.asarray(evidence.holdout_features))
+    holdout = evidence.holdout_features.astype(dtype)
     _, holdout_variance = _label_variance(holdout, head_)
     weights = holdout_variance / len(holdout), variance * share / share.sum()
     return jnp.concatenate([holdout, from_pool]), jnp.concatenate(weights) / 2
@@ -254,13 +259,13 @@ def _targets(key, evidence, where, head_):
 
 def _whitening(evidence, head_):
     """The map a -> L⁻¹ a with A = L Lᵀ, of rows of features."""
-    labeled, holdout = numerics.upcast(
-        (evidence.labeled_features, evidence.holdout_features)
-    )
+    dtype = head_.kernel.dtype
+    labeled = evidence.labeled_features.astype(dtype)
+    holdout = evidence.holdout_features.astype(dtype)
     labeled = jnp.where(evidence.labels[:, None] >= 0, labeled, 0)
     # Squares of huge features leave float32; a power of two brings them back exactly.
     largest = jnp.maximum(jnp.abs(holdout).max(), jnp.abs(labeled).max())
-    scale = blocks.to_unit_range(jnp.maximum(largest, 1)[None], jnp.ones(1, bool))
+    scale = _unit_scale(jnp.maximum(largest, 1))
 
     def augment(features):
         one = jnp.full((len(features), 1), scale, features.dtype)
@@ -280,6 +285,10 @@ def _whitening(evidence, head_):
         return jax.scipy.linalg.solve_triangular(factor, columns, lower=True).T
 
     return whiten
+
+
+def _unit_scale(largest):
+    return blocks.to_unit_range(largest[None], jnp.ones(1, bool))
 
 
 def _relative(scores):
