@@ -85,6 +85,7 @@ SIGNATURES = {
     "greedy_volume": f"key, scores, space, k, *, {CANDIDATES}",
     "rescored_iwps": "key, scores, look_ahead, k, *, "
     f"steps=3, learning_rate=0.001, {CANDIDATES}",
+    "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",
     "score_in_chunks": "score_fn, inputs, *, chunk_size",

@@ -119,6 +119,7 @@ def test_every_score_has_a_row_in_one_of_the_two(network_programs):
     others |= {"LoopState", "RoundInfo", "loop", "PoolError", "Records", "TopK"}
     others |= {"farthest_first", "score_weighted", "k_means_plus_plus", "greedy_volume"}
     others |= {"rescored_iwps", "LookAhead", "feature_space", "gradient_space", "Space"}
+    others |= {"iwps_batch", "Evidence"}
     others |= {"dense_layers", "score_pool", "top_k_of_pool", "holdout_changes"}
     # Scores of images are timed by `benchmarks.pixel_head`.
     others |= {name for name in iwps_jax.__all__ if "pixel" in name}
