@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
 import iwps_jax
 from benchmarks import command, measure
@@ -42,6 +43,15 @@ def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
     scoring = measure.chunked(iwps_jax.iwps_last_layer, options.chunk_size)
     logits = features @ look_ahead.kernel + look_ahead.bias[None]
     scores, key = scoring(*look_ahead), jax.random.key(1)
+    num_labeled = min(options.labeled, options.pool_size)
+    evidence = iwps_jax.Evidence(
+        features=features,
+        kernel=look_ahead.kernel,
+        bias=look_ahead.bias,
+        holdout_features=look_ahead.holdout_features,
+        labeled_features=features[:num_labeled],
+        labels=jnp.arange(num_labeled) % options.classes,
+    )
 
     def program(run, *arguments):
         return measure.Program(jax.jit(run), arguments, options.pool_size)
@@ -69,17 +79,27 @@ def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
         programs[row_name(iwps_jax.rescored_iwps, number)] = program(
             rescored, key, scores, look_ahead
         )
+
+        def whole(key, scores, evidence, number=number):
+            return iwps_jax.iwps_batch(
+                key, scores, evidence, options.k, candidates_per_pick=number
+            )
+
+        programs[row_name(iwps_jax.iwps_batch, number)] = program(
+            whole, key, scores, evidence
+        )
     return programs
 
 
 def comparisons(options: argparse.Namespace) -> list[Comparison]:
-    """Every selector against the scoring, with the aim of those that measure space."""
+    """Every selector against the scoring, with the aim of all but the rescored."""
     found = [Comparison(PLAIN, SCORING)]
     for number in options.candidates:
         found += [
             Comparison(row_name(select, number), SCORING, AIM, 1) for select in IN_SPACE
         ]
         found.append(Comparison(row_name(iwps_jax.rescored_iwps, number), SCORING))
+        found.append(Comparison(row_name(iwps_jax.iwps_batch, number), SCORING, AIM, 1))
     return found
 
 
@@ -91,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("dim", 256),
         ("classes", 10),
         ("holdout-size", 100),
+        ("labeled", 1000),
         ("chunk-size", 1024),
         ("k", 200),
     ):

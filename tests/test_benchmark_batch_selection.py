@@ -15,7 +15,7 @@ def test_every_selector_is_compared_with_the_scores(tmp_path, capsys):
     written = run(batch_selection, tmp_path, *sizes, *options)
     timings, ratios = written["timings"], written["ratios"]
     assert list(timings) == ["iwps_last_layer", *(row["what"] for row in ratios)]
-    assert len(ratios) == 1 + len(batch_selection.IN_SPACE) + 1
+    assert len(ratios) == 1 + len(batch_selection.IN_SPACE) + 2
     printed = capsys.readouterr().out
     for row in ratios:
         scoring, selector = timings["iwps_last_layer"], timings[row["what"]]
@@ -25,7 +25,7 @@ def test_every_selector_is_compared_with_the_scores(tmp_path, capsys):
         has_aim = row["aim"] == batch_selection.AIM
         assert row["met"] is ((row["median"] >= 1) if has_aim else None)
         assert row["what"] in printed
-    assert sum(row["met"] is not None for row in ratios) == 4
+    assert sum(row["met"] is not None for row in ratios) == 5
 
 
 def test_more_picks_than_rows_are_refused(capsys):
