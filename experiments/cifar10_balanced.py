@@ -1,4 +1,4 @@
-"""Balanced CIFAR-10: ten methods, five seeds.
+"""Balanced CIFAR-10: eleven methods, five seeds.
 
     python -m experiments.cifar10_balanced
     python -m experiments.cifar10_balanced --smoke  # under a minute, on digits

@@ -1,4 +1,4 @@
-"""Imbalanced CIFAR-10: ten methods, five seeds.
+"""Imbalanced CIFAR-10: eleven methods, five seeds.
 
     python -m experiments.cifar10_imbalanced                 # classes 1/10 as frequent
     python -m experiments.cifar10_imbalanced --imbalance 20  # 1/20, its own settings

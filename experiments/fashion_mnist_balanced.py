@@ -1,4 +1,4 @@
-"""Balanced Fashion-MNIST: ten methods, five seeds.
+"""Balanced Fashion-MNIST: eleven methods, five seeds.
 
     python -m experiments.fashion_mnist_balanced
     python -m experiments.fashion_mnist_balanced --smoke  # under a minute, on digits

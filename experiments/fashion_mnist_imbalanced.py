@@ -1,4 +1,4 @@
-"""Imbalanced Fashion-MNIST: ten methods, five seeds.
+"""Imbalanced Fashion-MNIST: eleven methods, five seeds.
 
     python -m experiments.fashion_mnist_imbalanced                 # 1/10
     python -m experiments.fashion_mnist_imbalanced --imbalance 20  # 1/20

@@ -1,4 +1,4 @@
-"""Balanced KMNIST: ten methods, five seeds.
+"""Balanced KMNIST: eleven methods, five seeds.
 
     python -m experiments.kmnist_balanced
     python -m experiments.kmnist_balanced --smoke  # under a minute, on digits

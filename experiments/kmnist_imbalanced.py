@@ -1,4 +1,4 @@
-"""Imbalanced KMNIST: ten methods, five seeds.
+"""Imbalanced KMNIST: eleven methods, five seeds.
 
     python -m experiments.kmnist_imbalanced                 # classes 1/10 as frequent
     python -m experiments.kmnist_imbalanced --imbalance 20  # 1/20, its own settings

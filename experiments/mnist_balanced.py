@@ -1,4 +1,4 @@
-"""Balanced MNIST: ten methods, five seeds.
+"""Balanced MNIST: eleven methods, five seeds.
 
     python -m experiments.mnist_balanced
     python -m experiments.mnist_balanced --smoke  # under a minute, on digits

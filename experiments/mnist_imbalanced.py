@@ -1,4 +1,4 @@
-"""Imbalanced MNIST: ten methods, five seeds, the paper's main comparison.
+"""Imbalanced MNIST: eleven methods, five seeds, the paper's main comparison.
 
     python -m experiments.mnist_imbalanced                 # classes 1/10 as frequent
     python -m experiments.mnist_imbalanced --imbalance 20  # 1/20, its own settings

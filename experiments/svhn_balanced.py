@@ -1,4 +1,4 @@
-"""Balanced SVHN: ten methods, five seeds.
+"""Balanced SVHN: eleven methods, five seeds.
 
     python -m experiments.svhn_balanced
     python -m experiments.svhn_balanced --smoke  # under a minute, on digits

@@ -1,4 +1,4 @@
-"""Imbalanced SVHN: ten methods, five seeds.
+"""Imbalanced SVHN: eleven methods, five seeds.
 
     python -m experiments.svhn_imbalanced                 # classes 1/10 as frequent
     python -m experiments.svhn_imbalanced --imbalance 20  # 1/20, its own settings

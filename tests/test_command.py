@@ -111,7 +111,7 @@ def test_defaults_are_the_papers_setting(parsed):
     }
     assert parsed().look_ahead_rate == 1e-3
     assert parsed("--network", "resnet18").look_ahead_rate == 1e-4
-    assert len(METHODS) == 10
+    assert len(METHODS) == 11
 
 
 def test_the_ratio_of_the_classes_chooses_its_own_settings(parsed):

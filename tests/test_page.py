@@ -58,7 +58,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Ten methods, three seeds, four rounds, a t-SNE picture and a markup in a name."""
+    """Eleven methods, three seeds, four rounds, a t-SNE picture, markup in a name."""
     out = tmp_path_factory.mktemp("finished")
     dataset = some_dataset()
     metrics = write_run(out, dataset, data_source="<b>five & six</b>")

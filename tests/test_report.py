@@ -31,7 +31,7 @@ def size_of(path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The ten methods, three seeds and four rounds, reported once for all tests."""
+    """The eleven methods, three seeds and four rounds, reported once for all tests."""
     out = tmp_path_factory.mktemp("finished")
     dataset = some_dataset()
     metrics = write_run(out, dataset)

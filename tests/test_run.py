@@ -1,4 +1,4 @@
-"""Real runs of all ten methods on digits: files, numbers, and what is done once."""
+"""Real runs of all eleven methods on digits: files, numbers, and what is done once."""
 
 import contextlib
 import hashlib
@@ -135,7 +135,7 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """All ten methods, two seeds, two rounds: run once for all tests."""
+    """All eleven methods, two seeds, two rounds: run once for all tests."""
     out = tmp_path_factory.mktemp("run") / "out"
     before = Counter(PROGRAMS.counts)
     printed = run_main(*smoke(out))
