@@ -32,7 +32,7 @@ others; they run where 50 labels are bought a round, in nine of the 27 settings.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tyro
@@ -50,6 +50,7 @@ from experiments.run import run
 
 OURS = "iwps_batch"
 BASELINES = tuple(method for method in METHODS if method != OURS)
+RIVALS = ("iwps", "badge", "margin")
 NETWORKS = {
     "mnist": "mlp",
     "fashion_mnist": "mlp",
@@ -174,13 +175,13 @@ def run_all(configs: dict[str, Config]) -> None:
         report.print_table(run(config, progress))
 
 
-def write_report(out: Path, ours: str, planned: Sequence[str]) -> dict:
+def write_report(out: Path, ours: str, planned: Mapping[str, Sequence[str]]) -> dict:
     """Writes `beyond.json`, `beyond.md` and `beyond.png` into the study's folder.
 
     Args:
         out: folder with run folders below it.
         ours: the method that is compared with all others.
-        planned: names of the settings that the study has.
+        planned: the methods of every setting of the study, by its name.
 
     Returns:
         What `beyond.json` holds.
@@ -192,8 +193,9 @@ def write_report(out: Path, ours: str, planned: Sequence[str]) -> dict:
         cells, notes = read_cells(find_run_folders([out]))
     except (ValueError, OSError) as error:
         raise folder.FolderError(str(error)) from error
-    missing = [name for name in planned if name not in {cell.name for cell in cells}]
-    summary = summarize(cells, ours, BASELINES, missing=missing, notes=notes)
+    summary = summarize(
+        cells, ours, BASELINES, rivals=RIVALS, planned=planned, notes=notes
+    )
     folder.write_atomically(out / "beyond.json", folder.as_json(summary))
     markdown = beyond_tables.to_markdown(summary)
     folder.write_atomically(out / "beyond.md", markdown.encode())
@@ -219,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.report:
             run_all(configs)
         if options.report or options.smoke:
-            summary = write_report(out, options.ours, list(configs))
+            planned = {name: config.methods for name, config in configs.items()}
+            summary = write_report(out, options.ours, planned)
             print(beyond_tables.verdict_in_words(summary))
             print(f"report: {out}/beyond.md, beyond.json, beyond.png")
         else:

@@ -109,28 +109,49 @@ def test_only_shared_seeds_are_compared():
 # The rule
 
 
-def verdict(cells, baselines=("random",), **missing):
-    summary = summarize(cells, "ours", baselines, **missing)
+def verdict(cells, baselines=("random",), **options):
+    options = {"rivals": ("random",)} | options
+    summary = summarize(cells, "ours", baselines, **options)
     return summary["rule"], beyond_tables.verdict_in_words(summary)
 
 
 def test_the_rule_is_met_where_ours_is_better_and_nowhere_worse():
     rule, words = verdict([BETTER])
-    assert rule["met"] and rule["at_least_as_good"] and rule["better_overall"]
+    assert rule["met"] and rule["at_least_as_good"] and rule["better_in_most"]
+    assert rule["better_in"] == {"random": [1, 1]}
     assert words.endswith("The rule is met.")
+
+
+def test_most_settings_are_more_than_half():
+    assert verdict([BETTER, UNSURE])[0]["better_in"] == {"random": [1, 2]}
+    assert not verdict([BETTER, UNSURE])[0]["better_in_most"]
+    again = BETTER._replace(name="mnist-1-50")
+    assert verdict([BETTER, again, UNSURE])[0]["better_in_most"]
+
+
+def test_one_baseline_is_worse_before_the_correction_for_two():
+    pair = dict(enumerate((0.5, 0.59, 0.681)))
+    both = WORSE._replace(areas={**WORSE.areas, "bald": pair})
+    ours = both._replace(areas={**both.areas, "random": dict(enumerate((0.5, 0.7, 1)))})
+    rule, words = verdict([ours], ("random", "bald"))
+    assert rule["worse_in"] == [] and rule["at_least_as_good"]
+    rule, words = verdict([both], ("random", "bald"))
+    assert rule["worse_in"] == [["cifar10-1-50", "random", "worse"]]
+    assert "cifar10-1-50 against Random (worse after Holm)" in words
 
 
 @pytest.mark.parametrize(
     ("cells", "options", "says"),
     [
+        ([BETTER, UNSURE, WORSE], {}, "lies below zero in cifar10-1-50 against Random"),
+        ([UNSURE], {}, "2. Not met: ours is significantly better than Random in 0 of"),
+        ([BETTER], {"rivals": ("random", "bald")}, "better than Random in 1 of 1"),
         (
-            [BETTER, UNSURE, WORSE],
-            {},
-            "significantly worse in cifar10-1-50 than Random",
+            [BETTER],
+            {"planned": {"mnist-1-10": ["random"], "mnist-1-50": ["random"]}},
+            "missing: mnist-1-50.",
         ),
-        ([UNSURE], {}, "2. Not met: overall ours is not separable from Random"),
-        ([BETTER], {"missing": ["mnist-1-50"]}, "missing: mnist-1-50"),
-        ([BETTER], {"baselines": ("random", "bald")}, "missing: BALD"),
+        ([BETTER], {"baselines": ("random", "bald")}, "missing: BALD in mnist-1-10"),
         ([cell("mnist-1-10", random=(0.5, 0.6))], {}, "no verdict"),
         ([cell("mnist-1-10", ours=(0.5, 0.6))], {}, "no verdict"),
     ],
@@ -144,8 +165,8 @@ def test_a_baseline_that_lacks_a_setting_makes_it_preliminary():
     lacking = cell("mnist-20-10", ours=(0.6, 0.7, 0.8), bald=(0.5, 0.59, 0.68))
     areas = {**BETTER.areas, "bald": BETTER.areas["random"]}
     rule, words = verdict([BETTER._replace(areas=areas), lacking], ("random", "bald"))
-    assert rule["better_overall"] and not rule["is_complete"] and not rule["met"]
-    assert "missing: random in mnist-20-10" in words
+    assert rule["better_in_most"] and not rule["is_complete"] and not rule["met"]
+    assert "missing: Random in mnist-20-10" in words
 
 
 def test_the_tables_hold_the_numbers():
@@ -245,7 +266,7 @@ def test_seeds_that_are_run_apart_are_reported_together(tmp_path):
     few = ("--smoke", "--imbalances", 10, "--rounds", 1, "--max-steps", 50)
     few = (*few, "--ours", "margin", "--methods", "random", "margin")
     name = "digits-10-10"
-    assert "overall Margin is" in call(*few, "--out", tmp_path / "a")
+    assert "95 % interval" in call(*few, "--out", tmp_path / "a")
     first = picks(tmp_path / "a" / name)
     assert {seed for _, seed, _ in first} == {0, 1, 2}
     call(*few, "--first-seed", 2, "--seeds", 2, "--out", tmp_path / "b")

@@ -110,7 +110,8 @@ def summarize(
     ours: str,
     baselines: Sequence[str],
     *,
-    missing: Sequence[str] = (),
+    rivals: Sequence[str] = (),
+    planned: Mapping[str, Sequence[str]] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All numbers of the report, as JSON.
@@ -119,7 +120,9 @@ def summarize(
         cells: the settings.
         ours: the method that is compared with all others.
         baselines: methods that the rule is about.
-        missing: names of settings that were planned and are not among the cells.
+        rivals: those of them that ours is to beat in most settings.
+        planned: the methods that every setting is to have, by its name; by default all
+            baselines in all cells.
         notes: sentences about what else is missing.
 
     Returns:
@@ -139,15 +142,18 @@ def summarize(
             method: {"is_baseline": is_baseline} | result
             for method, result in results.items()
         }
-    absent = [m for m in baselines if m not in compared]
-    gaps = [f"{m} in {name}" for m, name in _gaps(cells, compared)]
+    if planned is None:
+        planned = {cell.name: baselines for cell in cells}
+    missing = _missing(cells, planned)
     return {
         "ours": ours,
         "baselines": list(baselines),
         "settings": [_areas(cell) for cell in cells],
         "compared": compared,
-        "rule": _rule(compared, is_complete=not (missing or absent or gaps)),
-        "missing": {"settings": list(missing), "methods": absent, "runs": gaps},
+        "rule": _rule(
+            compared, [m for m in rivals if m != ours], is_complete=not missing
+        ),
+        "missing": missing,
         "notes": list(notes),
     }
 
@@ -171,14 +177,16 @@ def _areas(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _gaps(cells: Sequence[Cell], compared: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Baselines that are compared in some settings, and where they are not."""
-    return [
-        (method, cell.name)
-        for method, result in compared.items()
-        for cell in cells
-        if result["is_baseline"]
-        and cell.name not in {s["name"] for s in result["settings"]}
+def _missing(
+    cells: Sequence[Cell], planned: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """Settings that are to come, and methods in those that are there."""
+    found = {cell.name: cell.areas for cell in cells}
+    return [[name] for name in planned if name not in found] + [
+        [name, method]
+        for name, methods in planned.items()
+        for method in methods
+        if name in found and method not in found[name]
     ]
 
 
@@ -273,30 +281,31 @@ def _counted(in_settings: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rule(compared: Mapping[str, Any], *, is_complete: bool) -> dict[str, Any]:
-    """The verdict: what the rule asks of the baselines, and whether it is met."""
+def _rule(
+    compared: Mapping[str, Any], rivals: Sequence[str], *, is_complete: bool
+) -> dict[str, Any]:
+    """The verdict: what the rule asks, and whether it is met."""
     of_baselines = {m: r for m, r in compared.items() if r["is_baseline"]}
     worse = [
-        [setting["name"], method]
+        [setting["name"], method, setting["verdict_holm"]]
         for method, result in of_baselines.items()
         for setting in result["settings"]
-        if setting["verdict_holm"] == "worse"
+        if setting["verdict"] == "worse"
     ]
-    overall = {
-        verdict: [
-            m
-            for m, r in of_baselines.items()
-            if r["over_pairs"]["verdict_holm"] == verdict
-        ]
-        for verdict in VERDICTS
+    better_in = {
+        rival: [compared[rival]["counts_holm"]["better"], num_settings]
+        for rival in rivals
+        if (num_settings := len(compared.get(rival, {}).get("settings", ())))
     }
     at_least_as_good = bool(of_baselines) and not worse
-    is_better = bool(of_baselines) and len(overall["better"]) == len(of_baselines)
+    is_better = len(better_in) == len(rivals) and all(
+        2 * wins > num_settings for wins, num_settings in better_in.values()
+    )
     return {
         "is_complete": is_complete,
         "at_least_as_good": at_least_as_good,
         "worse_in": worse,
-        "better_overall": is_better,
-        "overall": overall,
+        "better_in_most": is_better,
+        "better_in": better_in,
         "met": is_complete and at_least_as_good and is_better,
     }

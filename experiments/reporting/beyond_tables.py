@@ -10,12 +10,6 @@ from experiments.reporting import tables
 from experiments.reporting.beyond import VERDICTS
 from experiments.reporting.styles import display_name, setting_name
 
-COMPARED_AS = {
-    "better": "better than",
-    "not separable": "not separable from",
-    "worse": "worse than",
-}
-
 
 def verdict_in_words(summary: Mapping[str, Any]) -> str:
     """What the rule says, in sentences."""
@@ -25,27 +19,30 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
         return f"{ours} has been compared with no baseline: no verdict."
     count = tables.plural(len(summary["settings"]), "setting")
     worse = "; ".join(
-        f"{setting} than {display_name(method)}" for setting, method in rule["worse_in"]
+        f"{setting} against {display_name(method)} ({after_holm} after Holm)"
+        for setting, method, after_holm in rule["worse_in"]
     )
     first = (
-        f"1. Not met: {ours} is significantly worse in {worse}."
+        f"1. Not met: the 95 % interval lies below zero in {worse}."
         if worse
-        else f"1. Met: in none of {count} is {ours} significantly worse than any of "
-        f"{tables.plural(len(baselines), 'baseline')}."
+        else f"1. Met: in none of {count} and against none of "
+        f"{tables.plural(len(baselines), 'baseline')} does the 95 % interval lie below "
+        "zero."
     )
-    overall = "; ".join(
-        f"{COMPARED_AS[verdict]} {', '.join(map(display_name, methods))}"
-        for verdict, methods in rule["overall"].items()
-        if methods
-    )
-    second = f"2. {'Met' if rule['better_overall'] else 'Not met'}: overall {ours} is "
-    sentences = [first, f"{second}{overall}."]
-    missing = summary["missing"]
-    if not rule["is_complete"]:
-        gaps = [*missing["settings"], *map(display_name, missing["methods"])]
-        sentences.append(
-            f"Preliminary, missing: {', '.join([*gaps, *missing['runs']])}."
+    sentences = [first]
+    if rule["better_in"]:
+        wins = ", ".join(
+            f"{display_name(rival)} in {wins} of {of}"
+            for rival, (wins, of) in rule["better_in"].items()
         )
+        met = "Met" if rule["better_in_most"] else "Not met"
+        sentences.append(f"2. {met}: {ours} is significantly better than {wins}.")
+    if not rule["is_complete"]:
+        gaps = ", ".join(
+            f"{display_name(method[0])} in {name}" if method else name
+            for name, *method in summary["missing"]
+        )
+        sentences.append(f"Preliminary, missing: {gaps}.")
     met = "is met" if rule["met"] else "is not met"
     return "\n".join([*sentences, f"The rule {met}."])
 
