@@ -215,7 +215,7 @@ def test_every_finished_round_was_one_printed_line(finished):
     lines = [line for line in finished.printed.splitlines() if " round " in line]
     assert len(lines) == len(METHODS) * (ROUNDS + 1)
     accuracy = np.mean([m["test_accuracy"] for m in finished.metrics[-SEEDS:]])
-    assert f"IWPS round 2/2: 210 labels, accuracy {100 * accuracy:.1f}" in lines[-1]
+    assert f"IWPS-batch round 2/2: 210 labels, accuracy {100 * accuracy:.1f}" in lines[-1]
 
 
 # The numbers.
@@ -261,7 +261,7 @@ def test_all_methods_start_from_the_same_models(finished):
 def test_accuracy_is_that_of_the_checkpoint_and_the_last_model(finished, digits):
     """The last line's accuracy, recomputed in NumPy from the stored weights."""
     made = PROGRAMS.make_study(Config(dataset="digits", seeds=2, rounds=2))
-    with checkpoint.open_folder(finished.out / "checkpoints" / "iwps") as manager:
+    with checkpoint.open_folder(finished.out / "checkpoints" / METHODS[-1]) as manager:
         step, state, _ = checkpoint.restore_latest(manager, made.first_state)
     assert step == ROUNDS + 1
     assert (state.round == ROUNDS).all()
