@@ -94,11 +94,13 @@ def test_defaults_are_the_papers_setting(parsed):
     assert dataclasses.asdict(parsed()) == {
         "methods": METHODS,
         "seeds": 5,
+        "first_seed": 0,
         "rounds": 6,
         "base_size": 20,
         "imbalance": 10,
         "acquire_size": 50,
         "holdout_per_class": 5,
+        "pool_per_class": None,
         "steps": 3,
         "learning_rate": None,
         "warm_start": False,
@@ -148,10 +150,11 @@ def test_every_option_reaches_the_run(parsed, tmp_path):
         *("--holdout-per-class", 2, "--steps", 1, "--learning-rate", 0.5),
         *("--dataset", "digits", "--data-dir", tmp_path / "data"),
         *("--network", "resnet18", "--max-steps", 77),
+        *("--first-seed", 9, "--pool-per-class", 99),
         *("--out", tmp_path / "out", "--no-resume", "--warm-start"),
     )
     assert dataclasses.astuple(config) == (
-        *(("iwps", "random"), 3, 4, 11, 5, 7, 2, 1, 0.5, True, 77),
+        *(("iwps", "random"), 3, 9, 4, 11, 5, 7, 2, 99, 1, 0.5, True, 77),
         *("resnet18", "digits"),
         *(tmp_path / "data", tmp_path / "out", False),
     )

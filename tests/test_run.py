@@ -215,7 +215,9 @@ def test_every_finished_round_was_one_printed_line(finished):
     lines = [line for line in finished.printed.splitlines() if " round " in line]
     assert len(lines) == len(METHODS) * (ROUNDS + 1)
     accuracy = np.mean([m["test_accuracy"] for m in finished.metrics[-SEEDS:]])
-    assert f"IWPS-batch round 2/2: 210 labels, accuracy {100 * accuracy:.1f}" in lines[-1]
+    assert (
+        f"IWPS-batch round 2/2: 210 labels, accuracy {100 * accuracy:.1f}" in lines[-1]
+    )
 
 
 # The numbers.
