@@ -33,6 +33,7 @@ from experiments.methods import (
     scores_and_evidence,
 )
 from experiments.variants import part_of_holdout
+from iwps_jax.cross_fitting import cross_fitted_heads
 
 BATCH_VARIANTS = (
     "iwps_farthest_features",
@@ -158,7 +159,7 @@ def _cross_fitted(setting):
         there = jnp.arange(capacity) < (view.known_labels >= 0).sum()
         labeled = network.features(variables, view.inputs[view.pool_ids[rows]])
         labels = jnp.where(there, view.known_labels[rows], 0)
-        heads = iwps_jax.cross_fitted_heads(
+        heads = cross_fitted_heads(
             *(key, labeled, labels, there),
             num_classes=setting.num_classes,
             num_folds=NUM_FOLDS,

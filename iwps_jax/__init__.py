@@ -5,7 +5,6 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 """
 
 from iwps_jax import loop
-from iwps_jax.cross_fitting import cross_fitted_heads
 from iwps_jax.loop import LoopState, RoundInfo
 from iwps_jax.pool.chunks import sample_keys, score_in_chunks
 from iwps_jax.pool.ranking import TopK
@@ -90,7 +89,6 @@ __all__ = [
     "badge",
     "bald",
     "class_balanced_weights",
-    "cross_fitted_heads",
     "cross_fitted_iwps",
     "cross_fitted_iwps_app",
     "dense_layers",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Bool, Float, Integer, Key
 
 from iwps_jax import checks, numerics
@@ -33,8 +34,7 @@ class _Search(NamedTuple):
         gradient: there.
         direction: to search next.
         scale: how far along it, in its lengths.
-        moves: the last ones, newest first.
-        changes: of the gradient along them.
+        memory: of the last moves and of the gradient's changes along them.
         count: gradients taken.
     """
 
@@ -42,8 +42,7 @@ class _Search(NamedTuple):
     gradient: jax.Array
     direction: jax.Array
     scale: jax.Array
-    moves: jax.Array
-    changes: jax.Array
+    memory: optax.ScaleByLBFGSState
     count: jax.Array | int
 
 
@@ -168,11 +167,9 @@ def _head(features, labels, where, penalty, num_classes):
 def _minimum(features, labels, weights, penalty, num_classes):
     """Where the penalized loss is lowest, within `TOLERANCE`: [d, classes].
 
-    L-BFGS (Nocedal & Wright 2006, Alg. 7.4 and 7.5) that halves a step while it leads
-    so far beyond the lowest point of its line that the slope there is half of that
-    where it began: slopes keep their digits in float32 where losses do not. One loop
-    of one gradient each, whether a step is taken or halved, so that a batch of such
-    problems under `jax.vmap` computes nothing twice.
+    L-BFGS that halves a step while it leads so far beyond the lowest point of its line
+    that the slope there is half of that where it began: slopes keep their digits in
+    float32 where losses do not (Nocedal & Wright 2006, ch. 7).
     """
     weighted = features * weights[:, None]
 
@@ -184,44 +181,28 @@ def _minimum(features, labels, weights, penalty, num_classes):
         is_far = _dot(search.gradient, search.gradient) >= (TOLERANCE * penalty) ** 2
         return (search.count < MAX_ITERATIONS) & is_far
 
+    # One loop of one gradient each, whether a step is taken or halved, so that a batch
+    # of problems under `jax.vmap` computes nothing twice: the line search of
+    # `optax.lbfgs`, a loop within the loop, took 27 s where this one took 6.6 s.
     def step(search):
         at = search.at + search.scale * search.direction
         gradient = gradient_of(at)
         slope, ahead = (_dot(g, search.direction) for g in (search.gradient, gradient))
         is_good = ahead <= jnp.abs(slope) / 2
-        moves = jnp.roll(search.moves, 1, 0).at[0].set(at - search.at)
-        changes = jnp.roll(search.changes, 1, 0).at[0].set(gradient - search.gradient)
-        taken = _Search(
-            *(at, gradient, _downhill(gradient, moves, changes), 1.0 * one),
-            *(moves, changes, search.count + 1),
-        )
-        halved = search._replace(scale=search.scale / 2, count=search.count + 1)
-        return jax.tree.map(lambda a, b: jnp.where(is_good, a, b), taken, halved)
+        uphill, memory = solver.update(gradient, search.memory, at)
+        count = search.count + 1
+        taken = _Search(at, gradient, -uphill, one, memory, count)
+        halved = search._replace(scale=search.scale / 2, count=count)
+        return jax.tree.map(partial(jnp.where, is_good), taken, halved)
 
     zeros = jnp.zeros((features.shape[1], num_classes), features.dtype)
     one = jnp.ones((), features.dtype)
+    solver = optax.scale_by_lbfgs(MEMORY, scale_init_precond=True)
     slopes = gradient_of(zeros)
-    memory = jnp.zeros((MEMORY, *zeros.shape), features.dtype)
-    start = _Search(zeros, slopes, -slopes, one, memory, memory, 0)
-    return jax.lax.while_loop(goes_on, step, start)[0]
+    uphill, memory = solver.update(slopes, solver.init(zeros), zeros)
+    start = _Search(zeros, slopes, -uphill, one, memory, 0)
+    return jax.lax.while_loop(goes_on, step, start).at
 
 
 def _dot(a, b):
     return (a * b).sum()
-
-
-def _downhill(gradient, moves, changes):
-    """Minus the gradient times the inverse Hessian that the last moves let guess."""
-    curvatures = (moves * changes).sum((1, 2))
-    # The loss is strongly convex: only of moves that were not made yet it is zero.
-    inverse = jnp.where(curvatures > 0, 1 / jnp.where(curvatures > 0, curvatures, 1), 0)
-    shares = []
-    for i in range(MEMORY):
-        shares.append(inverse[i] * _dot(moves[i], gradient))
-        gradient = gradient - shares[i] * changes[i]
-    length = _dot(changes[0], changes[0])
-    gradient = gradient * jnp.where(length > 0, curvatures[0] / length, 1)
-    for i in reversed(range(MEMORY)):
-        share = shares[i] - inverse[i] * _dot(changes[i], gradient)
-        gradient = gradient + share * moves[i]
-    return -gradient

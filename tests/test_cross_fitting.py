@@ -11,12 +11,19 @@ from sklearn.linear_model import LogisticRegression
 from some_campaigns import some_digits
 
 import iwps_jax
-from iwps_jax import cross_fitted_heads
+from iwps_jax.cross_fitting import cross_fitted_heads
 
 FOLDS, CLASSES, ROOM = 3, 10, 128
-digits_heads = jax.jit(
-    partial(cross_fitted_heads, num_classes=CLASSES, num_folds=FOLDS)
-)
+fit = partial(cross_fitted_heads, num_classes=CLASSES, num_folds=FOLDS)
+jitted_fit = jax.jit(fit)
+score = jax.jit(iwps_jax.cross_fitted_iwps)
+first_order_score = jax.jit(iwps_jax.cross_fitted_iwps_app)
+
+
+def digits_heads(seed, features, labels, where, *, penalty=1e-2):
+    """One program for all tests: what changes is data."""
+    arrays = features, labels, where
+    return jitted_fit(jax.random.key(seed), *arrays, penalty=penalty)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def heads(samples):
-    return digits_heads(jax.random.key(0), *samples)
+    return digits_heads(0, *samples)
 
 
 def left_out(heads, fold):
@@ -54,7 +61,7 @@ def test_folds_are_stratified_and_of_one_size(samples, heads):
 
 
 def test_another_key_draws_other_folds(samples, heads):
-    others = digits_heads(jax.random.key(1), *samples)
+    others = digits_heads(1, *samples)
     folds = [set(left_out(h, 0).tolist()) for h in (heads, others)]
     assert folds[0] != folds[1]
 
@@ -62,7 +69,7 @@ def test_another_key_draws_other_folds(samples, heads):
 @pytest.mark.parametrize("penalty", [1e-3, 1e-2, 1.0])
 def test_heads_are_the_optimum_that_scikit_learn_finds(samples, penalty):
     features, labels, where = samples
-    heads = digits_heads(jax.random.key(0), *samples, penalty=penalty)
+    heads = digits_heads(0, *samples, penalty=penalty)
     for fold in range(FOLDS):
         rows = np.setdiff1d(np.flatnonzero(where), left_out(heads, fold))
         learned = features[rows].astype(np.float64)
@@ -83,22 +90,22 @@ def test_a_head_never_saw_its_fold(samples, heads):
     row = int(left_out(heads, 1)[0])
     features = features.copy()
     features[row] = features[row][::-1]
-    others = digits_heads(jax.random.key(0), features, labels, where)
+    others = digits_heads(0, features, labels, where)
     np.testing.assert_array_equal(others.rows, heads.rows)
     is_same = (others.kernel == heads.kernel).all((1, 2))
     assert is_same.tolist() == [False, True, False]
 
 
-def test_a_label_is_not_learned_by_the_head_it_judges():
+def test_a_label_is_not_learned_by_the_head_it_judges(samples):
     """Under a key whose folds stay as they are when a sample changes its class."""
-    features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
-    labels = np.array([0, 0, 1, 1, *[2] * 8])
-    fit = jax.jit(partial(cross_fitted_heads, num_classes=3, num_folds=3))
+    features, labels, where = samples
+    labels = 2 + labels % 8
+    labels[np.flatnonzero(where)[:4]] = [0, 0, 1, 1]
     for seed in range(50):
-        heads = fit(jax.random.key(seed), features, labels)
+        heads = digits_heads(seed, features, labels, where)
         relabeled = labels.copy()
         relabeled[heads.rows[1, 0]] = 1  # the last one of class 0
-        others = fit(jax.random.key(seed), features, relabeled)
+        others = digits_heads(seed, features, relabeled, where)
         if (others.rows == heads.rows).all():
             break
     assert (relabeled != labels).sum() == 1 and (others.rows == heads.rows).all()
@@ -109,7 +116,7 @@ def test_a_label_is_not_learned_by_the_head_it_judges():
 @pytest.mark.parametrize("shift", [0.0, 1000.0])
 def test_heads_do_not_depend_on_the_unit_of_the_features(samples, heads, shift):
     features, labels, where = samples
-    others = digits_heads(jax.random.key(0), features * 64 + shift, labels, where)
+    others = digits_heads(0, features * 64 + shift, labels, where)
     rows = np.flatnonzero(where)
     for f in range(FOLDS):
         logits = features[rows] @ np.float64(heads.kernel[f])
@@ -119,17 +126,19 @@ def test_heads_do_not_depend_on_the_unit_of_the_features(samples, heads, shift):
 
 
 def test_a_class_with_one_sample_and_one_with_none():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(20, 4)).astype(np.float32)
-    labels = np.where(np.arange(20) == 7, 2, np.arange(20) % 2)
-    heads = cross_fitted_heads(jax.random.key(0), features, labels, num_classes=4)
+    rng, where = np.random.default_rng(0), np.arange(ROOM) < 20
+    features = np.zeros((ROOM, 64), np.float32)
+    features[:20, :4] = rng.normal(size=(20, 4))
+    labels = np.where(np.arange(ROOM) == 7, 2, np.arange(ROOM) % 2)
+    heads = digits_heads(0, features, labels, where)
     assert bool(jnp.isfinite(heads.kernel).all() & jnp.isfinite(heads.bias).all())
-    (fold,) = [f for f in range(5) if 7 in left_out(heads, f)]
-    probs = jax.nn.softmax(features @ heads.kernel + heads.bias[:, None])
+    (fold,) = [f for f in range(FOLDS) if 7 in left_out(heads, f)]
+    probs = jax.nn.softmax(features[:20] @ heads.kernel + heads.bias[:, None])
     # Unseen, the two are as likely as each other: the minimum is unique.
     np.testing.assert_allclose(probs[fold, :, 2], probs[fold, :, 3], rtol=1e-4)
-    assert probs[:, :, 3].max() < 0.1 and probs[(fold + 1) % 5, 7, 2] > 0.2
-    scores = iwps_jax.cross_fitted_iwps_app(features, heads, features, labels)
+    assert probs[:, :, 3].max() < 0.1 and probs[(fold + 1) % FOLDS, 7, 2] > 0.2
+    weights = np.ones(ROOM, np.float32)
+    scores = score(features, heads, features, labels, weights=weights)
     assert bool(jnp.isfinite(scores).all())
 
 
@@ -137,8 +146,6 @@ def test_seeds_can_be_mapped_over(samples):
     features, labels, where = samples
     masks = np.stack([where, np.roll(where, 1)])
     features = np.where(np.isnan(features), 0, features)
-    seeds = np.arange(2)
-    fit = partial(digits_heads.__wrapped__, num_classes=CLASSES, num_folds=FOLDS)
 
     def scores_of(seed, where):
         heads = fit(jax.random.key(seed), features, labels, where)
@@ -146,10 +153,11 @@ def test_seeds_can_be_mapped_over(samples):
         arrays = features, heads, features, labels
         return iwps_jax.cross_fitted_iwps(*arrays, weights=weights)
 
-    alone = jax.jit(scores_of)
-    together = jax.jit(jax.vmap(scores_of))(seeds, masks)
+    together = jax.jit(jax.vmap(scores_of))(np.arange(2), masks)
     for seed in range(2):
-        expected = alone(seeds[seed], masks[seed])
+        heads = digits_heads(seed, features, labels, masks[seed])
+        weights = iwps_jax.class_balanced_weights(labels, CLASSES, masks[seed])
+        expected = score(features, heads, features, labels, weights=weights)
         scale = np.abs(expected).mean()
         np.testing.assert_allclose(together[seed], expected, atol=2e-3 * scale)
 
@@ -185,11 +193,10 @@ def terms_of(heads, weights, of_fold):
 
 
 @pytest.mark.parametrize(
-    ("pool", "learning_rate"), [(4096, 1e-3), (200, 1e-5), (200, 1.0)]
+    ("compared", "learning_rate"), [(4096, 1e-3), (200, 1e-5), (200, 1.0)]
 )
-def test_scores_are_the_sum_over_folds(pool, learning_rate):
-    features, heads, labeled, labels, weights = some_problem(pool)
-    score = jax.jit(iwps_jax.cross_fitted_iwps)
+def test_scores_are_the_sum_over_folds(compared, learning_rate):
+    features, heads, labeled, labels, weights = some_problem(4096)
     found = score(
         *(features, heads, labeled, labels),
         weights=np.float32(weights),
@@ -200,19 +207,19 @@ def test_scores_are_the_sum_over_folds(pool, learning_rate):
         np.float64(np.float32(weights)),
         lambda f: reference.look_ahead_changes(
             [(heads.kernel[f], heads.bias[f])],
-            features,
+            features[:compared],
             labeled[left_out(heads, f)],
             labels[left_out(heads, f)],
             learning_rate=learning_rate,
         ),
     )
-    reference.assert_same_scores(found, terms.sum(1), np.abs(terms).sum(1))
+    reference.assert_same_scores(found[:compared], terms.sum(1), np.abs(terms).sum(1))
 
 
 def test_first_order_scores_are_the_sum_over_folds():
     features, heads, labeled, labels, weights = some_problem(4096)
-    score = jax.jit(iwps_jax.cross_fitted_iwps_app)
-    found = score(features, heads, labeled, labels, weights=np.float32(weights))
+    arrays = features, heads, labeled, labels
+    found = first_order_score(*arrays, weights=np.float32(weights))
     terms = terms_of(
         heads,
         np.float64(np.float32(weights)),
@@ -230,19 +237,20 @@ def test_first_order_scores_are_the_sum_over_folds():
 
 
 def test_one_head_for_all_folds_is_iwps_on_all_labels():
-    features, heads, labeled, labels, _ = some_problem(200)
+    features, heads, labeled, labels, _ = some_problem(4096)
     heads = heads._replace(
         kernel=jnp.broadcast_to(heads.kernel[:1], heads.kernel.shape),
         bias=jnp.broadcast_to(heads.bias[:1], heads.bias.shape),
     )
     is_there = ~np.isnan(labeled[:, 0])
-    arrays = features, heads.kernel[0], heads.bias[0]
-    for cross_fitted, plain in (
-        (iwps_jax.cross_fitted_iwps, iwps_jax.iwps_last_layer),
-        (iwps_jax.cross_fitted_iwps_app, iwps_jax.iwps_app_last_layer),
+    arrays = features, heads, labeled, labels
+    weights = np.full(len(labels), 2, np.float32)
+    on_all = heads.kernel[0], heads.bias[0], labeled[is_there], labels[is_there]
+    for found, plain in (
+        (score(*arrays, weights=weights, learning_rate=1e-3), iwps_jax.iwps_last_layer),
+        (first_order_score(*arrays, weights=weights), iwps_jax.iwps_app_last_layer),
     ):
-        found = cross_fitted(features, heads, np.nan_to_num(labeled), labels)
-        expected = plain(*arrays, labeled[is_there], labels[is_there])
+        expected = plain(features, *on_all)
         scale = np.abs(expected).mean()
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * scale)
 

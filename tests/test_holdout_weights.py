@@ -1,5 +1,7 @@
 """Weighted holdout samples: exact, harmless where equal, refused where meaningless."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,59 +14,66 @@ SCORES = {
     "iwps_last_layer": jax.jit(iwps_jax.iwps_last_layer),
     "iwps_app_last_layer": jax.jit(iwps_jax.iwps_app_last_layer),
 }
+HOLDOUT = 20
+PROBLEM = reference.head_problem(1, 4096, 16, 5, HOLDOUT)
 
 
-def terms_of(name, problem):
+@cache
+def terms_of(name):
     """The oracle's change of every holdout loss, or its first order."""
-    layers = [(problem["kernel"], problem["bias"])]
-    holdout = problem["holdout_features"], problem["holdout_labels"]
+    layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
+    holdout = PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
     if name == "iwps_last_layer":
-        return reference.look_ahead_changes(layers, problem["features"], *holdout)
-    return -reference.gradient_kernel(layers, problem["features"], None, *holdout)
+        return reference.look_ahead_changes(layers, PROBLEM["features"], *holdout)
+    return -reference.gradient_kernel(layers, PROBLEM["features"], None, *holdout)
+
+
+def assert_same(name, found, expected):
+    """But for rounding, whose size is that of the terms."""
+    scale = np.abs(terms_of(name)).mean(1)
+    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+
+
+def of_holdout(rows):
+    names = "holdout_features", "holdout_labels"
+    return {**PROBLEM, **{name: PROBLEM[name][rows] for name in names}}
+
+
+def some_weights():
+    weights = np.random.default_rng(0).uniform(0, 3, HOLDOUT).astype(np.float32)
+    weights[:3] = 0
+    return weights
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_scores_are_the_weighted_mean(name):
-    problem = reference.head_problem(1, 4096, 16, 5, 20)
-    weights = np.random.default_rng(0).uniform(0, 3, 20).astype(np.float32)
-    weights[:3] = 0
-    found = SCORES[name](**problem, holdout_weights=weights)
-    terms = terms_of(name, problem) * (np.float64(weights) / np.float64(weights).sum())
+    weights = some_weights()
+    found = SCORES[name](**PROBLEM, holdout_weights=weights)
+    terms = terms_of(name) * (np.float64(weights) / np.float64(weights).sum())
     reference.assert_same_scores(found, terms.sum(1), np.abs(terms).sum(1))
 
 
 @pytest.mark.parametrize("name", SCORES)
 @pytest.mark.parametrize("weight", [1e-3, 1.0, 7.0])
 def test_equal_weights_change_nothing(name, weight):
-    problem = reference.head_problem(2, 300, 16, 5, 30)
-    found = SCORES[name](**problem, holdout_weights=np.full(30, weight, np.float32))
-    expected = SCORES[name](**problem)
-    scale = np.abs(terms_of(name, problem)).mean(1)
-    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+    weights = np.full(HOLDOUT, weight, np.float32)
+    found = SCORES[name](**PROBLEM, holdout_weights=weights)
+    assert_same(name, found, SCORES[name](**PROBLEM))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_two_is_as_two_of_them_and_zero_as_none(name):
-    problem = reference.head_problem(3, 300, 16, 5, 30)
-    weights = np.array([2, 0, *[1] * 28], np.float32)
-    rows = np.array([0, 0, *range(2, 30)])
-    repeated = {n: problem[n][rows] for n in ("holdout_features", "holdout_labels")}
-    found = SCORES[name](**problem, holdout_weights=weights)
-    expected = SCORES[name](**{**problem, **repeated})
-    scale = np.abs(terms_of(name, problem)).mean(1)
-    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+    weights = np.array([2, 0, *[1] * (HOLDOUT - 2)], np.float32)
+    repeated = of_holdout(np.array([0, 0, *range(2, HOLDOUT)]))
+    found = SCORES[name](**PROBLEM, holdout_weights=weights)
+    assert_same(name, found, SCORES[name](**repeated))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_the_order_of_holdout_samples_does_not_matter(name):
-    problem = reference.head_problem(4, 300, 16, 5, 30)
-    rng = np.random.default_rng(0)
-    weights, order = rng.uniform(0, 1, 30).astype(np.float32), rng.permutation(30)
-    turned = {n: problem[n][order] for n in ("holdout_features", "holdout_labels")}
-    found = SCORES[name](**{**problem, **turned}, holdout_weights=weights[order])
-    expected = SCORES[name](**problem, holdout_weights=weights)
-    scale = np.abs(terms_of(name, problem)).mean(1)
-    assert np.all(np.abs(found - expected) <= 1e-6 * scale)
+    weights, order = some_weights(), np.random.default_rng(1).permutation(HOLDOUT)
+    found = SCORES[name](**of_holdout(order), holdout_weights=weights[order])
+    assert_same(name, found, SCORES[name](**PROBLEM, holdout_weights=weights))
 
 
 def test_every_class_that_occurs_says_the_same():

@@ -84,7 +84,7 @@ def cross_fitted_iwps(
         Predictions".
 
     Example:
-        >>> from iwps_jax import cross_fitted_heads
+        >>> from iwps_jax.cross_fitting import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(
@@ -98,9 +98,10 @@ def cross_fitted_iwps(
     weights = _checked_weights(features, cross_fit, labeled_features, labels, weights)
     checks.require_steps(steps, learning_rate)
     return _sum_over_folds(
-        partial(lookahead.weighted_look_ahead, steps=int(steps)),
+        lookahead.weighted_look_ahead,
         *(features, cross_fit, labeled_features, labels, weights),
         learning_rate,
+        steps=int(steps),
     )
 
 
@@ -140,7 +141,7 @@ def cross_fitted_iwps_app(
         Aljundi et al. 2020, Eq. 10, whose holdout set is apart.
 
     Example:
-        >>> from iwps_jax import cross_fitted_heads
+        >>> from iwps_jax.cross_fitting import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(
@@ -156,11 +157,14 @@ def cross_fitted_iwps_app(
         _first_order,
         *(features, cross_fit, labeled_features, labels, weights),
         None,
+        steps=0,
     )
 
 
-def _first_order(features, kernel_, bias, held_out, labels, weights, learning_rate):
-    del learning_rate  # nothing is stepped
+def _first_order(
+    features, kernel_, bias, held_out, labels, weights, learning_rate, *, steps
+):
+    del learning_rate, steps  # nothing is stepped
     return kernel.weighted_app_last_layer(
         features, kernel_, bias, held_out, labels, weights
     )
@@ -190,9 +194,17 @@ def _checked_weights(features, cross_fit, labeled_features, labels, weights):
     return weights
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnames=("score_fn", "steps"))
 def _sum_over_folds(
-    score_fn, features, cross_fit, labeled_features, labels, weights, learning_rate
+    score_fn,
+    features,
+    cross_fit,
+    labeled_features,
+    labels,
+    weights,
+    learning_rate,
+    *,
+    steps,
 ):
     features, labeled_features, weights = numerics.upcast(
         (features, labeled_features, weights)
@@ -206,7 +218,8 @@ def _sum_over_folds(
         held_out = jnp.where(where[:, None], labeled_features[rows], 0)
         its_labels = jnp.where(where, labels[rows], 0)
         return score_fn(
-            features, kernel_, bias, held_out, its_labels, weights, learning_rate
+            *(features, kernel_, bias, held_out, its_labels, weights, learning_rate),
+            steps=steps,
         )
 
     return jax.lax.map(of_fold, (cross_fit, weights)).sum(0)
