@@ -84,7 +84,8 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(begun, digits):
     """The same call on arrays made here, without what was skipped or corrected."""
     state = begun._replace(task=begun.task._replace(method="iwps_batch"))
     first = first_rows(digits["truth"])
-    state = tell(state, [first[0], first[1], 3], ["skip", CLASSES[2], "skip"])
+    passed = np.flatnonzero(free_rows(state))[0]
+    state = tell(state, [first[0], first[1], passed], ["skip", CLASSES[2], "skip"])
     asked, ids = ask(state, 20)
     assert ids == ask(state, 20)[1]
     labels = {row: digits["truth"][row] for row in first[2:]} | {first[1]: 2}
