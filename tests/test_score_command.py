@@ -278,7 +278,7 @@ def several(coordinator, process):
             "k must be at most the 50003 that may be picked",
         ),
         (
-            ("--pool", "pools:parts", *MODEL, *TRAINED, "few.npz"),
+            ("--pool", "itertools:count", *MODEL, *TRAINED, "few.npz"),
             "--method iwps_batch needs a pool with a length, got an iterator.",
         ),
     ],
@@ -290,7 +290,6 @@ def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence
     np.savez("more.npz", features=np.zeros((9, WIDTH)), labels=np.arange(9) % 7)
     np.savez("few.npz", features=np.ones((2, WIDTH)), labels=np.arange(2))
     Path("few.txt").write_text("a\nb\n")
-    Path("pools.py").write_text("def parts():\n    yield 0\n")
     Path("outside.csv").write_text("id,label\n3,1\n50003,\n")
     before = sorted(here.rglob("*"))
     k = () if "--k" in arguments else ("--k", 5)
