@@ -272,10 +272,10 @@ def several(coordinator, process):
             (*FROM_FILES, *TRAINED, "holdout.npz"),
             "sample 0 is a copy of its row 0, one of 20.",
         ),
-        ((*FROM_FILES, *TRAINED, "few.npz", "--k", "0"), "k must be at least 1, got 0"),
+        ((*FROM_FILES, *TRAINED, "few.npz", "--k", "0"), "that may be picked, got 0."),
         (
             (*FROM_FILES, *TRAINED, "few.npz", "--k", "50004"),
-            "k must be at most the 50003 that may be picked",
+            "at most the 50003 that may be picked, got 50004.",
         ),
         (
             ("--pool", "itertools:count", *MODEL, *TRAINED, "few.npz"),
