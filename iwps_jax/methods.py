@@ -1,7 +1,8 @@
 """The methods that the commands know by name, and what there is to say about a pick.
 
 Each is a score of rows for `iwps_jax.top_k_of_pool`: rows of features, or of logits
-where there is no head, or, for random, row numbers.
+where there is no head, or, for random, row numbers. iwps_batch is one more step: its
+score finds candidates, of which `pick_together` picks.
 """
 
 from collections.abc import Callable
@@ -11,17 +12,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Key
 
 from iwps_jax import numerics
 from iwps_jax.pool.chunks import sample_keys
+from iwps_jax.pool.ranking import TopK
 from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
 from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
 from iwps_jax.scores.predictive import entropy, least_confidence, margin
+from iwps_jax.selection.whole_batch import Evidence, iwps_batch
 from iwps_jax.types import AnyArray, Head, Holdout
 
-JUDGED = ("iwps", "iwps_app")  # by a holdout set
+JUDGED = ("iwps", "iwps_app", "iwps_batch")  # by a holdout set
 OF_LOGITS = {
     "entropy": entropy,
     "margin": margin,
@@ -30,6 +33,7 @@ OF_LOGITS = {
 NAMES = (*JUDGED, *OF_LOGITS, "random")
 STEPS, LEARNING_RATE = 3, 1e-3  # the defaults of `iwps_last_layer`
 MOST_HURT = 3
+CANDIDATES_PER_PICK = 10  # the default of `iwps_batch`
 
 
 class Predictions(NamedTuple):
@@ -74,11 +78,11 @@ def score_of(
 
     Args:
         method: one of `NAMES`. iwps is `iwps_last_layer`, iwps_app
-            `iwps_app_last_layer`.
+            `iwps_app_last_layer`; iwps_batch finds its candidates by that of iwps.
         head: for rows of features; None for rows of logits, or row numbers.
         holdout: for those of `JUDGED`.
-        steps: T of iwps.
-        learning_rate: η of iwps.
+        steps: T of iwps and iwps_batch.
+        learning_rate: η of them.
         seed: of random, which folds a key from each row number.
 
     Raises:
@@ -125,6 +129,44 @@ def _floating(rows):
     rows = jnp.asarray(rows)
     is_floating = jnp.issubdtype(rows.dtype, jnp.floating)
     return rows if is_floating else rows.astype(jnp.float32)
+
+
+def num_candidates(k: int, left: int) -> int:
+    """How many rows to scan for, of which `pick_together` picks k.
+
+    A k that is impossible stays so, for the scan to refuse.
+
+    Args:
+        k: how many are to be picked.
+        left: rows that may be picked.
+
+    Example:
+        >>> num_candidates(5, 1000), num_candidates(5, 30), num_candidates(50, 30)
+        (50, 30, 50)
+    """
+    return max(k, min(CANDIDATES_PER_PICK * k, left))
+
+
+def pick_together(
+    key: Key[jax.Array, ""], candidates: TopK, evidence: Evidence, k: int
+) -> TopK:
+    """Picks k of the candidates of a scan by `iwps_batch`.
+
+    In place of the pool it sees the candidates alone, those with the highest scores,
+    and not with the highest products of score and rarity: a scan of any size keeps
+    them without a look at the labels. The targets of the gain are drawn from them, too.
+
+    Args:
+        key: randomness of the targets.
+        candidates: with the scores of iwps.
+        evidence: its features are those of the candidates, in their order.
+        k: how many.
+
+    Returns:
+        Rows in order of choice, with their scores, which need not fall.
+    """
+    picks = np.asarray(iwps_batch(key, candidates.scores, evidence, k))
+    return TopK(candidates.rows[picks], candidates.scores[picks])
 
 
 def logits_of(

@@ -1,5 +1,6 @@
 """Ask and tell as values: what is asked, taken and refused, and the outlook."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from iwps_jax.campaign import (
 )
 from iwps_jax.campaign.stopping import wilson
 
-METHODS_WITH_HEAD = [name for name in methods.NAMES if name != "random"]
+BY_SCORE = [name for name in methods.NAMES if name not in ("random", "iwps_batch")]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def tell_truth(state, digits, rows):
     return tell(state, [str(row) for row in rows], labels)
 
 
-@pytest.mark.parametrize("method", METHODS_WITH_HEAD)
+@pytest.mark.parametrize("method", BY_SCORE)
 def test_picks_are_the_best_by_the_score_on_scaled_features(begun, method):
     """Recomputed in one piece, outside of any pool."""
     state = begun._replace(task=begun.task._replace(method=method))
@@ -77,6 +78,52 @@ def test_picks_are_the_best_by_the_score_on_scaled_features(begun, method):
     probs /= probs.sum(1, keepdims=True)
     np.testing.assert_array_equal(batch.predicted, probs.argmax(1))
     np.testing.assert_allclose(batch.confidence, probs.max(1), rtol=1e-3)
+
+
+def test_a_whole_batch_is_picked_among_the_best_by_iwps(begun, digits):
+    """The same call on arrays made here, without what was skipped or corrected."""
+    state = begun._replace(task=begun.task._replace(method="iwps_batch"))
+    first = first_rows(digits["truth"])
+    passed = np.flatnonzero(free_rows(state))[0]
+    state = tell(state, [first[0], first[1], passed], ["skip", CLASSES[2], "skip"])
+    asked, ids = ask(state, 20)
+    assert ids == ask(state, 20)[1]
+    labels = {row: digits["truth"][row] for row in first[2:]} | {first[1]: 2}
+    task, head = state.task, state.head
+    mean = task.pool.mean(0)
+    scale = np.sqrt(((task.pool - mean) ** 2).mean())
+    features = (task.pool - mean) / scale
+    judged = (task.holdout_features - mean) / scale, task.holdout_labels
+    scores = iwps_jax.iwps_last_layer(features, head.kernel, head.bias, *judged)
+    best = np.asarray(iwps_jax.top_k(scores, 200, where=free_rows(state)))
+    evidence = iwps_jax.Evidence(
+        features[best],
+        head.kernel,
+        head.bias,
+        judged[0],
+        features[sorted(labels)],
+        np.array([labels[row] for row in sorted(labels)]),
+    )
+    # All candidates are targets, so that the key does not matter.
+    key = jax.random.key(0)
+    expected = best[iwps_jax.iwps_batch(key, scores[best], evidence, 20)]
+    # Other roundings may swap neighbors.
+    assert len(set(ids) & {str(row) for row in expected}) >= 19
+    batch = asked.events[-1]
+    assert batch.method == "iwps_batch" and list(map(int, ids)) == batch.rows.tolist()
+    np.testing.assert_allclose(
+        batch.scores, np.asarray(scores)[batch.rows], rtol=2e-3, atol=1e-6
+    )
+
+
+def test_targets_are_drawn_by_the_seed(begun):
+    """Of 500 candidates 300 are drawn: by another key others."""
+    of_batch = begun._replace(task=begun.task._replace(method="iwps_batch"))
+    other = of_batch._replace(task=of_batch.task._replace(seed=1))
+    batches = [ask(state, 50)[1] for state in (of_batch, of_batch, other)]
+    assert batches[0] == batches[1] != batches[2]
+    again, _ = ask(of_batch, 50)
+    assert not set(ask(again, 50)[1]) & set(batches[0])
 
 
 def test_nothing_is_asked_for_twice_and_no_holdout_sample_ever(digits):

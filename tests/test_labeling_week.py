@@ -108,6 +108,35 @@ def test_a_week_is_repeatable(desk):
     assert Path("first.csv").read_text() == Path("second.csv").read_text()
 
 
+def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
+    begin("--method", "iwps_batch")
+
+    def killed(*_):
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "commit", killed)
+        assert run("next", "--k", 30, "--out", "lost.csv") == 137
+    assert folder.read_record("campaign").events[1:] == ()
+    assert run("next", "--k", 30, "--out", "batch.csv") == 0
+    assert Path("batch.csv").read_text() == Path("lost.csv").read_text()
+
+    rows = read_batch("batch.csv")
+    ids = [row["id"] for row in rows]
+    assert len(set(ids)) == 30 and all(row["predicted"] for row in rows)
+    right = CLASSES[desk["truth"][int(ids[0])]]
+    write_answers("some.csv", [(ids[0], right), (ids[1], "skip"), (ids[2], "")])
+    assert run("label", "some.csv", "--next", 10, "--out", "next.csv") == 0
+    assert not {row["id"] for row in read_batch("next.csv")} & {*ids}
+    assert run("status", "--json", "now.json") == 0
+    told = json.loads(Path("now.json").read_text())
+    assert (told["num_labeled"], told["recent"]) == (26, 1)
+    assert [batch.method for batch in folder.read_record("campaign").events[1::2]] == [
+        "iwps_batch",
+        "iwps_batch",
+    ]
+
+
 def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     begin()
     assert run("next", "--k", 6, "--out", "batch.csv") == 0

@@ -22,6 +22,7 @@ HEAD = {name: PROBLEM[name] for name in ("kernel", "bias")}
 LOGITS = reference.forward([tuple(HEAD.values())], PROBLEM["features"])
 CLASSES = ("cat", "dog", "great tit", "owl")
 FILES = ("--pool", "pool.npy", "--head", "head.npz", "--holdout", "holdout.npz")
+TRAINING = reference.head_problem(8, 30, 8, 4, 9, 2.0)
 ALL = "iwps,iwps_app,entropy,margin,least_confidence"
 
 
@@ -36,6 +37,11 @@ def here(tmp_path, monkeypatch):
         "holdout.npz",
         features=PROBLEM["holdout_features"],
         labels=PROBLEM["holdout_labels"],
+    )
+    np.savez(
+        "training.npz",
+        features=TRAINING["holdout_features"],
+        labels=TRAINING["holdout_labels"],
     )
     Path("ids.txt").write_text("".join(f"img/{row:03}.png\n" for row in range(SIZE)))
     return tmp_path
@@ -74,6 +80,41 @@ def test_every_method_of_several_picks_its_best(here):
         np.testing.assert_allclose(found, scores[rows], rtol=1e-4)
         assert [pick.id for pick in mine] == [f"img/{row:03}.png" for row in rows]
         assert json.loads(Path("scan", method, "scan.json").read_text())["k"] == K
+
+
+@pytest.mark.parametrize("labeled", [0, 100])
+def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
+    """Beside another method, and never a labeled row."""
+    np.save("labeled.npy", np.arange(labeled))
+    asked = ("--method", "margin,iwps_batch", "--training-set", "training.npz")
+    more = ("--labeled", "labeled.npy", "--seed", 3, "--steps", 2, "--explain")
+    picks = score(*FILES, *asked, *more)[K:]
+    scores = iwps_jax.iwps_last_layer(**PROBLEM, steps=2)
+    best = np.asarray(iwps_jax.top_k(scores, 10 * K, np.arange(SIZE) >= labeled))
+    evidence = iwps_jax.Evidence(
+        PROBLEM["features"][best],
+        *HEAD.values(),
+        PROBLEM["holdout_features"],
+        TRAINING["holdout_features"],
+        TRAINING["holdout_labels"],
+    )
+    rows = best[iwps_jax.iwps_batch(jax.random.key(3), scores[best], evidence, K)]
+    assert [int(pick.row) for pick in picks] == rows.tolist()
+    found = [float(pick.score) for pick in picks]
+    np.testing.assert_allclose(found, scores[rows], rtol=1e-5)
+    assert {pick.method for pick in picks} == {"iwps_batch"}
+    layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
+    judged = PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
+    changes = reference.look_ahead_changes(
+        layers, PROBLEM["features"], *judged, steps=2
+    )
+    assert_hurts(picks, changes, 1e-4)
+
+
+def test_as_many_as_there_are_are_all_picked(here):
+    asked = (*FILES, "--method", "iwps_batch", "--training-set", "training.npz")
+    picks = score(*asked, k=SIZE)
+    assert sorted(int(pick.row) for pick in picks) == list(range(SIZE))
 
 
 def test_logits_score_as_the_features_they_are_of(here):
@@ -229,7 +270,7 @@ def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
     score_fn = methods.score_of(name, head, holdout)
     leaves = jax.tree.leaves((score_fn.args, score_fn.keywords))
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
-    assert len(arrays) == {"random": 0, "iwps": 4, "iwps_app": 4}.get(name, 2)
+    assert len(arrays) == {"random": 0, **dict.fromkeys(methods.JUDGED, 4)}.get(name, 2)
 
 
 def test_unknown_methods_and_missing_models_are_refused():

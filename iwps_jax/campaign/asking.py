@@ -1,26 +1,38 @@
 """Which samples a campaign asks for next."""
 
+import jax
 import numpy as np
 
 from iwps_jax import checks, methods
 from iwps_jax.campaign.scaling import ScaledRows
-from iwps_jax.campaign.state import NO_MODEL, Batch, Campaign, free_rows, ids_of
+from iwps_jax.campaign.state import (
+    NO_MODEL,
+    Batch,
+    Campaign,
+    batches_of,
+    free_rows,
+    ids_of,
+    labels_of,
+)
 from iwps_jax.pool.scan import top_k_of_pool
+from iwps_jax.selection.whole_batch import Evidence
 from iwps_jax.types import Head, Holdout
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """Hands out the k samples to label next, none of them a second time.
 
-    Those with the highest scores under the campaign's method; while fewer than two
-    classes are labeled there is no head to ask, and they are drawn at random.
+    Those with the highest scores under the campaign's method; by iwps_batch k of the
+    10 k highest, picked together. While fewer than two classes are labeled there is no
+    head to ask, and they are drawn at random.
 
     Args:
         state: of the campaign.
         k: how many.
 
     Returns:
-        The state in which they are asked for, and their ids, best first.
+        The state in which they are asked for, and their ids, best first, by iwps_batch
+        in order of choice.
 
     Raises:
         ValueError: if k is not in [1, rows that were neither asked for nor answered].
@@ -39,26 +51,50 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 
 def _batch(state, k, where) -> Batch:
-    task = state.task
-    if state.head is None or task.method == "random":
-        score_fn = methods.score_of("random", seed=task.seed)
-        top = top_k_of_pool(score_fn, range(len(task.pool)), k, where=where)
-        method = "random"
+    if state.head is None or state.task.method == "random":
+        choose, method = _at_random, "random"
     else:
-        features = task.scaling.of(task.holdout_features)
-        score_fn = methods.score_of(
-            task.method,
-            Head(state.head.kernel, state.head.bias),
-            Holdout(features, task.holdout_labels),
-            steps=task.steps,
-            learning_rate=task.learning_rate,
-        )
-        pool = ScaledRows(task.pool, task.scaling)
-        top = top_k_of_pool(score_fn, pool, k, where=where)
-        method = task.method
+        method = state.task.method
+        choose = _together if method == "iwps_batch" else _highest
+    top = choose(state, k, where)
     predicted, confidence = _predictions(state, top.rows)
     rows = np.asarray(top.rows, np.int64)
     return Batch(rows, np.asarray(top.scores), predicted, confidence, method)
+
+
+def _at_random(state, k, where):
+    task = state.task
+    score_fn = methods.score_of("random", seed=task.seed)
+    return top_k_of_pool(score_fn, range(len(task.pool)), k, where=where)
+
+
+def _highest(state, k, where):
+    task = state.task
+    score_fn = methods.score_of(
+        task.method,
+        Head(state.head.kernel, state.head.bias),
+        Holdout(task.scaling.of(task.holdout_features), task.holdout_labels),
+        steps=task.steps,
+        learning_rate=task.learning_rate,
+    )
+    return top_k_of_pool(score_fn, ScaledRows(task.pool, task.scaling), k, where=where)
+
+
+def _together(state, k, where):
+    task, labels = state.task, labels_of(state)
+    number = methods.num_candidates(k, int(where.sum()))
+    candidates = _highest(state, number, where)
+    evidence = Evidence(
+        task.scaling.rows(task.pool, candidates.rows.tolist()),
+        state.head.kernel,
+        state.head.bias,
+        task.scaling.of(task.holdout_features),
+        task.scaling.rows(task.pool, list(labels)),
+        np.array(list(labels.values()), np.int32),
+    )
+    # Two batches without an answer between them draw other targets.
+    key = jax.random.fold_in(jax.random.key(task.seed), len(batches_of(state)))
+    return methods.pick_together(key, candidates, evidence, k)
 
 
 def _predictions(state, rows):

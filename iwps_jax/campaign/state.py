@@ -35,7 +35,7 @@ class Task(NamedTuple):
         method: one of `iwps_jax.methods.NAMES`.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
-        seed: of random picks.
+        seed: of random picks, and of the targets of iwps_batch.
         scaling: what the head and the scores see of the features.
     """
 
@@ -57,7 +57,8 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: [k], of the pool.
-        scores: [k], of the method; uniform draws for random ones.
+        scores: [k], of the method, by iwps_batch those of iwps, which need not fall;
+            uniform draws for random ones.
         predicted: [k], the head's class, or `NO_MODEL`.
         confidence: [k], its probability.
         method: that chose them; random while there is no head.
@@ -125,10 +126,11 @@ def start(
         classes: names; `skip` is none.
         ids: distinct names of the rows; their numbers by default.
         holdout_rows: rows of the pool that are among the holdout samples.
-        method: how to choose, one of `iwps_jax.methods.NAMES`.
+        method: how to choose, one of `iwps_jax.methods.NAMES`; iwps_batch is the one
+            for batches whose picks would be alike, and for rare classes.
         steps: T of IWPS.
         learning_rate: η of IWPS, for features scaled to unit mean square.
-        seed: of random picks.
+        seed: of random picks, and of the targets of iwps_batch.
 
     Raises:
         ValueError: if shapes, names or numbers do not fit together.

@@ -287,7 +287,7 @@ def _of_sample(files):
     if not is_logits and files.holdout is not None:
         exact, first_order = (
             score_pool(methods.score_of(name, files.head, files.holdout), sample)
-            for name in methods.JUDGED
+            for name in ("iwps", "iwps_app")
         )
         spearman = advice.rank_correlation(exact, first_order)
         told["agreement"] = {

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from iwps_jax import naming
+from iwps_jax import leaks, naming
 from iwps_jax.files.arrays import SUFFIXES, FileError, open_array
 from iwps_jax.files.inputs import (
     read_classes,
@@ -37,6 +37,7 @@ class Given(NamedTuple):
         pool: rows of features, of logits, or what a function of the user's returned.
         head: the last layer.
         holdout: labeled samples that judge.
+        training: labeled samples that the head was trained on.
         ids: what the user calls the rows; None where that is their number.
         classes: names of the classes; None where these are their numbers.
         labeled: rows that have been labeled.
@@ -46,6 +47,7 @@ class Given(NamedTuple):
     pool: Any
     head: Head | None
     holdout: Holdout | None
+    training: Holdout | None
     ids: np.ndarray | None
     classes: tuple[str, ...] | None
     labeled: np.ndarray | None
@@ -100,17 +102,42 @@ def read(options: argparse.Namespace) -> Given:
     head = None if options.head is None else read_head(options.head)
     if head is not None and has_columns:
         require_width(name, pool, head)
-    holdout = None if options.holdout is None else read_holdout(options.holdout)
-    if head is not None and holdout is not None:
-        require_width(options.holdout, holdout.features, head)
-        require_classes(options.holdout, holdout.labels, len(head.bias))
+    holdout = _labeled_set(options.holdout, head)
+    training_path = getattr(options, "training_set", None)
+    training = _labeled_set(training_path, head)
+    if holdout is not None and training is not None:
+        _refuse_leak(options.holdout, holdout, training_path, training)
     num_classes = None if head is None else len(head.bias)
     if options.logits is not None and has_columns:
         num_classes = pool.shape[1]
     classes, ids = _classes(options, num_classes), _ids(options, pool)
     labeled = _labeled(options, pool, ids)
     are_logits = options.logits is not None
-    return Given(pool, head, holdout, ids, classes, labeled, are_logits)
+    return Given(pool, head, holdout, training, ids, classes, labeled, are_logits)
+
+
+def _labeled_set(path, head):
+    """Features and labels that the head can read."""
+    if path is None:
+        return None
+    samples = read_holdout(path)
+    if head is not None:
+        require_width(path, samples.features, head)
+        require_classes(path, samples.labels, len(head.bias))
+    return samples
+
+
+def _refuse_leak(path, holdout, training_path, training):
+    """Refuses a holdout set with a sample that was learned from."""
+    copies = leaks.copies_of(holdout.features, training.features)
+    is_copy = copies != leaks.NO_COPY
+    if is_copy.any():
+        sample = int(np.argmax(is_copy))
+        raise FileError(
+            f"{path} must not hold samples of the training set {training_path}, where "
+            f"they would judge what was learned from them: sample {sample} is a copy "
+            f"of its row {copies[sample]}, one of {is_copy.sum():,}."
+        )
 
 
 def open_pool(name: str) -> Any:

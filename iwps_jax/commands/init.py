@@ -63,7 +63,10 @@ def add_to(commands: Any) -> None:
         help="names like cat,dog or a file with one a line; else those of the files",
     )
     parser.add_argument(
-        "--method", default="iwps", choices=methods.NAMES, help="default %(default)s"
+        "--method",
+        default="iwps",
+        choices=methods.NAMES,
+        help="default %(default)s; recommended for batches: iwps_batch",
     )
     parser.add_argument(
         "--steps",
@@ -77,7 +80,7 @@ def add_to(commands: Any) -> None:
         default=methods.LEARNING_RATE,
         help="η of iwps, default %(default)s",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random picks")
+    parser.add_argument("--seed", type=int, default=0, help="of what is random")
     answering.add_campaign(parser)
 
 

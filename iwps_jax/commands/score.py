@@ -8,6 +8,8 @@ head or logits, predicted, confidence. Methods:
 
     iwps              the look-ahead (iwps_last_layer); needs --head and --holdout
     iwps_app          its first order (iwps_app_last_layer); likewise
+    iwps_batch        of the 10 k best by iwps the k that together tell most: for picks
+                      that would be alike, and rare classes; also needs --training-set
     entropy, margin, least_confidence
                       of the head's predictions; need --head, or --logits for --pool
     random            by --seed
@@ -44,6 +46,7 @@ from iwps_jax.commands.parsing import add_command
 from iwps_jax.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
+from iwps_jax.selection.whole_batch import Evidence
 
 COLUMNS = ("method", "id", "row", "score")
 PREDICTED = ("predicted", "confidence")
@@ -65,6 +68,12 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--k", type=int, required=True, help="how many rows")
     parser.add_argument(
+        "--training-set",
+        type=Path,
+        help="what the head was trained on, for iwps_batch: .npz or .safetensors: "
+        "features [n, d], labels [n]",
+    )
+    parser.add_argument(
         "--labeled",
         type=Path,
         help="rows never to pick: .npy of their numbers, .txt of ids, or .csv with a "
@@ -80,7 +89,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--learning-rate", type=float, help="η of the look-ahead, default 1e-3"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random, default 0")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of random and iwps_batch, default 0"
+    )
     parser.add_argument(
         "--folder", type=Path, help="keeps what is finished; same command goes on"
     )
@@ -123,17 +134,23 @@ def _check(options):
                 f"got {name}."
             )
         missing = [
-            f"--{need}" for need in _needs(name, options) if not _has(options, need)
+            _flag(need) for need in _needs(name, options) if not _has(options, need)
         ]
         if missing:
             raise ValueError(f"--method {name} needs {' and '.join(missing)}.")
     if options.explain and not (options.logits or options.head):
         raise ValueError("--explain needs a --head, or --logits.")
-    if not (options.explain or "iwps" in names):
+    if not (options.explain or {"iwps", "iwps_batch"} & {*names}):
         for option in ("steps", "learning_rate"):
-            if getattr(options, option) is not None:
-                flag = option.replace("_", "-")
-                raise ValueError(f"--{flag} is of iwps, not of {options.method}.")
+            if _has(options, option):
+                raise ValueError(
+                    f"{_flag(option)} is of iwps, not of {options.method}."
+                )
+    if _has(options, "training_set") and "iwps_batch" not in names:
+        raise ValueError(
+            f"--training-set is of iwps_batch, not of {options.method}: rows never to "
+            "pick are --labeled."
+        )
     _require_writable(options.out)
 
 
@@ -145,8 +162,14 @@ def _has(options, name):
     return getattr(options, name) is not None
 
 
+def _flag(name) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _needs(method, options) -> tuple[str, ...]:
     """The options without which a method cannot score."""
+    if method == "iwps_batch":
+        return ("pool", "head", "holdout", "training_set")
     if method in methods.JUDGED:
         return ("pool", "head", "holdout")
     if method in methods.OF_LOGITS and options.logits is None:
@@ -174,7 +197,8 @@ def _score(options):
     if options.explain:
         columns += HURT
     for method in _methods(options):
-        top = _top(options, method, files, where)
+        choose = _together if method == "iwps_batch" else _highest
+        top = choose(options, method, files, where, options.k)
         why = None
         if columns != COLUMNS:
             why = _explanation(options, method, files, top)
@@ -199,7 +223,23 @@ def _where(files: Given, k: int) -> np.ndarray | None:
     return where
 
 
-def _top(options, method, files, where) -> TopK:
+def _together(options, method, files, where, k) -> TopK:
+    """Of the best rows those that tell most together; the same in all processes."""
+    size = given.size_of(files.pool, f"--method {method}")
+    number = methods.num_candidates(k, size if where is None else int(where.sum()))
+    candidates = _highest(options, method, files, where, number)
+    features = given.rows_of(files.pool, candidates.rows.tolist())
+    evidence = Evidence(
+        np.asarray(features, np.float32),
+        *files.head,
+        files.holdout.features,
+        *files.training,
+    )
+    key = jax.random.key(options.seed)
+    return methods.pick_together(key, candidates, evidence, k)
+
+
+def _highest(options, method, files, where, k) -> TopK:
     pool, folder = files.pool, options.folder
     if method == "random":  # reads no row
         pool = range(given.size_of(pool, "--method random"))
@@ -208,7 +248,7 @@ def _top(options, method, files, where) -> TopK:
     return top_k_of_pool(
         _score_fn(options, method, files),
         pool,
-        options.k,
+        k,
         where=where,
         chunk_size=options.chunk_size,
         folder=folder,
