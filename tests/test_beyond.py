@@ -170,11 +170,15 @@ def test_a_baseline_that_lacks_a_setting_makes_it_preliminary():
 
 
 def test_the_tables_hold_the_numbers():
-    summary = summarize([BETTER, UNSURE, WORSE], "ours", ["random"])
+    cells = [BETTER, UNSURE, WORSE]
+    summary = summarize(cells, "ours", ["random"], rivals=["random", "bald"])
     text = beyond_tables.to_markdown(summary)
     # 0.11 + 0.2 - 0.11 in three settings.
     assert "| Random | +6.67 |" in text and "1 / 1 / 1 (1 / 1 / 1)" in text
     assert "CIFAR-10, balanced, 50 a round: -11.00 [-13.48, -8.52], worse" in text
+    assert "| setting | ours − Random |" in text
+    row = "| CIFAR-10, balanced, 50 a round | **-11.0** [-13.5, -8.5] |"
+    assert row in text.splitlines()
     assert "| **ours** | **70.0 ± 5.8** | **60.0 ± 5.8** |" in text
     assert differences_png(summary).startswith(b"\x89PNG")
 

@@ -210,6 +210,14 @@ def test_the_overview_is_that_of_the_results():
         ]
 
 
+def test_the_settings_of_iwps_batch_are_those_of_the_results():
+    results = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
+    header, _, *rows = rows_of_table("methods/iwps_batch.md", "setting")
+    assert len(rows) == 9 and f"| {' | '.join(header)} |" in results.splitlines()
+    for cells in rows:
+        assert f"| {' | '.join(cells)} |" in results.splitlines()
+
+
 @pytest.mark.parametrize("page", METHODS, ids=str)
 def test_rates_are_those_of_the_benchmarks(page):
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")

@@ -148,6 +148,7 @@ def summarize(
     return {
         "ours": ours,
         "baselines": list(baselines),
+        "rivals": [m for m in rivals if m in compared],
         "settings": [_areas(cell) for cell in cells],
         "compared": compared,
         "rule": _rule(

@@ -52,6 +52,8 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     lines = ["### Verdict", "", verdict_in_words(summary).replace("\n", "  \n"), ""]
     if summary["compared"]:
         lines += [*_differences_to_markdown(summary), ""]
+    if summary["rivals"]:
+        lines += [*_rivals_to_markdown(summary), ""]
     datasets = dict.fromkeys(s["dataset"] for s in summary["settings"])
     for dataset in datasets:
         lines += [*_areas_to_markdown(summary, dataset), ""]
@@ -95,6 +97,31 @@ def _differences_to_markdown(summary: Mapping[str, Any]) -> list[str]:
         "setting is a pair. Seed means: one number a seed, the mean over settings."
     )
     return [*lines, "", about]
+
+
+def _rivals_to_markdown(summary: Mapping[str, Any]) -> list[str]:
+    """Ours minus each rival, a line for every setting; bold if separable."""
+    rivals = summary["rivals"]
+    of_rivals = {m: summary["compared"][m]["settings"] for m in rivals}
+    found = {(m, s["name"]): s for m, of in of_rivals.items() for s in of}
+    ours = display_name(summary["ours"])
+    headers = ["setting", *(f"{ours} − {display_name(m)}" for m in rivals)]
+    lines = [f"### {ours} minus its rivals in every setting, AUBC, % [95 %]", ""]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    for setting in summary["settings"]:
+        results = [found.get((m, setting["name"])) for m in rivals]
+        cells = [_with_verdict(r) if r else tables.MISSING for r in results]
+        lines.append(_row([_title(setting), *cells]))
+    return [*lines, "", "Bold: separable after Holm's correction for all baselines."]
+
+
+def _with_verdict(result: Mapping[str, Any]) -> str:
+    mean = f"{100 * result['mean_difference']:+.1f}"
+    if result["verdict_holm"] != "not separable":
+        mean = f"**{mean}**"
+    if result["low"] is None:
+        return mean
+    return f"{mean} [{100 * result['low']:+.1f}, {100 * result['high']:+.1f}]"
 
 
 def _areas_to_markdown(summary: Mapping[str, Any], dataset: str) -> list[str]:
