@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Key
+from jaxtyping import Bool, Float, Int
 
 from iwps_jax import numerics
 from iwps_jax.pool.chunks import sample_keys
@@ -21,7 +21,7 @@ from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
 from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
 from iwps_jax.scores.predictive import entropy, least_confidence, margin
-from iwps_jax.selection.whole_batch import Evidence, iwps_batch
+from iwps_jax.selection.whole_batch import NUM_DRAWN, Evidence, iwps_batch
 from iwps_jax.types import AnyArray, Head, Holdout
 
 JUDGED = ("iwps", "iwps_app", "iwps_batch")  # by a holdout set
@@ -147,25 +147,44 @@ def num_candidates(k: int, left: int) -> int:
     return max(k, min(CANDIDATES_PER_PICK * k, left))
 
 
-def pick_together(
-    key: Key[jax.Array, ""], candidates: TopK, evidence: Evidence, k: int
-) -> TopK:
+def draw_rows(
+    seed: int, turn: int, where: Bool[np.ndarray, " pool"]
+) -> Int[np.ndarray, " drawn"]:
+    """Rows of the pool drawn at random, sorted: the `pool_sample` of `iwps_batch`.
+
+    Args:
+        seed: of the draw.
+        turn: a number that differs from batch to batch.
+        where: rows that may be drawn; fewer than 300 are all taken.
+
+    Example:
+        >>> print(draw_rows(0, 0, np.array([True, False, True])))
+        [0 2]
+    """
+    left = np.flatnonzero(where)
+    generator = np.random.default_rng((seed, turn))
+    size = min(NUM_DRAWN, len(left))
+    return np.sort(generator.choice(left, size, replace=False))
+
+
+def pick_together(candidates: TopK, evidence: Evidence, k: int) -> TopK:
     """Picks k of the candidates of a scan by `iwps_batch`.
 
     In place of the pool it sees the candidates alone, those with the highest scores,
     and not with the highest products of score and rarity: a scan of any size keeps
-    them without a look at the labels. The targets of the gain are drawn from them, too.
+    them without a look at the labels.
 
     Args:
-        key: randomness of the targets.
         candidates: with the scores of iwps.
-        evidence: its features are those of the candidates, in their order.
+        evidence: its features are those of the candidates, in their order, and its
+            `pool_sample` is of the pool.
         k: how many.
 
     Returns:
         Rows in order of choice, with their scores, which need not fall.
     """
-    picks = np.asarray(iwps_batch(key, candidates.scores, evidence, k))
+    no_draw = jax.random.key(0)  # with a sample of the pool nothing is drawn
+    picks = np.asarray(iwps_batch(no_draw, candidates.scores, evidence, k))
     return TopK(candidates.rows[picks], candidates.scores[picks])
 
 

@@ -84,7 +84,7 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(begun, digits):
     """The same call on arrays made here, without what was skipped or corrected."""
     state = begun._replace(task=begun.task._replace(method="iwps_batch"))
     first = first_rows(digits["truth"])
-    passed = np.flatnonzero(free_rows(state))[0]
+    passed = int(np.flatnonzero(free_rows(state))[0])
     state = tell(state, [first[0], first[1], passed], ["skip", CLASSES[2], "skip"])
     asked, ids = ask(state, 20)
     assert ids == ask(state, 20)[1]
@@ -103,9 +103,9 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(begun, digits):
         judged[0],
         features[sorted(labels)],
         np.array([labels[row] for row in sorted(labels)]),
+        features[methods.draw_rows(task.seed, 0, free_rows(state))],
     )
-    # All candidates are targets, so that the key does not matter.
-    key = jax.random.key(0)
+    key = jax.random.key(0)  # draws nothing
     expected = best[iwps_jax.iwps_batch(key, scores[best], evidence, 20)]
     # Other roundings may swap neighbors.
     assert len(set(ids) & {str(row) for row in expected}) >= 19
@@ -117,7 +117,7 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(begun, digits):
 
 
 def test_targets_are_drawn_by_the_seed(begun):
-    """Of 500 candidates 300 are drawn: by another key others."""
+    """Of all free rows 300 are drawn: by another seed others."""
     of_batch = begun._replace(task=begun.task._replace(method="iwps_batch"))
     other = of_batch._replace(task=of_batch.task._replace(seed=1))
     batches = [ask(state, 50)[1] for state in (of_batch, of_batch, other)]

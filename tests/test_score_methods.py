@@ -97,8 +97,9 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
         PROBLEM["holdout_features"],
         TRAINING["holdout_features"],
         TRAINING["holdout_labels"],
+        PROBLEM["features"][methods.draw_rows(3, 0, np.arange(SIZE) >= labeled)],
     )
-    rows = best[iwps_jax.iwps_batch(jax.random.key(3), scores[best], evidence, K)]
+    rows = best[iwps_jax.iwps_batch(jax.random.key(0), scores[best], evidence, K)]
     assert [int(pick.row) for pick in picks] == rows.tolist()
     found = [float(pick.score) for pick in picks]
     np.testing.assert_allclose(found, scores[rows], rtol=1e-5)

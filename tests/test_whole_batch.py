@@ -274,7 +274,7 @@ def test_no_order_matters():
 def test_features_of_any_size_neither_overflow_nor_vanish(scale):
     for seed in range(5):
         scores, evidence, where = some_case(seed)
-        features, kernel, bias, holdout, labeled, labels = evidence
+        features, kernel, bias, holdout, labeled, labels = evidence[:6]
         scaled = Evidence(
             *(np.float32(scale) * features, kernel / np.float32(scale), bias),
             *(np.float32(scale) * holdout, np.float32(scale) * labeled, labels),
@@ -337,3 +337,16 @@ def test_what_cannot_be_selected_is_named(without_jaxtyping):
     ):
         with pytest.raises(error, match=match):
             iwps_batch(jax.random.key(0), scores, evidence._replace(**wrong), 3)
+
+
+def test_a_sample_of_the_pool_that_is_given_takes_the_place_of_the_draw():
+    """Of few rows all are drawn; given, they count as they are, whatever the key."""
+    scores, evidence, where = some_case(5)
+    drawn = select(scores, evidence, where, 6)
+    given = evidence._replace(pool_sample=evidence.features[where])
+    for seed in (0, 1):
+        np.testing.assert_array_equal(select(scores, given, where, 6, seed=seed), drawn)
+    alone = given._replace(features=evidence.features[where])
+    everywhere = np.ones(where.sum(), bool)
+    picks = select(scores[where], alone, everywhere, 6)
+    np.testing.assert_array_equal(np.flatnonzero(where)[picks], drawn)

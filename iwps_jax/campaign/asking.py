@@ -1,6 +1,5 @@
 """Which samples a campaign asks for next."""
 
-import jax
 import numpy as np
 
 from iwps_jax import checks, methods
@@ -84,6 +83,8 @@ def _together(state, k, where):
     task, labels = state.task, labels_of(state)
     number = methods.num_candidates(k, int(where.sum()))
     candidates = _highest(state, number, where)
+    # Two batches without an answer between them draw other targets.
+    drawn = methods.draw_rows(task.seed, len(batches_of(state)), where)
     evidence = Evidence(
         task.scaling.rows(task.pool, candidates.rows.tolist()),
         state.head.kernel,
@@ -91,10 +92,9 @@ def _together(state, k, where):
         task.scaling.of(task.holdout_features),
         task.scaling.rows(task.pool, list(labels)),
         np.array(list(labels.values()), np.int32),
+        task.scaling.rows(task.pool, drawn.tolist()),
     )
-    # Two batches without an answer between them draw other targets.
-    key = jax.random.fold_in(jax.random.key(task.seed), len(batches_of(state)))
-    return methods.pick_together(key, candidates, evidence, k)
+    return methods.pick_together(candidates, evidence, k)
 
 
 def _predictions(state, rows):

@@ -225,18 +225,19 @@ def _where(files: Given, k: int) -> np.ndarray | None:
 
 def _together(options, method, files, where, k) -> TopK:
     """Of the best rows those that tell most together; the same in all processes."""
-    size = given.size_of(files.pool, f"--method {method}")
-    number = methods.num_candidates(k, size if where is None else int(where.sum()))
+    if where is None:
+        where = np.ones(given.size_of(files.pool, f"--method {method}"), bool)
+    number = methods.num_candidates(k, int(where.sum()))
     candidates = _highest(options, method, files, where, number)
-    features = given.rows_of(files.pool, candidates.rows.tolist())
-    evidence = Evidence(
-        np.asarray(features, np.float32),
-        *files.head,
-        files.holdout.features,
-        *files.training,
+    drawn = methods.draw_rows(options.seed, 0, where)
+    features, sample = (
+        np.asarray(given.rows_of(files.pool, rows.tolist()), np.float32)
+        for rows in (candidates.rows, drawn)
     )
-    key = jax.random.key(options.seed)
-    return methods.pick_together(key, candidates, evidence, k)
+    evidence = Evidence(
+        features, *files.head, files.holdout.features, *files.training, sample
+    )
+    return methods.pick_together(candidates, evidence, k)
 
 
 def _highest(options, method, files, where, k) -> TopK:

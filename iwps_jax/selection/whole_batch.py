@@ -47,6 +47,8 @@ class Evidence(NamedTuple):
         holdout_features: inputs of the last layer for the holdout samples.
         labeled_features: those of the samples that are labeled.
         labels: their classes; negative where the buffer holds no sample.
+        pool_sample: the same inputs for rows drawn at random from the pool, for where
+            `features` are not the whole of it; None: drawn from `features` by the key.
     """
 
     features: Float[AnyArray, "pool d"]
@@ -55,6 +57,7 @@ class Evidence(NamedTuple):
     holdout_features: Float[AnyArray, "m d"]
     labeled_features: Float[AnyArray, "n d"]
     labels: Integer[AnyArray, " n"]
+    pool_sample: Float[AnyArray, "s d"] | None = None
 
 
 def iwps_batch(
@@ -125,8 +128,9 @@ def iwps_batch(
     checks.require_no_nan("scores", scores, "pool")
     check_head(evidence.features, evidence.kernel, evidence.bias)
     checks.require_size("features", evidence.features, 0, len(scores), "scores")
-    for name in ("holdout_features", "labeled_features"):
-        check_same_features(name, getattr(evidence, name), evidence.kernel)
+    for name in ("holdout_features", "labeled_features", "pool_sample"):
+        if (samples := getattr(evidence, name)) is not None:
+            check_same_features(name, samples, evidence.kernel)
     # An empty place of the buffer is a label of class 0 to this check.
     labels = jnp.maximum(jnp.asarray(evidence.labels), 0)
     checks.require_labels("labels", labels, len(evidence.bias))
@@ -140,7 +144,7 @@ def iwps_batch(
 @partial(jax.jit, static_argnames=("k", "number"))
 def _iwps_batch(key, scores, evidence, where, *, k, number):
     where = jnp.asarray(where)
-    dtype = jnp.result_type(jnp.float32, *evidence[:-1])
+    dtype = jnp.result_type(jnp.float32, *evidence[:5])
     head_ = Head(evidence.kernel.astype(dtype), evidence.bias.astype(dtype))
     counts = _counts(evidence.labels, len(evidence.bias), dtype)
     usefulness = _relative(jnp.where(where, numerics.upcast(scores), 0))
@@ -244,12 +248,16 @@ def _label_variance(features, head_):
 
 def _targets(key, evidence, where, head_):
     """Features of the targets, and their w_m v_m."""
-    draws = jax.random.uniform(key, where.shape)
-    drawn = top_rows(draws, where, k=min(NUM_DRAWN, len(where)))
     dtype = head_.kernel.dtype
-    from_pool = _rows(evidence.features, drawn, dtype)
+    if evidence.pool_sample is None:
+        draws = jax.random.uniform(key, where.shape)
+        drawn = top_rows(draws, where, k=min(NUM_DRAWN, len(where)))
+        from_pool, is_there = _rows(evidence.features, drawn, dtype), where[drawn]
+    else:
+        from_pool = evidence.pool_sample.astype(dtype)
+        is_there = jnp.ones(len(from_pool), bool)
     probs, variance = _label_variance(from_pool, head_)
-    probs = jnp.where(where[drawn][:, None], probs, 0)
+    probs = jnp.where(is_there[:, None], probs, 0)
     share = _matmul(probs, 1 / (1 + probs.sum(0)))
     holdout = evidence.holdout_features.astype(dtype)
     _, holdout_variance = _label_variance(holdout, head_)
