@@ -305,3 +305,11 @@ def test_what_cannot_be_judged_is_refused(without_jaxtyping, name, change, sente
     }
     with pytest.raises((ValueError, TypeError), match=sentence):
         getattr(iwps_jax, name)(**{**some, **change})
+
+
+def test_weights_of_no_sample_that_judges_are_refused():
+    features, heads, labeled, labels, _ = some_problem(5)
+    in_no_fold = np.isnan(labeled[:, 0]).astype(np.float32)
+    arrays = features, heads, labeled, labels
+    with pytest.raises(ValueError, match="weights must be at least 0, some of them"):
+        iwps_jax.cross_fitted_iwps(*arrays, weights=in_no_fold)

@@ -115,13 +115,9 @@ def hashes(out):
 
 def mean(finished, key, method, round_):
     """A metric's mean over the seeds."""
-    return np.mean(
-        [
-            line[key]
-            for line in finished.metrics
-            if (line["method"], line["round"]) == (method, round_)
-        ]
-    )
+    place = method, round_
+    chosen = [m for m in finished.metrics if (m["method"], m["round"]) == place]
+    return np.mean([line[key] for line in chosen])
 
 
 class Finished(NamedTuple):
@@ -215,9 +211,8 @@ def test_every_finished_round_was_one_printed_line(finished):
     lines = [line for line in finished.printed.splitlines() if " round " in line]
     assert len(lines) == len(METHODS) * (ROUNDS + 1)
     accuracy = np.mean([m["test_accuracy"] for m in finished.metrics[-SEEDS:]])
-    assert (
-        f"IWPS-batch round 2/2: 210 labels, accuracy {100 * accuracy:.1f}" in lines[-1]
-    )
+    said = f"IWPS-batch round 2/2: 210 labels, accuracy {100 * accuracy:.1f}"
+    assert said in lines[-1]
 
 
 # The numbers.

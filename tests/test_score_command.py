@@ -149,8 +149,6 @@ FROM_SLOW = ("--pool", "slow_pool:SlowRows", "--method", "slow_pool:score", "--k
 FROM_SLOW = (*FROM_SLOW, "--chunk-size", 8192)
 
 
-TOGETHER = ("--method", "iwps_batch")
-TRAINED = (*TOGETHER, "--training-set")
 PROBED = {int(row) for row in np.linspace(0, 399_999, 16)}
 
 
@@ -254,33 +252,6 @@ def several(coordinator, process):
             "is f",
         ),
         (("--pool", "narrow.npy", "--method", "random", "--explain"), "needs a --head"),
-        # iwps_batch
-        ((*FROM_FILES, *TOGETHER), "--method iwps_batch needs --training-set."),
-        (
-            ("--pool", "features.npy", *TOGETHER),
-            "iwps_batch needs --head and --holdout and --training-set.",
-        ),
-        (
-            (*FROM_FILES, "--training-set", "few.npz"),
-            "--training-set is of iwps_batch, not of iwps",
-        ),
-        ((*FROM_FILES, *TRAINED, "no.npz"), "no.npz does not exist."),
-        ((*FROM_FILES, *TRAINED, "head.npz"), "features and labels, got"),
-        ((*FROM_FILES, *TRAINED, "narrow.npz"), "narrow.npz must have 16 columns"),
-        ((*FROM_FILES, *TRAINED, "more.npz"), "more.npz: labels must be in [0, 5) for"),
-        (
-            (*FROM_FILES, *TRAINED, "holdout.npz"),
-            "sample 0 is a copy of its row 0, one of 20.",
-        ),
-        ((*FROM_FILES, *TRAINED, "few.npz", "--k", "0"), "that may be picked, got 0."),
-        (
-            (*FROM_FILES, *TRAINED, "few.npz", "--k", "50004"),
-            "at most the 50003 that may be picked, got 50004.",
-        ),
-        (
-            ("--pool", "itertools:count", *MODEL, *TRAINED, "few.npz"),
-            "--method iwps_batch needs a pool with a length, got an iterator.",
-        ),
     ],
 )
 def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence):
@@ -288,7 +259,6 @@ def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence
     np.save("narrow.npy", np.zeros((9, 5), np.float32))
     np.savez("narrow.npz", features=np.zeros((9, 5)), labels=np.zeros(9, int))
     np.savez("more.npz", features=np.zeros((9, WIDTH)), labels=np.arange(9) % 7)
-    np.savez("few.npz", features=np.ones((2, WIDTH)), labels=np.arange(2))
     Path("few.txt").write_text("a\nb\n")
     Path("outside.csv").write_text("id,label\n3,1\n50003,\n")
     before = sorted(here.rglob("*"))

@@ -47,11 +47,15 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def score(*arguments, k=K):
-    """The picks of a run that succeeds."""
+def run(*arguments, k=K):
     with pytest.raises(SystemExit) as caught:
         main(["score", *map(str, arguments), "--k", str(k)])
-    assert caught.value.code == 0
+    return caught.value.code
+
+
+def score(*arguments, k=K):
+    """The picks of a run that succeeds."""
+    assert run(*arguments, k=k) == 0
     return read_picks("picks.csv")
 
 
@@ -116,6 +120,53 @@ def test_as_many_as_there_are_are_all_picked(here):
     asked = (*FILES, "--method", "iwps_batch", "--training-set", "training.npz")
     picks = score(*asked, k=SIZE)
     assert sorted(int(pick.row) for pick in picks) == list(range(SIZE))
+
+
+TOGETHER = ("--method", "iwps_batch")
+TRAINED = (*FILES, *TOGETHER, "--training-set")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "k", "sentence"),
+    [
+        ((*FILES, *TOGETHER), K, "--method iwps_batch needs --training-set."),
+        (
+            (*FILES[:2], *TOGETHER),
+            K,
+            "iwps_batch needs --head and --holdout and --training-set.",
+        ),
+        (
+            (*FILES, "--training-set", "training.npz"),
+            K,
+            "--training-set is of iwps_batch, not of iwps",
+        ),
+        ((*TRAINED, "no.npz"), K, "no.npz does not exist."),
+        ((*TRAINED, "head.npz"), K, "features and labels, got"),
+        ((*TRAINED, "narrow.npz"), K, "narrow.npz must have 8 columns"),
+        ((*TRAINED, "more.npz"), K, "more.npz: labels must be in [0, 4) for"),
+        ((*TRAINED, "holdout.npz"), K, "sample 0 is a copy of its row 0, one of 15."),
+        ((*TRAINED, "training.npz"), 0, "that may be picked, got 0."),
+        (
+            (*TRAINED, "training.npz"),
+            SIZE + 1,
+            "at most the 240 that may be picked, got 241.",
+        ),
+        (
+            ("--pool", "itertools:count", *FILES[2:], *TRAINED[6:], "training.npz"),
+            K,
+            "--method iwps_batch needs a pool with a length, got an iterator.",
+        ),
+    ],
+)
+def test_a_whole_batch_without_what_it_needs_is_refused(
+    here, capfd, arguments, k, sentence
+):
+    np.savez("narrow.npz", features=np.zeros((9, 5)), labels=np.zeros(9, int))
+    np.savez("more.npz", features=np.zeros((9, 8)), labels=np.arange(9) % 7)
+    assert run(*arguments, k=k) == 2
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and sentence in lines[0]
+    assert not Path("picks.csv").exists()
 
 
 def test_logits_score_as_the_features_they_are_of(here):

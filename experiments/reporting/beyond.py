@@ -112,6 +112,7 @@ def summarize(
     *,
     rivals: Sequence[str] = (),
     planned: Mapping[str, Sequence[str]] | None = None,
+    seeds: Sequence[int] = (),
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All numbers of the report, as JSON.
@@ -123,6 +124,7 @@ def summarize(
         rivals: those of them that ours is to beat in most settings.
         planned: the methods that every setting is to have, by its name; by default all
             baselines in all cells.
+        seeds: those that each of these methods is to have in every setting.
         notes: sentences about what else is missing.
 
     Returns:
@@ -144,7 +146,7 @@ def summarize(
         }
     if planned is None:
         planned = {cell.name: baselines for cell in cells}
-    missing = _missing(cells, planned)
+    missing = _missing(cells, planned, seeds)
     return {
         "ours": ours,
         "baselines": list(baselines),
@@ -179,15 +181,16 @@ def _areas(cell: Cell) -> dict[str, Any]:
 
 
 def _missing(
-    cells: Sequence[Cell], planned: Mapping[str, Sequence[str]]
+    cells: Sequence[Cell], planned: Mapping[str, Sequence[str]], seeds: Sequence[int]
 ) -> list[list[str]]:
-    """Settings that are to come, and methods in those that are there."""
+    """Settings that are to come, and methods that lack a seed in those there are."""
     found = {cell.name: cell.areas for cell in cells}
     return [[name] for name in planned if name not in found] + [
         [name, method]
         for name, methods in planned.items()
         for method in methods
-        if name in found and method not in found[name]
+        if name in found
+        and (method not in found[name] or {*seeds} - found[name][method].keys())
     ]
 
 

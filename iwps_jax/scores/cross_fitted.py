@@ -190,8 +190,11 @@ def _checked_weights(features, cross_fit, labeled_features, labels, weights):
     checks.require_labels("labels", jnp.where(is_there, labels, 0), len(one_head[1]))
     if weights is None:
         return jnp.ones(len(labels), jnp.float32)
-    checks.require_weights("weights", weights, len(labels), "labels")
-    return weights
+    checks.require_axes("weights", weights, "n")
+    checks.require_size("weights", weights, 0, len(labels), "labels")
+    there = jnp.where(is_there, weights, 0)
+    checks.require_weights("weights", there, len(labels), "labels")
+    return there
 
 
 @partial(jax.jit, static_argnames=("score_fn", "steps"))

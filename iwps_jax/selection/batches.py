@@ -5,8 +5,8 @@ All have one signature, so that one can take the place of another:
     select(key, scores, space, k, *, candidates_per_pick, where) -> [k]
 
 The candidates are the `candidates_per_pick · k` eligible rows with the highest scores;
-of these the selector picks one after another, ties to the higher score. With one
-candidate a pick, all of them choose the rows of `top_k`, each in its own order.
+of these the selector picks one after another, ties to the higher score unless it draws.
+With one candidate a pick, all choose the rows of `top_k`, each in its own order.
 """
 
 from collections.abc import Callable

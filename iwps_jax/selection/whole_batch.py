@@ -75,16 +75,18 @@ def iwps_batch(
         rarity_i = Σ_c p_ic / (n_c + 1)
         gain_i   = Σ_m w_m v_m v_i (a_iᵀ A⁻¹ a_m)² / (1 + v_i a_iᵀ A⁻¹ a_i)
 
-    with n_c the labeled samples of class c, and v, A and the targets m as above: w_m is
-    1 / (2 m) for a holdout sample and, for one of S = 300 eligible rows drawn from the
-    pool, proportional to Σ_c p_mc / (1 + Σ_(m' drawn) p_m'c), one half in sum. After
-    every pick A has learned it, A ← A + v_i a_i a_iᵀ, and so have the counts,
+    with n_c the labeled samples of class c, and v, A and the targets m as above, with
+    λ the mean squared entry of the holdout set's a and v_min = 0.05: w_m is 1 / (2 m)
+    for a holdout sample and, for one of S = 300 eligible rows drawn from the pool,
+    proportional to Σ_c p_mc / (1 + Σ_(m' drawn) p_m'c), one half in sum. After every
+    pick A has learned it, A ← A + v_i a_i a_iᵀ, and so have the counts,
     n_c ← n_c + p_ic: a second pick like the first gains little. Candidates are the
     `candidates_per_pick · k` eligible rows with the highest max(score, 0) · rarity.
     Where all classes are as frequent, rarity is about the same for all.
 
     For scores whose zero means "of no use", as that of IWPS does; what scores zero or
-    less comes last. Memory: candidates · (d + m + S + k) and d², whatever the pool.
+    less comes last. Memory beside the arguments: candidates · (d + m + S + k), copies
+    of the labeled set, d² and a few numbers a row of the pool.
 
     Args:
         key: randomness of the targets drawn from the pool.
