@@ -66,7 +66,7 @@ def add_to(commands: Any) -> None:
         "--method",
         default="iwps",
         choices=methods.NAMES,
-        help="default %(default)s; recommended for batches: iwps_batch",
+        help="default %(default)s; iwps_batch picks a batch together",
     )
     parser.add_argument(
         "--steps",
