@@ -198,7 +198,8 @@ def test_infinite_scores_come_first():
 def test_without_useful_scores_there_are_picks():
     scores, evidence, where = some_case(6)
     picks = select(-np.abs(scores), evidence, where, 6)
-    np.testing.assert_array_equal(picks, np.flatnonzero(where)[:6])
+    expected = reference.top_k(-np.abs(scores), 6, where)
+    np.testing.assert_array_equal(picks, expected)
 
 
 # What it is for
@@ -330,6 +331,7 @@ def test_what_cannot_be_selected_is_named(without_jaxtyping):
     for wrong, error, match in (
         ({"labels": np.full(12, 4)}, ValueError, "labels"),
         ({"labels": np.zeros(12)}, TypeError, "labels"),
+        ({"labels": np.zeros(12, bool)}, TypeError, "labels must be integers"),
         ({"labels": np.zeros(11, int)}, ValueError, "labels must have length 12"),
         ({"holdout_features": np.ones((3, 2))}, ValueError, "holdout_features"),
         ({"labeled_features": np.ones((12, 2))}, ValueError, "labeled_features"),
@@ -337,6 +339,26 @@ def test_what_cannot_be_selected_is_named(without_jaxtyping):
     ):
         with pytest.raises(error, match=match):
             iwps_batch(jax.random.key(0), scores, evidence._replace(**wrong), 3)
+
+
+def test_what_is_of_no_use_goes_by_its_score():
+    """Half of the pool scores less than zero, and all of it is asked for."""
+    scores, evidence, _ = some_case(6)
+    everywhere = np.ones(40, bool)
+    picks = select(scores, evidence, everywhere, 40)
+    last = picks[(scores > 0).sum() :]
+    np.testing.assert_array_equal(last, np.argsort(-scores)[(scores > 0).sum() :])
+
+
+def test_an_empty_place_of_the_buffer_may_hold_anything():
+    scores, evidence, where = some_case(7)
+    is_empty = evidence.labels[:, None] < 0
+    assert is_empty.any()
+    rubbish = np.where(is_empty, np.nan, evidence.labeled_features)
+    changed = evidence._replace(labeled_features=rubbish)
+    picks = iwps_batch(jax.random.key(0), scores, changed, 6, where=where)
+    expected = iwps_batch(jax.random.key(0), scores, evidence, 6, where=where)
+    np.testing.assert_array_equal(picks, expected)
 
 
 def test_a_sample_of_the_pool_that_is_given_takes_the_place_of_the_draw():

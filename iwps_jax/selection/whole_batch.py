@@ -85,8 +85,9 @@ def iwps_batch(
     Where all classes are as frequent, rarity is about the same for all.
 
     For scores whose zero means "of no use", as that of IWPS does; what scores zero or
-    less comes last. Memory beside the arguments: candidates · (d + m + S + k), copies
-    of the labeled set, d² and a few numbers a row of the pool.
+    less comes last, by its score. Memory beside the arguments:
+    candidates · (d + m + S + k), copies of the labeled set, d² and a few numbers a row
+    of the pool.
 
     Args:
         key: randomness of the targets drawn from the pool.
@@ -130,15 +131,16 @@ def iwps_batch(
     checks.require_no_nan("scores", scores, "pool")
     check_head(evidence.features, evidence.kernel, evidence.bias)
     checks.require_size("features", evidence.features, 0, len(scores), "scores")
+    checks.require_integers("labels", evidence.labels)
+    labels, labeled = map(jnp.asarray, (evidence.labels, evidence.labeled_features))
+    checks.require_size("labels", labels, 0, len(labeled), "labeled_features")
+    # What stands in an empty place of the buffer does not matter.
+    labeled = jnp.where((labels >= 0)[:, None], labeled, 0)
+    checks.require_labels("labels", jnp.maximum(labels, 0), len(evidence.bias))
+    evidence = evidence._replace(labels=labels, labeled_features=labeled)
     for name in ("holdout_features", "labeled_features", "pool_sample"):
         if (samples := getattr(evidence, name)) is not None:
             check_same_features(name, samples, evidence.kernel)
-    # An empty place of the buffer is a label of class 0 to this check.
-    labels = jnp.maximum(jnp.asarray(evidence.labels), 0)
-    checks.require_labels("labels", labels, len(evidence.bias))
-    checks.require_size(
-        "labels", labels, 0, len(evidence.labeled_features), "labeled_features"
-    )
     number, where = number_of_candidates(scores, k, candidates_per_pick, where)
     return _iwps_batch(key, scores, evidence, where, k=int(k), number=number)
 
@@ -151,7 +153,9 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     counts = _counts(evidence.labels, len(evidence.bias), dtype)
     usefulness = _relative(jnp.where(where, numerics.upcast(scores), 0))
     rarity = _rarity(evidence.features, head_, counts)
-    candidates = top_rows(usefulness * rarity, where, k=number)
+    # What is of no use is ordered by its score, and so it is picked where it must be.
+    order = jnp.where(usefulness > 0, usefulness * rarity, jnp.minimum(scores, 0))
+    candidates = top_rows(order, where, k=number)
     points = _rows(evidence.features, candidates, dtype)
     probs, variance = _label_variance(points, head_)
     targets, weights = _targets(key, evidence, where, head_)
@@ -272,7 +276,6 @@ def _whitening(evidence, head_):
     dtype = head_.kernel.dtype
     labeled = evidence.labeled_features.astype(dtype)
     holdout = evidence.holdout_features.astype(dtype)
-    labeled = jnp.where(evidence.labels[:, None] >= 0, labeled, 0)
     # Squares of huge features leave float32; a power of two brings them back exactly.
     largest = jnp.maximum(jnp.abs(holdout).max(), jnp.abs(labeled).max())
     scale = _unit_scale(jnp.maximum(largest, 1))
