@@ -24,7 +24,7 @@ from jaxtyping import Float, Integer, PyTree
 
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head, network
-from iwps_jax.scores.lookahead import checked_weights
+from iwps_jax.scores.weights import checked_weights
 from iwps_jax.types import AnyArray, ApplyFn, Inputs, Params
 
 

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int, Integer
 
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head
+from iwps_jax.scores.weights import checked_weights
 from iwps_jax.types import AnyArray
 
 # (radius, order): up to |k δ| = radius, an exponential series of so many terms is
@@ -165,19 +166,6 @@ def holdout_changes(
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
     return _checked_look_ahead(arrays, steps, learning_rate, _keep)
-
-
-def checked_weights(
-    weights: Float[AnyArray, " m"] | None, holdout_labels: Integer[AnyArray, " m"]
-) -> Float[jax.Array, " m"] | None:
-    """Refuses weights that cannot be those of a mean; they sum to one then."""
-    if weights is None:
-        return None
-    checks.require_axes("holdout_labels", holdout_labels, "m")
-    size = len(holdout_labels)
-    checks.require_weights("holdout_weights", weights, size, "holdout_labels")
-    weights = numerics.upcast(weights)
-    return weights / weights.sum()
 
 
 def _checked_look_ahead(arrays, steps, learning_rate, reduce, weights=None):

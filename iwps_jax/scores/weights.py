@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Integer
 
-from iwps_jax import checks
+from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray
 
 
@@ -46,3 +46,16 @@ def class_balanced_weights(
     num_present = (counts > 0).sum()
     share = 1 / jnp.maximum(counts * num_present, 1)
     return jnp.where(where, share[labels], 0)
+
+
+def checked_weights(
+    weights: Float[AnyArray, " m"] | None, holdout_labels: Integer[AnyArray, " m"]
+) -> Float[jax.Array, " m"] | None:
+    """Refuses weights that cannot be those of a mean; they sum to one then."""
+    if weights is None:
+        return None
+    checks.require_axes("holdout_labels", holdout_labels, "m")
+    size = len(holdout_labels)
+    checks.require_weights("holdout_weights", weights, size, "holdout_labels")
+    weights = numerics.upcast(weights)
+    return weights / weights.sum()
