@@ -18,14 +18,15 @@ import iwps_jax
 from benchmarks import command, measure
 from benchmarks.command import Comparison
 from benchmarks.large_pool import a_model
+from iwps_jax import contrib
 
 SCORING = "iwps_last_layer"
 PLAIN = "top_k"
 IN_SPACE = (
-    iwps_jax.farthest_first,
-    iwps_jax.score_weighted,
-    iwps_jax.k_means_plus_plus,
-    iwps_jax.greedy_volume,
+    contrib.farthest_first,
+    contrib.score_weighted,
+    contrib.k_means_plus_plus,
+    contrib.greedy_volume,
 )
 AIM = "takes less than the scores"
 
@@ -39,7 +40,7 @@ def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
     """Scoring, and all selectors on what it gives; the pool's rows are the samples."""
     features = jax.random.normal(jax.random.key(0), (options.pool_size, options.dim))
     model = a_model(options.dim, options.classes, options.holdout_size)
-    look_ahead = iwps_jax.LookAhead(features, **model)
+    look_ahead = contrib.LookAhead(features, **model)
     scoring = measure.chunked(iwps_jax.iwps_last_layer, options.chunk_size)
     logits = features @ look_ahead.kernel + look_ahead.bias[None]
     scores, key = scoring(*look_ahead), jax.random.key(1)
@@ -72,11 +73,11 @@ def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
             )
 
         def rescored(key, scores, look_ahead, number=number):
-            return iwps_jax.rescored_iwps(
+            return contrib.rescored_iwps(
                 key, scores, look_ahead, options.k, candidates_per_pick=number
             )
 
-        programs[row_name(iwps_jax.rescored_iwps, number)] = program(
+        programs[row_name(contrib.rescored_iwps, number)] = program(
             rescored, key, scores, look_ahead
         )
 
@@ -98,7 +99,7 @@ def comparisons(options: argparse.Namespace) -> list[Comparison]:
         found += [
             Comparison(row_name(select, number), SCORING, AIM, 1) for select in IN_SPACE
         ]
-        found.append(Comparison(row_name(iwps_jax.rescored_iwps, number), SCORING))
+        found.append(Comparison(row_name(contrib.rescored_iwps, number), SCORING))
         found.append(Comparison(row_name(iwps_jax.iwps_batch, number), SCORING, AIM, 1))
     return found
 

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from benchmarks import measure
 from benchmarks.measure import Program, Timing
-from experiments.command import output_folder
-from experiments.folder import FolderError
+from experiments.engine.command_line import output_folder
+from experiments.engine.run_folder import FolderError
 
 
 class Comparison(NamedTuple):

@@ -32,8 +32,8 @@ import iwps_jax
 from benchmarks import autodiff, command, measure, scores
 from benchmarks.command import Comparison, Unmeasured
 from benchmarks.measure import Program, Timing, chunked
-from iwps_jax import models
-from iwps_jax.models import Network
+from experiments import models
+from experiments.models import Network
 from iwps_jax.types import Variables
 
 MAX_EXPONENTIALS = 200_000_000

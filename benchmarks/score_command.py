@@ -29,7 +29,7 @@ from rich.table import Table
 import iwps_jax
 from benchmarks import command
 from benchmarks.large_pool import a_model, add_sizes, forget_pages, write_pool
-from iwps_jax.files.picks import read_picks
+from iwps_jax.app.files.picks import read_picks
 
 SECONDS_BETWEEN_LOOKS = 0.05
 FEW_ROWS = 2**16  # what one look of the host takes: compiled as for a large pool

@@ -47,9 +47,9 @@ from benchmarks import segmentation_scores as scores
 from benchmarks import segmentation_steps as steps
 from benchmarks.command import Comparison, Unmeasured
 from benchmarks.segmentation_steps import Step
+from experiments import models
 from experiments.segmentation.config import PRECISIONS
 from experiments.segmentation.data import mask_folder
-from iwps_jax import models
 
 SECTIONS = ("scoring", "training", "reading")
 

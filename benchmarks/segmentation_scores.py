@@ -11,8 +11,8 @@ from benchmarks.measure import Program, Timing
 from benchmarks.networks import initial_variables
 from benchmarks.segmentation_steps import make_segmenter, random_scenes
 from experiments.segmentation.config import Config
-from experiments.segmentation.data import pipeline
-from experiments.segmentation.data.pipeline import Batch
+from experiments.segmentation.data import loading
+from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.methods import METHODS, SceneView, Setting, make_methods
 from iwps_jax.types import Variables
 
@@ -27,7 +27,7 @@ def scoring_programs(options: argparse.Namespace) -> dict[str, Program]:
 
     def batches(number):
         scenes = random_scenes(number, options.scene, options.classes)
-        whole = pipeline.padded_batches(
+        whole = loading.padded_batches(
             scenes,
             range(number),
             max_side=None,

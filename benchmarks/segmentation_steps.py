@@ -18,13 +18,13 @@ from benchmarks import command, measure
 from benchmarks.command import Comparison, Unmeasured
 from benchmarks.measure import Program, Timing
 from benchmarks.networks import initial_variables
-from experiments.segmentation import training, weights
+from experiments import models
+from experiments.models import Segmenter, resnet_weights
+from experiments.segmentation import training
 from experiments.segmentation.config import Config
-from experiments.segmentation.data import mask_folder, pipeline
-from experiments.segmentation.data.pipeline import Batch
+from experiments.segmentation.data import loading, mask_folder
+from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import MemorySource, Source
-from iwps_jax import models
-from iwps_jax.models import Segmenter
 
 STEP = "step from memory"
 BUSY = 0.95  # share of the time that the device is to compute
@@ -36,8 +36,8 @@ def make_segmenter(options: argparse.Namespace, precision: str) -> Segmenter:
     """The network of the options."""
     return models.deeplabv3_resnet50(
         options.classes,
-        mean=weights.PIXEL_MEAN,
-        std=weights.PIXEL_STD,
+        mean=resnet_weights.PIXEL_MEAN,
+        std=resnet_weights.PIXEL_STD,
         width=options.width,
         compute_dtype=jnp.dtype(precision),
     )
@@ -197,7 +197,7 @@ def stream_of(
     source: Source, side: int, num_threads: int, options: argparse.Namespace
 ) -> Iterator[Batch]:
     """Minibatches as the study trains on them."""
-    return pipeline.training_batches(
+    return loading.training_batches(
         source,
         range(len(source)),
         seed=0,

@@ -37,24 +37,29 @@ from rich.table import Table
 import experiments
 from benchmarks import command, measure
 from benchmarks.measure import Program, Timing
-from experiments import folder, report
-from experiments.command import refusals_in_one_sentence
-from experiments.config import SMOKE, Config
+from experiments.classification.config import SMOKE, Config
+from experiments.classification.run import make_splits, run
+from experiments.classification.study import (
+    ONE_SEED,
+    Study,
+    compile_acquire,
+    make_study,
+)
 from experiments.data import datasets
-from experiments.run import make_splits, run
-from experiments.study import ONE_SEED, Study, compile_acquire, make_study
-from iwps_jax import checkpoint
+from experiments.engine import checkpoint, run_folder
+from experiments.engine.command_line import refusals_in_one_sentence
+from experiments.reporting import run_report
 
 RECORDED = ("compile", "fit", "test", "score")
 WATCHED = (
     ("data", datasets, "load"),
-    ("disk", folder, "prepare"),
-    ("disk", folder, "write_lines"),
-    ("disk", folder, "append_lines"),
+    ("disk", run_folder, "prepare"),
+    ("disk", run_folder, "write_lines"),
+    ("disk", run_folder, "append_lines"),
     ("disk", checkpoint, "open_folder"),
     ("disk", checkpoint, "restore_latest"),
     ("disk", checkpoint, "save"),
-    ("report", report, "write_report"),
+    ("report", run_report, "write_report"),
 )
 """What a run calls, and the phase whose time that is."""
 
@@ -130,7 +135,9 @@ def as_programs(config: Config, study: Study) -> dict[str, Program]:
     found = {}
     for name in config.methods:
         method = study.methods[name]
-        with checkpoint.open_folder(folder.checkpoints(config.out, name)) as manager:
+        with checkpoint.open_folder(
+            run_folder.checkpoints(config.out, name)
+        ) as manager:
             _, last, _ = checkpoint.restore_latest(manager, study.first_state)
         state = study.first_state._replace(train_state=last.train_state)
         arguments = (study.keys, state, study.view, study.pool_labels)

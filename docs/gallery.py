@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 import iwps_jax
 from iwps_jax.__main__ import main
-from iwps_jax.files.picks import Pick, write_picks
+from iwps_jax.app.files.picks import Pick, write_picks
 
 LABELED, HOLDOUT, PICKS = 60, 300, 30
 ANSWERS, SKIPPED = 7, 3

@@ -14,8 +14,8 @@ times. The features are computed once and kept.
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

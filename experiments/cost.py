@@ -11,11 +11,12 @@ Paper: Aljundi et al. 2020, supplement §3. In its formulas
     N^h   holdout samples          T   steps of the look-ahead
     L     layers of the network    n   dropout draws
 
-FLOPs are the compiler's count (see `experiments.flops`: loops in full, the branch that
-these inputs take), exponentials and the like not among them. What is counted is the
-difference between two chunks, the second twice as large: what is done once a chunk
-falls out. Seconds are those of one chunk divided by its candidates, measured in turns
-within one run. Neither has what is made once a round (see `experiments.cost_programs`).
+FLOPs are the compiler's count (see `experiments.classification.flops`: loops in full,
+the branch that these inputs take), exponentials and the like not among them. What is
+counted is the difference between two chunks, the second twice as large: what is done
+once a chunk falls out. Seconds are those of one chunk divided by its candidates,
+measured in turns within one run. Neither has what is made once a round (see
+`experiments.classification.cost_programs`).
 
 Inputs are random and the network is untrained, which changes no cost but the branch:
 look-aheads of the last layer are cheaper while every |k δ| is small, and the table says
@@ -38,9 +39,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command, flops, folder
-from experiments.config import ConfigError
-from experiments.cost_programs import (
+from experiments.classification import flops
+from experiments.classification.cost_programs import (
     ACQUIRE_SIZE,
     HOLDOUT_SIZE,
     NUM_CLASSES,
@@ -54,9 +54,12 @@ from experiments.cost_programs import (
     make_shared,
     num_layers,
 )
-from experiments.methods import NUM_DRAWS
-from experiments.networks import RECIPES
-from iwps_jax.models import Network
+from experiments.classification.methods import NUM_DRAWS
+from experiments.classification.networks import RECIPES
+from experiments.engine import command_line
+from experiments.engine.command_line import ConfigError
+from experiments.models import Network
+from iwps_jax.atomic_write import write_atomically
 from iwps_jax.scores.lookahead import SERIES
 
 
@@ -346,7 +349,7 @@ def as_json(options: Options, costs: Sequence[Cost], notes: Sequence[str]) -> st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Counts, times, prints and writes."""
-    given = command.program_arguments(arguments)
+    given = command_line.program_arguments(arguments)
     options = tyro.cli(
         Options,
         prog="python -m experiments.cost",
@@ -354,11 +357,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=Options(turns=1) if "--smoke" in given else Options(),
         args=given,
     )
-    with command.refusals_in_one_sentence("starts anew"):
+    with command_line.refusals_in_one_sentence("starts anew"):
         check(options)
         for path in (options.out, options.markdown):
             if path is not None:
-                command.output_folder(path.parent)
+                command_line.output_folder(path.parent)
     network, image_shape = make_network(options.network), SHAPES[options.network]
     layers = num_layers(jax.eval_shape(network.init, jax.random.key(0)))
     costs = measure(
@@ -377,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (options.markdown, markdown(costs, notes)),
     ):
         if path is not None:
-            folder.write_atomically(path, content.encode())
+            write_atomically(path, content.encode())
 
 
 def check(options: Options) -> None:

@@ -12,8 +12,8 @@ Not in the paper; the same settings as for MNIST.
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import tyro
 
-from experiments import command, series
-from experiments.config import Config, ConfigError
+from experiments.classification import series
+from experiments.classification.config import Config
+from experiments.engine import command_line
+from experiments.engine.command_line import ConfigError
 
 BASE_SIZES = (10, 20, 40)
 ACQUIRE_SIZES = (25, 50)
@@ -78,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Options,
         prog="python -m experiments.grid",
         description=__doc__,
-        args=command.program_arguments(arguments),
+        args=command_line.program_arguments(arguments),
     )
     dataset = options.dataset or "mnist"
     kind = "balanced" if options.imbalance == 1 else f"imbalanced_{options.imbalance}"
     folder = Path("runs/smoke" if options.smoke else "runs", "grid")
     out = options.out or folder / f"{dataset}_{kind}"
-    with command.refusals_in_one_sentence():
+    with command_line.refusals_in_one_sentence():
         runs = cells(
             Config(imbalance=options.imbalance),
             options.base_sizes,

@@ -13,8 +13,8 @@ files; no package registry ships it.
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

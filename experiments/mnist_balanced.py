@@ -10,8 +10,8 @@ Expected: small differences between the methods.
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

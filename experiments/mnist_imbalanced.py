@@ -12,8 +12,8 @@ and more of their picks wrongly predicted than of Random's.
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

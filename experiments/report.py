@@ -16,106 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import folder
-from experiments.reporting import (
-    class_plots,
-    merge,
-    page,
-    pick_plots,
-    plots,
-    scene_plots,
+from experiments.reporting.merge import (
+    areas_to_markdown,
+    win_counts_to_markdown,
+    write_merged_report,
 )
-from experiments.reporting.records import (
-    Record,
-    find_run_folders,
-    read_config,
-    read_record,
-)
-from experiments.reporting.summary import rounded, summarize
-from experiments.reporting.tables import (
-    about_markdown,
-    plural,
-    print_table,
-    to_markdown,
-)
-
-__all__ = ["main", "print_table", "write_merged_report", "write_report"]
-
-
-def write_report(out: Path, dataset: Any) -> dict[str, Any]:
-    """Write the summary, the pictures and the page of a run into its folder.
-
-    Each file appears at once or not at all; equal inputs give equal bytes.
-
-    Args:
-        out: folder with `config.json`, `metrics.jsonl` and `picks.jsonl`.
-        dataset: the data of the run; `train_images` (uint8, n h w c), `train_labels`
-            and `class_names` are used. Where pixels have classes, `train`, a sequence
-            of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
-
-    Returns:
-        The summary, as in `summary.json`. An undefined number (the spread of one
-        seed, a target not reached) is None.
-
-    Raises:
-        FileNotFoundError: `config.json` or `metrics.jsonl` is missing.
-        ValueError: a line is not a complete record, no round has been recorded, or
-            the picks do not belong to this dataset.
-    """
-    record = read_record(out)
-    summary, measure = summarize(record, dataset), record.measure
-    config, seeds = record.config, plural(len(summary["seeds"]), "seed")
-    setting = plots.setting_name(config["dataset"], config.get("imbalance"))
-    measured = plots.curves_of(record, measure)
-    # Their bands would hide the lines in a picture this small; the page has them.
-    wrong_rate = {
-        method: curve._replace(standard_error=None)
-        for method, curve in plots.curves_of(record, "wrong_rate").items()
-    }
-    title = f"{setting}, {seeds}"
-    png = plots.curves_png(measured, wrong_rate, title, measure=measure)
-    folder.write_atomically(record.path / "curves.png", png)
-    if measure.of_pixels:
-        png = class_plots.class_iou_png(record, title)
-        folder.write_atomically(record.path / "class_iou.png", png)
-    selected = _selected_png(record, dataset, setting)
-    if selected:
-        folder.write_atomically(record.path / "selected.png", selected)
-    else:
-        (record.path / "selected.png").unlink(missing_ok=True)
-        missing = "predictions of picks" if measure.of_pixels else "picks"
-        summary["notes"].append(
-            f"No {missing} are recorded, selected.png is not drawn."
-        )
-    folder.write_atomically(record.path / "summary.json", folder.as_json(summary))
-    folder.write_atomically(
-        record.path / "report.html", page.run_page(record, summary).encode()
-    )
-    return summary
-
-
-def _selected_png(record: Record, dataset: Any, setting: str) -> bytes | None:
-    """The picture of the first picks, or None where none are recorded."""
-    of_pixels = record.measure.of_pixels
-    plotter = scene_plots if of_pixels else pick_plots
-    rows, seed = plotter.first_picks(record, dataset)
-    if not rows:
-        return None
-    title = f"First picks of round 0: {setting}, seed {seed}"
-    if of_pixels:
-        names, colors = record.config["class_names"], record.config["colors"]
-        return scene_plots.selected_png(rows, names, colors, title)
-    return pick_plots.selected_png(rows, dataset.class_names, title)
-
-
-def write_merged_report(folders: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Write the summary, the picture and the page of several runs into `out`.
-
-    Raises:
-        ValueError: as `write_report`, for any of the runs.
-        DatasetError: if the data of a run cannot be had.
-    """
-    return merge.write_merged_report(folders, out, _load)
+from experiments.reporting.records import find_run_folders, read_config
+from experiments.reporting.run_report import write_report
+from experiments.reporting.summary import as_json, rounded
+from experiments.reporting.tables import about_markdown, print_table, to_markdown
+from iwps_jax.atomic_write import write_atomically
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         summary = (
             _redraw(found[0])
             if len(found) == 1
-            else write_merged_report(found, options.out)
+            else write_merged_report(found, options.out, _load)
         )
         runs = summary.get("runs", [summary])
         names = summary.get("names", [None])
@@ -160,17 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if path and str(path) != "-":
                 path.parent.mkdir(parents=True, exist_ok=True)
         if options.json:
-            folder.write_atomically(options.json, folder.as_json(rounded(summary)))
+            write_atomically(options.json, as_json(rounded(summary)))
         markdown = "\n".join(
             to_markdown(run, heading=name)
             for run, name in zip(runs, names, strict=True)
         )
         markdown += about_markdown(runs)
         if "win_counts" in summary:
-            markdown += "\n" + merge.areas_to_markdown(names, runs)
-            markdown += "\n" + merge.win_counts_to_markdown(summary["win_counts"])
+            markdown += "\n" + areas_to_markdown(names, runs)
+            markdown += "\n" + win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":
-            folder.write_atomically(options.markdown, markdown.encode())
+            write_atomically(options.markdown, markdown.encode())
     except (OSError, ValueError, RuntimeError) as error:
         parser.exit(1, f"{error}\n")
     if options.markdown and str(options.markdown) == "-":
@@ -191,25 +101,10 @@ def _load(config: Mapping[str, Any], path: Path) -> Any:
     """Load the dataset a run was made on, and no other."""
     # Only here: the loaders need packages that a reader of summaries does not.
     if config.get("task") == "segmentation":
-        from experiments.segmentation.data import scenes
-
-        if not isinstance(config.get("scenes"), dict):
-            raise ValueError(
-                f"{path / 'config.json'} must say under scenes what to load, got "
-                f"{config.get('scenes')!r}."
-            )
-        dataset = scenes.load(**config["scenes"])
+        from experiments.segmentation.data.datasets import load_recorded
     else:
-        from experiments.data.datasets import load
-
-        dataset = load(config["dataset"], config.get("data_dir"))
-    expected = config.get("data_sha256")
-    if expected is not None and expected != dataset.sha256:
-        raise ValueError(
-            f"{path} was run on other data ({config.get('data_source')}) than "
-            f"{dataset.source}"
-        )
-    return dataset
+        from experiments.data.datasets import load_recorded
+    return load_recorded(config, path)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ resnet18, for which a GPU is wanted; the default is what a CPU can train fifty t
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import command
-from experiments.config import Config
+from experiments.classification import command
+from experiments.classification.config import Config
 
 SETTINGS = (
     Config(

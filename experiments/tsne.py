@@ -23,14 +23,15 @@ import numpy as np
 import tyro
 
 import iwps_jax
-from experiments import command, folder
-from experiments.config import Config
+from experiments.classification.config import Config
+from experiments.classification.run import RunError, make_splits
+from experiments.classification.study import Study, compile_acquire, make_study
 from experiments.data import datasets
 from experiments.data.datasets import Dataset
+from experiments.engine import command_line
 from experiments.reporting.embedding_plot import Panel, Points, embedding_png
 from experiments.reporting.styles import display_name, setting_name
-from experiments.run import RunError, make_splits
-from experiments.study import Study, compile_acquire, make_study
+from iwps_jax.atomic_write import write_atomically
 
 METHODS = ("random", "iwps", "iwps_app")
 MAX_COMPONENTS = 50  # of the principal component analysis before t-SNE
@@ -263,20 +264,20 @@ def run(options: Options) -> None:
     )
     dataset = datasets.load(config.dataset, config.data_dir)
     splits = make_splits(config, dataset)
-    command.output_folder(options.out)
+    command_line.output_folder(options.out)
     study = make_study(config, dataset, splits)
     selection, variables = select(options, study)
     map_ = make_map(options, study, selection, variables)
-    folder.write_atomically(
+    write_atomically(
         options.out / "tsne.json", as_json(options, dataset, selection, map_).encode()
     )
     picture = draw(options, dataset, selection, map_)
-    folder.write_atomically(options.out / "tsne.png", picture)
+    write_atomically(options.out / "tsne.png", picture)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draws with the options of the command line."""
-    arguments = command.program_arguments(arguments)
+    arguments = command_line.program_arguments(arguments)
     defaults = Options()
     if "--smoke" in arguments:
         defaults = dataclasses.replace(defaults, **SMOKE)
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=defaults,
         args=arguments,
     )
-    with command.refusals_in_one_sentence("starts anew"):
+    with command_line.refusals_in_one_sentence("starts anew"):
         run(options)
     print(f"{options.out}/tsne.png, tsne.json")
 

@@ -31,12 +31,14 @@ from rich.console import Console
 from rich.table import Table
 
 import iwps_jax
-from experiments import command, folder
-from experiments.config import Config, ConfigError
+from experiments.classification.config import Config
+from experiments.classification.run import make_splits
+from experiments.classification.splits import Split
+from experiments.classification.study import ONE_SEED, Study, make_study
 from experiments.data import datasets
-from experiments.run import make_splits
-from experiments.splits import Split
-from experiments.study import ONE_SEED, Study, make_study
+from experiments.engine import command_line
+from experiments.engine.command_line import ConfigError
+from iwps_jax.atomic_write import write_atomically
 from iwps_jax.loop import LoopState
 
 LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -304,7 +306,7 @@ def as_json(tuning: Tuning, options: Options) -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Tunes with the options of the command line."""
-    given = command.program_arguments(arguments)
+    given = command_line.program_arguments(arguments)
     small = Options(dataset="digits", seeds=2)
     options = tyro.cli(
         Options,
@@ -313,15 +315,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=small if "--smoke" in given else Options(),
         args=given,
     )
-    with command.refusals_in_one_sentence("starts anew"):
+    with command_line.refusals_in_one_sentence("starts anew"):
         check(options)
         if options.out is not None:
-            command.output_folder(options.out.parent)
+            command_line.output_folder(options.out.parent)
         tuning = tune(options)
     print_grid(tuning, options)
     if options.out is not None:
         content = json.dumps(as_json(tuning, options), indent=1) + "\n"
-        folder.write_atomically(options.out, content.encode())
+        write_atomically(options.out, content.encode())
 
 
 def check(options: Options) -> None:

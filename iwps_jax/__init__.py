@@ -6,6 +6,27 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 
 from iwps_jax import loop
 from iwps_jax.loop import LoopState, RoundInfo
+from iwps_jax.moved import answer_old_names, moved_function
+from iwps_jax.pixels.head import HeadGradient
+from iwps_jax.pixels.kernel import (
+    iwps_app_pixel_head,
+    pixel_head_embedding,
+    pixel_head_gradient,
+)
+from iwps_jax.pixels.lookahead import iwps_pixel_head
+from iwps_jax.pixels.maps import (
+    pixel_bald,
+    pixel_mc_dropout,
+    pixel_scores,
+    pooled_features,
+)
+from iwps_jax.pixels.reductions import (
+    highest_region,
+    mean_of_classes,
+    mean_of_highest,
+    mean_of_pixels,
+)
+from iwps_jax.pixels.upsampling import upsample
 from iwps_jax.pool.chunks import sample_keys, score_in_chunks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
@@ -28,19 +49,6 @@ from iwps_jax.scores.kernel import (
 )
 from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
 from iwps_jax.scores.network_lookahead import iwps
-from iwps_jax.scores.pixel_head import HeadGradient
-from iwps_jax.scores.pixel_kernel import (
-    iwps_app_pixel_head,
-    pixel_head_embedding,
-    pixel_head_gradient,
-)
-from iwps_jax.scores.pixel_lookahead import iwps_pixel_head
-from iwps_jax.scores.pixel_maps import (
-    pixel_bald,
-    pixel_mc_dropout,
-    pixel_scores,
-    pooled_features,
-)
 from iwps_jax.scores.predictive import (
     bald,
     entropy,
@@ -49,37 +57,23 @@ from iwps_jax.scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
-from iwps_jax.scores.reductions import (
-    highest_region,
-    mean_of_classes,
-    mean_of_highest,
-    mean_of_pixels,
-)
 from iwps_jax.scores.weights import class_balanced_weights
 from iwps_jax.selection import (
     Evidence,
-    LookAhead,
     Space,
     badge,
-    farthest_first,
     feature_space,
     gradient_space,
-    greedy_volume,
     iwps_batch,
     k_center_greedy,
-    k_means_plus_plus,
-    rescored_iwps,
-    score_weighted,
     top_k,
 )
-from iwps_jax.upsampling import upsample
 from iwps_jax.versions import warn_if_excluded
 
 __all__ = [
     "CrossFit",
     "Evidence",
     "HeadGradient",
-    "LookAhead",
     "LoopState",
     "PoolError",
     "Records",
@@ -95,11 +89,9 @@ __all__ = [
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
-    "farthest_first",
     "feature_space",
     "gradient_kernel",
     "gradient_space",
-    "greedy_volume",
     "highest_region",
     "holdout_changes",
     "holdout_gradient",
@@ -112,7 +104,6 @@ __all__ = [
     "iwps_mlp",
     "iwps_pixel_head",
     "k_center_greedy",
-    "k_means_plus_plus",
     "least_confidence",
     "loop",
     "margin",
@@ -126,11 +117,9 @@ __all__ = [
     "pixel_mc_dropout",
     "pixel_scores",
     "pooled_features",
-    "rescored_iwps",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
-    "score_weighted",
     "top_k",
     "top_k_of_pool",
     "upsample",
@@ -138,3 +127,8 @@ __all__ = [
 ]
 
 warn_if_excluded()
+answer_old_names()
+
+
+def __getattr__(name: str) -> object:
+    return moved_function(__name__, name)

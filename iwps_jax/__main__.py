@@ -1,13 +1,29 @@
 """The command line: `iwps --help`, the same as `python -m iwps_jax --help`."""
 
 import argparse
+import importlib
 import io
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from iwps_jax.commands import check, init, label, next, score, show, status
-
-COMMANDS = (check, score, init, next, show, label, status)
+COMMANDS = {
+    "check": "are the files what they should be, and which method suits them",
+    "score": "which rows of a pool to label next",
+    "init": "begin a labeling campaign in a folder",
+    "next": "hand out the samples to label next",
+    "show": "a page with the picks' images, for people who label them",
+    "label": "take answers back and learn from them",
+    "status": "how a campaign stands, and whether to go on",
+}
+"""What each command does; its module in `app.commands` is imported when it is named."""
+PACKAGES = {
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "filelock": "filelock",
+    "PIL": "pillow",
+}
+"""What the extra `app` installs, by the name of the import."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,12 +32,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A name that a terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="iwps", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_to(commands)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if name in arguments[:1]:
+            _require_packages(name)
+            module = importlib.import_module(f"iwps_jax.app.commands.{name}")
+            command.description = module.__doc__  # None with python -OO
+            module.add_options(command)
+            command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     sys.exit(options.run(options))
+
+
+def _require_packages(command: str) -> None:
+    """Ends the program with one sentence if the extra `app` is not installed."""
+    missing = [package for name, package in PACKAGES.items() if find_spec(name) is None]
+    if missing:
+        print(
+            f"iwps {command} needs {', '.join(missing)}: install them with "
+            "pip install 'iwps-jax[app]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

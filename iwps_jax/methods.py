@@ -21,7 +21,7 @@ from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
 from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
 from iwps_jax.scores.predictive import entropy, least_confidence, margin
-from iwps_jax.selection.whole_batch import NUM_DRAWN, Evidence, iwps_batch
+from iwps_jax.selection.iwps_batch import NUM_DRAWN, Evidence, iwps_batch
 from iwps_jax.types import AnyArray, Head, Holdout
 
 JUDGED = ("iwps", "iwps_app", "iwps_batch")  # by a holdout set

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.models import Segmenter
 from experiments.segmentation.data.scenes import IGNORE, Scene
-from iwps_jax.models import Segmenter
 from iwps_jax.types import Variables
 
 NUM_CLASSES, STRIDE, NUM_FEATURES = 3, 4, 5

@@ -1,323 +1,219 @@
-"""The promises to callers, and the rules of the house that a machine can check."""
+"""The rules of the house that a machine can check: who may import whom."""
 
 import ast
-import inspect
-import re
+import functools
+import graphlib
 import subprocess
 import sys
 import tomllib
-import types
-import warnings
-from operator import attrgetter
 from pathlib import Path
 
-import jax
-import jaxlib
 import pytest
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 import iwps_jax
-from iwps_jax import checkpoint, cross_fitting, loop, training, versions
-from iwps_jax.models import classifiers
-from iwps_jax.pool import chunks, planning, scan
+from iwps_jax import __main__
 
 ROOT = Path(iwps_jax.__file__).parents[1]
-EMPTY = inspect.Parameter.empty
 
-HEAD = "features, kernel, bias"
-CROSS_FITTED = "features, cross_fit, labeled_features, labels"
-PIXEL_HEAD = "features, where, kernel, bias"
-DRAWS = "*, num_draws=10, dropout_rate=0.1"
-REDUCED = "values, where, predicted"
-CANDIDATES = "candidates_per_pick=4, where=None"
-MEAN = iwps_jax.mean_of_pixels
-SIGNATURES = {
-    "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
-    "holdout_weights=None, steps=3, learning_rate=0.001",
-    "holdout_changes": f"{HEAD}, holdout_features, holdout_labels, *, "
-    "steps=3, learning_rate=0.001",
-    "iwps": "apply_fn, params, inputs, holdout_inputs, holdout_labels, *, "
-    "steps=3, learning_rate=0.001",
-    "iwps_mlp": "layers, inputs, holdout_inputs, holdout_labels, *, "
-    "steps=3, learning_rate=0.001",
-    "dense_layers": "apply_fn, params, inputs",
-    "holdout_gradient": "apply_fn, params, holdout_inputs, holdout_labels",
-    "iwps_app": "apply_fn, params, inputs, holdout_gradient",
-    "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
-    "holdout_weights=None",
-    "class_balanced_weights": "labels, num_classes, where=None",
-    "cross_fitted_iwps": f"{CROSS_FITTED}, *, weights=None, steps=3, "
-    "learning_rate=0.001",
-    "cross_fitted_iwps_app": f"{CROSS_FITTED}, *, weights=None",
-    "gradient_kernel": "apply_fn, params, inputs_a, labels_a, inputs_b, labels_b",
-    "entropy": "logits",
-    "margin": "logits",
-    "least_confidence": "logits",
-    "mc_dropout": "log_probs",
-    "variation_ratio": "log_probs",
-    "bald": "log_probs",
-    "iwps_pixel_head": f"{PIXEL_HEAD}, holdout_features, holdout_labels, "
-    "holdout_where, *, steps=10, learning_rate=0.01",
-    "iwps_app_pixel_head": f"{PIXEL_HEAD}, gradient",
-    "pixel_head_gradient": "features, labels, where, kernel, bias",
-    "pixel_head_embedding": PIXEL_HEAD,
-    "pixel_mc_dropout": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
-    "pixel_bald": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
-    "pixel_scores": f"score_fn, {PIXEL_HEAD}, *, reduction={MEAN}",
-    "mean_of_pixels": REDUCED,
-    "mean_of_highest": f"{REDUCED}, *, share=0.1",
-    "highest_region": f"{REDUCED}, *, side=16",
-    "mean_of_classes": f"{REDUCED}, *, num_classes",
-    "pooled_features": "features, where",
-    "upsample": "maps, factor",
-    "error_reduction": f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001",
-    "expected_entropy_reduction": (
-        f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001"
+FLOORS = {  # a room may import from those before it only
+    "iwps_jax": (
+        *("types", "versions", "moved", "cache", "atomic_write"),
+        *("checks", "numerics", "blocks"),
+        *("scores", "pixels", "selection", "contrib", "heads", "backbones"),
+        *("pool", "methods", "loop", "app", "__main__"),
     ),
-    "top_k": "scores, k, where=None",
-    "k_center_greedy": "features, k, labeled",
-    "badge": "key, features, logits, k, where=None",
-    "farthest_first": f"key, scores, space, k, *, {CANDIDATES}",
-    "score_weighted": f"key, scores, space, k, *, {CANDIDATES}",
-    "k_means_plus_plus": f"key, scores, space, k, *, {CANDIDATES}",
-    "greedy_volume": f"key, scores, space, k, *, {CANDIDATES}",
-    "rescored_iwps": "key, scores, look_ahead, k, *, "
-    f"steps=3, learning_rate=0.001, {CANDIDATES}",
-    "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
-    "feature_space": "features",
-    "gradient_space": "features, logits",
-    "score_in_chunks": "score_fn, inputs, *, chunk_size",
-    "sample_keys": "key, rows",
-    "score_pool": "score_fn, pool, *, chunk_size=None, devices=None, "
-    "show_progress=False",
-    "top_k_of_pool": "score_fn, pool, k, *, where=None, chunk_size=None, "
-    "devices=None, folder=None, show_progress=False",
+    "iwps_jax.app": ("leaks", "naming", "files", "campaign", "gallery", "commands"),
+    "experiments": (
+        *("data", "frozen", "models", "reporting", "engine"),
+        *("classification", "segmentation"),
+    ),
 }
-# Not with the package itself: they need more than JAX.
-IN_MODULES = {
-    "cross_fitting.cross_fitted_heads": "key, features, labels, where=None, *, "
-    "num_classes, num_folds=5, penalty=0.01",
+STRANGERS = {  # what a room must not import although it stands before
+    "experiments.segmentation": ("experiments.classification",),
+    "experiments.reporting": ("experiments.frozen", "experiments.models"),
+    "iwps_jax.app": ("iwps_jax.contrib",),
 }
-AROUND_SCORES = (
-    "class_balanced_weights",
-    "dense_layers",
-    "feature_space",
-    "gradient_space",
-    "highest_region",
-    "mean_of_classes",
-    "mean_of_highest",
-    "mean_of_pixels",
-    "pixel_scores",
-    "pooled_features",
-    "sample_keys",
-    "score_in_chunks",
-    "score_pool",
-    "top_k_of_pool",
-    "upsample",
-)
-LITERATURE = [name for name in SIGNATURES if name not in AROUND_SCORES]
-MODULES = (
-    *(loop, training, checkpoint, cross_fitting),
-    *(chunks, planning, scan, classifiers),
-)
+PACKAGES = ("iwps_jax", "experiments", "benchmarks")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+LIBRARY = {
+    name: path
+    for name, path in FILES.items()
+    if name.startswith("iwps_jax") and not name.startswith("iwps_jax.app")
+}
 
 
-def parameters(function):
-    return list(inspect.signature(function).parameters.values())
-
-
-def public_functions():
-    """What users can call: the package's functions and those of its modules."""
-    functions = {name: getattr(iwps_jax, name) for name in SIGNATURES}
-    for module in MODULES:
-        for name, value in vars(module).items():
-            is_own = getattr(value, "__module__", None) == module.__name__
-            if is_own and inspect.isfunction(value) and not name.startswith("_"):
-                functions[f"{module.__name__}.{name}"] = value
-    return functions
-
-
-PUBLIC = public_functions()
-
-
-# Names and signatures
-
-
-def test_all_is_complete_and_sorted():
-    assert iwps_jax.__all__ == sorted(iwps_jax.__all__)
-    names = {
-        name
-        for name, value in vars(iwps_jax).items()
-        if not name.startswith("_") and not isinstance(value, types.ModuleType)
-    }
-    assert set(iwps_jax.__all__) == (names - {"warn_if_excluded"}) | {"loop"}
-    assert names >= {*SIGNATURES, "LoopState", "RoundInfo"}
-
-
-def test_every_exported_function_has_a_promised_signature():
-    exported = [getattr(iwps_jax, name) for name in iwps_jax.__all__]
-    functions = {f.__name__ for f in exported if inspect.isfunction(f)}
-    assert functions == set(SIGNATURES)
-
-
-@pytest.mark.parametrize("name", [*SIGNATURES, *IN_MODULES])
-def test_signature_is_the_promised_one(name):
-    function = attrgetter(name)(iwps_jax)
-    bare = [p.replace(annotation=EMPTY) for p in parameters(function)]
-    promised = SIGNATURES.get(name) or IN_MODULES[name]
-    assert str(inspect.Signature(bare)) == f"({promised})"
-
-
-def test_loop_functions_take_verbs_by_name():
-    names = {
-        name: [(p.name, p.kind.name) for p in parameters(getattr(loop, name))]
-        for name in ("init", "train", "acquire", "step")
-    }
-    start = [("key", "POSITIONAL_OR_KEYWORD"), ("state", "POSITIONAL_OR_KEYWORD")]
-    verbs = {name: (name, "KEYWORD_ONLY") for name in ("fit", "score", "select")}
-    assert names["step"] == [*start, *verbs.values()]
-    assert names["train"] == [*start, verbs["fit"]]
-    assert names["acquire"] == [*start, verbs["score"], verbs["select"]]
-    assert names["init"][-1] == ("budget", "KEYWORD_ONLY")
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_key_comes_first_and_defaults_are_keyword_only(name):
-    for position, parameter in enumerate(parameters(PUBLIC[name])):
-        assert parameter.name != "key" or position == 0
-        assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        if parameter.default is not EMPTY and parameter.name != "where":
-            assert parameter.kind is parameter.KEYWORD_ONLY
-        assert parameter.annotation is not EMPTY
-
-
-# Docstrings
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_function_says_what_it_is(name):
-    summary = inspect.getdoc(PUBLIC[name]).splitlines()[0]
-    assert summary.endswith(".") and len(summary) > 20
-
-
-@pytest.mark.parametrize("name", LITERATURE)
-def test_scores_and_selectors_have_all_sections(name):
-    doc = inspect.getdoc(getattr(iwps_jax, name))
-    sections = ("Args:", "Returns:", "Raises:", "References:", "Example:")
-    places = [doc.find(f"\n\n{section}\n") for section in sections]
-    assert -1 not in places and places == sorted(places)
-    args = doc[places[0] : places[1]]
-    documented = re.findall(r"^    (\w+): ", args, flags=re.MULTILINE)
-    assert documented == [p.name for p in parameters(getattr(iwps_jax, name))]
-    references = doc[places[3] : places[4]]
-    assert re.search(r"\b(19|20)\d\d\b", references)
-    assert "    >>> " in doc[places[4] :]
-    if name != "top_k":  # its one sentence is the formula
-        assert re.search(r"^    \S.* = .*", doc[: places[0]], flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("name", [*AROUND_SCORES, *IN_MODULES, "loop.step"])
-def test_other_functions_of_the_readme_have_an_example(name):
-    function = PUBLIC.get(name) or PUBLIC[f"iwps_jax.{name}"]
-    assert ">>> " in inspect.getdoc(function)
-
-
-# Layers
-
-LAYERS = [  # a module may import from those above it only
-    "types",
-    "versions",
-    "checks",
-    "numerics",
-    "blocks",
-    "leaks",
-    "upsampling",
-    "scores",
-    "selection",
-    "pool",
-    "naming",
-    "files",
-    "methods",
-    "models",
-    "training",
-    "loop",
-    "checkpoint",
-    "cross_fitting",
-    "linear_probe",
-    "campaign",
-    "gallery",
-    "commands",
-    "__main__",
-]
-
-
-def imported_names(path):
+@functools.cache
+def imported_names(path, at_import_time=False):
     """Dotted names of the modules, or of their members, that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes = [ast.parse(path.read_text())]
+    found = []
+    for node in nodes:  # grows on the way
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        if not at_import_time or not isinstance(node, ast.FunctionDef):
+            nodes += ast.iter_child_nodes(node)
+    return found
 
 
-def layer_of(path):
-    return path.relative_to(ROOT / "iwps_jax").with_suffix("").parts[0]
-
-
-LIBRARY = [
-    path
-    for path in sorted((ROOT / "iwps_jax").rglob("*.py"))
-    if path.name != "__init__.py"
-]
+def is_below(name, room):
+    return f"{name}.".startswith(f"{room}.")
 
 
 def importers_of(package):
-    """Library modules, and __init__, that import a package from elsewhere."""
+    """Modules of the library and the application that import a package."""
     return {
-        layer_of(path)
-        for path in (ROOT / "iwps_jax").rglob("*.py")
-        if any(f"{name}.".startswith(f"{package}.") for name in imported_names(path))
+        name
+        for name, path in FILES.items()
+        if name.startswith("iwps_jax")
+        and any(is_below(imported, package) for imported in imported_names(path))
     }
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
-def test_imports_point_upward(path):
-    below = LAYERS[LAYERS.index(layer_of(path)) :]
-    if path.parent.name == layer_of(path):
-        below.remove(layer_of(path))  # files of one folder may build on another
-    for name in imported_names(path):
-        package, _, inside = name.partition(".")
-        assert package != "iwps_jax" or inside.split(".")[0] not in below
+def room_of(name, house):
+    """The room of a module within a house: the next part of its name, if any."""
+    inside = name.removeprefix(f"{house}.")
+    return inside.split(".")[0] if is_below(name, house) and name != house else None
+
+
+@pytest.mark.parametrize("house", FLOORS)
+def test_no_arrow_runs_up(house):
+    floors = FLOORS[house]
+    for name, path in FILES.items():
+        room = room_of(name, house)
+        if room is None or (house == "experiments" and room not in floors):
+            continue  # a package's own file, or a command: it may import all
+        for imported in imported_names(path):
+            other = room_of(imported, house)
+            if other in floors and other != room:
+                assert floors.index(other) < floors.index(room), f"{name}: {imported}"
+
+
+@pytest.mark.parametrize("house", FLOORS)
+def test_every_room_has_a_floor(house):
+    rooms = {room_of(name, house) for name in FILES} - {None}
+    if house == "experiments":  # its top holds commands, and a folder of more
+        rooms = {room for room in rooms if (ROOT / house / room).is_dir()}
+        rooms.remove("ablations")
+    assert rooms == set(FLOORS[house])
+
+
+@pytest.mark.parametrize("room", STRANGERS)
+def test_rooms_that_must_not_know_each_other(room):
+    for name, path in FILES.items():
+        if is_below(name, room):
+            for imported in imported_names(path):
+                for stranger in STRANGERS[room]:
+                    assert not is_below(imported, stranger), f"{name}: {imported}"
+
+
+def test_wings_are_apart():
+    for name, path in FILES.items():
+        for imported in imported_names(path):
+            if is_below(name, "iwps_jax"):
+                assert not is_below(imported, "experiments"), f"{name}: {imported}"
+                assert not is_below(imported, "benchmarks"), f"{name}: {imported}"
+            if is_below(name, "experiments"):
+                assert not is_below(imported, "iwps_jax.app"), f"{name}: {imported}"
+                assert not is_below(imported, "benchmarks"), f"{name}: {imported}"
+    library_imports_app = {
+        name
+        for name, path in LIBRARY.items()
+        if any(is_below(imported, "iwps_jax.app") for imported in imported_names(path))
+    }
+    assert library_imports_app == set()
+
+
+def test_no_circle():
+    graph = {}
+    for name, path in FILES.items():
+        imported = imported_names(path)
+        # A member's module, or the package that hands the member on.
+        owners = {i if i in FILES else i.rpartition(".")[0] for i in imported}
+        graph[name] = (owners & FILES.keys()) - {name}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+
+
+def test_top_of_experiments_holds_commands_and_folders():
+    for path in (ROOT / "experiments").glob("*.py"):
+        if path.name != "__init__.py":
+            source = path.read_text()
+            assert "\ndef main(arguments" in source, path.name
+            assert source.rstrip().endswith('if __name__ == "__main__":\n    main()')
+            assert f"python -m experiments.{path.stem}" in ast.get_docstring(
+                ast.parse(source)
+            )
+
+
+ALLOWED = {"jax", "jaxlib", "numpy", "jaxtyping"}
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_library_imports_jax_and_numpy_alone(name):
+    allowed = ALLOWED | ({"optax"} if is_below(name, "iwps_jax.heads") else set())
+    outside = {i.split(".")[0] for i in imported_names(LIBRARY[name], True)}
+    assert outside - set(sys.stdlib_module_names) <= allowed | {"iwps_jax"}
 
 
 def test_scores_know_only_jax():
     outside = {
-        name.split(".")[0]
-        for path in LIBRARY
-        if layer_of(path) == "scores"
-        for name in imported_names(path)
+        imported.split(".")[0]
+        for name, path in LIBRARY.items()
+        if is_below(name, "iwps_jax.scores")
+        for imported in imported_names(path)
     }
     assert outside - set(sys.stdlib_module_names) == {"iwps_jax", "jax", "jaxtyping"}
 
 
+def test_only_the_pool_and_the_backbones_touch_a_disk():
+    writers = importers_of("iwps_jax.atomic_write") | importers_of("iwps_jax.cache")
+    in_library = {name.split(".")[1] for name in writers & LIBRARY.keys()}
+    assert in_library == {"pool", "backbones"}
+
+
 def test_heavy_packages_have_few_doors():
-    assert importers_of("orbax") == {"checkpoint"}
-    assert importers_of("flax") == {"models"}
-    assert importers_of("optax") == {"training", "linear_probe", "cross_fitting"}
-    assert importers_of("experiments") == set()
-    assert importers_of("iwps_jax.models") == {"models"}
+    assert (
+        importers_of("orbax") == importers_of("flax") == importers_of("chex") == set()
+    )
+    assert {name.split(".")[1] for name in importers_of("optax")} == {"heads"}
+    assert importers_of("rich") == {"iwps_jax.pool.progress"}
+    for package in ("safetensors", "filelock", "PIL"):
+        assert all(is_below(name, "iwps_jax.app") for name in importers_of(package))
 
 
-def test_dependencies_are_what_the_library_imports():
+def dependencies_of(extra=None):
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
-    declared = {Requirement(line).name for line in project["dependencies"]}
-    outside = {name.split(".")[0] for path in LIBRARY for name in imported_names(path)}
-    outside -= {"iwps_jax", *sys.stdlib_module_names}
-    distributions = {"orbax": "orbax-checkpoint", "PIL": "pillow"}
-    assert {distributions.get(name, name) for name in outside} == declared
+    lines = project["dependencies"]
+    lines = project["optional-dependencies"][extra] if extra else lines
+    return {Requirement(line).name for line in lines}
+
+
+def outside_of(prefix):
+    """Distributions that the files below a package import at any time."""
+    distributions = {"PIL": "pillow"}
+    found = {
+        imported.split(".")[0]
+        for name, path in FILES.items()
+        if is_below(name, prefix)
+        for imported in imported_names(path)
+    }
+    found -= {"iwps_jax", *sys.stdlib_module_names}
+    return {distributions.get(name, name) for name in found}
+
+
+def test_dependencies_are_what_the_wheel_imports():
+    assert outside_of("iwps_jax") == dependencies_of() | dependencies_of("app")
+    assert set(__main__.PACKAGES.values()) == dependencies_of("app")
 
 
 def test_import_loads_nothing_but_jax_and_jaxtyping():
@@ -339,60 +235,29 @@ print(*sorted(after & {*unwanted.split(), "chex", "pandas", "PIL", "experiments"
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "iwps_jax").rglob("*.py")), ids=lambda path: path.stem
-)
-def test_every_file_is_short_and_says_what_it_is_for(path):
-    source = path.read_text()
+def test_help_imports_nothing_beyond_the_library():
+    code = """
+import sys
+import iwps_jax, argparse, gettext, locale
+before = set(sys.modules)
+from iwps_jax.__main__ import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(*sorted(set(sys.modules) - before))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] in (
+        "iwps_jax.__main__",
+        "iwps_jax.__main__ shutil",
+    )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_is_short_and_says_what_it_is_for(name):
+    source = FILES[name].read_text()
     assert ast.get_docstring(ast.parse(source))
     assert len(source.splitlines()) <= 400
     assert "import annotations" not in source and "import *" not in source
-
-
-# Versions of JAX
-
-
-@pytest.mark.parametrize("version", versions.EXCLUDED_JAXLIB)
-def test_excluded_versions_warn(version):
-    with pytest.warns(RuntimeWarning, match=f"jaxlib {re.escape(version)} is excl"):
-        versions.warn_if_excluded(version)
-
-
-@pytest.mark.parametrize("version", ["0.10.1", "0.10.3", "0.11.1", "1.0.0"])
-def test_other_versions_are_silent(version):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        versions.warn_if_excluded(version)
-
-
-def requirements_of_jax():
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        project = tomllib.load(file)["project"]
-    extras = project["optional-dependencies"].values()
-    lines = sum(extras, project["dependencies"])
-    return [r for r in map(Requirement, lines) if r.name in ("jax", "jaxlib")]
-
-
-def test_the_project_excludes_exactly_those_versions():
-    requirements = requirements_of_jax()
-    assert {r.name for r in requirements} == {"jax", "jaxlib"}
-    for requirement in requirements:
-        excluded = {s.version for s in requirement.specifier if s.operator == "!="}
-        assert excluded == set(versions.EXCLUDED_JAXLIB)
-        lower = [s.version for s in requirement.specifier if s.operator == ">="]
-        assert lower == ["0.10.1"] and len(requirement.specifier) == 1 + len(excluded)
-
-
-def test_the_warning_recommends_what_the_project_requires():
-    with pytest.warns(RuntimeWarning) as caught:
-        versions.warn_if_excluded("0.10.2")
-    recommended = re.findall(r"'([^']+)'", str(caught[0].message))
-    found = {Requirement(text).name: Requirement(text) for text in recommended}
-    for requirement in requirements_of_jax():
-        assert found[requirement.name].specifier == requirement.specifier
-
-
-def test_installed_versions_are_allowed():
-    for requirement in requirements_of_jax():
-        module = {"jax": jax, "jaxlib": jaxlib}[requirement.name]
-        assert Version(module.__version__) in requirement.specifier

@@ -14,7 +14,7 @@ from experiments import backbone
 from experiments.backbone import BackboneError, embed
 from experiments.data import datasets, prepare
 from experiments.data.datasets import Arrays
-from experiments.frozen import efficientnet
+from iwps_jax.backbones import efficientnet
 
 
 def state_dict_file(path, seed):

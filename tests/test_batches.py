@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import reference
 
-from iwps_jax import blocks, selection
+from iwps_jax import blocks, contrib, selection
 
 SELECTORS = {
-    name: getattr(selection, name)
+    name: getattr(contrib, name)
     for name in (
         "farthest_first",
         "score_weighted",

@@ -20,7 +20,7 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.measure import Program
-from experiments import flops
+from experiments.classification import flops
 
 FAST_COMPILE = {"xla_backend_optimization_level": "0"}
 MAINS = (throughput, networks, roofline, study_time)

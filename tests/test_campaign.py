@@ -9,7 +9,7 @@ from some_campaigns import CLASSES, some_digits
 
 import iwps_jax
 from iwps_jax import methods
-from iwps_jax.campaign import (
+from iwps_jax.app.campaign import (
     AnswerError,
     Answers,
     Batch,
@@ -22,7 +22,7 @@ from iwps_jax.campaign import (
     tell,
     unanswered_of,
 )
-from iwps_jax.campaign.stopping import wilson
+from iwps_jax.app.campaign.stopping import wilson
 
 BY_SCORE = [name for name in methods.NAMES if name not in ("random", "iwps_batch")]
 

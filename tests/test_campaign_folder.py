@@ -15,8 +15,8 @@ import pytest
 from some_campaigns import files_of
 
 import iwps_jax
-from iwps_jax.campaign import ask, folder, labels_of, start, tell
-from iwps_jax.files.arrays import FileError
+from iwps_jax.app.campaign import ask, folder, labels_of, start, tell
+from iwps_jax.app.files.arrays import FileError
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 SIZE = 500
@@ -138,7 +138,7 @@ def test_only_the_next_event_is_taken(campaign):
 
 KILLED = """
 import os, signal, sys
-from iwps_jax.campaign import folder, tell
+from iwps_jax.app.campaign import folder, tell
 name, number, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 state = folder.read_record(path)
 after = tell(state, ["sample 000"], ["ü"])

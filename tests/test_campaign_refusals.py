@@ -15,7 +15,7 @@ from some_campaigns import (
     write_digits,
 )
 
-from iwps_jax.campaign import folder
+from iwps_jax.app.campaign import folder
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

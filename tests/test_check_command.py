@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iwps_jax.__main__ import main
-from iwps_jax.commands import advice, check
-from iwps_jax.files.arrays import FileError
-from iwps_jax.files.picks import Answer
+from iwps_jax.app.commands import advice, check
+from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.picks import Answer
 
 ROOT = Path(__file__).parents[1]
 SIZE, CLASSES = 2500, ("cat", "dog", "owl", "eel")

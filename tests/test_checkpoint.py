@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iwps_jax import checkpoint
+from experiments.engine import checkpoint
 
 
 class Inner(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scene_files import CITIES, save, some_image, write_cityscapes, zip_cityscapes
 
-from experiments.segmentation.data.scenes import IGNORE, SceneError, load
+from experiments.segmentation.data.datasets import load
+from experiments.segmentation.data.scenes import IGNORE, SceneError
 
 # The table of the data set's authors: label id to train id; all others are ignored.
 TRAIN_IDS = dict(

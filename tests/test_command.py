@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import command, mnist_imbalanced
-from experiments.config import Config
-from experiments.methods import METHODS
-from experiments.progress import Progress
+from experiments import mnist_imbalanced
+from experiments.classification import command
+from experiments.classification.config import Config
+from experiments.classification.methods import METHODS
+from experiments.engine.progress import Progress
 
 PROMISED = (
     "--methods",

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import cost, cost_programs, flops
-from experiments.cost_programs import HOLDOUT_SIZE, STEPS
-from iwps_jax import models
+from experiments import cost, models
+from experiments.classification import cost_programs, flops
+from experiments.classification.cost_programs import HOLDOUT_SIZE, STEPS
 
 SHAPE, HIDDEN = (16, 16, 1), (64, 48)
 SIZES = (256, *HIDDEN, 10)

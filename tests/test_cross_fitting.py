@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from some_campaigns import some_digits
 
 import iwps_jax
-from iwps_jax.cross_fitting import cross_fitted_heads
+from iwps_jax.heads.cross_fitted import cross_fitted_heads
 
 FOLDS, CLASSES, ROOM = 3, 10, 128
 fit = partial(cross_fitted_heads, num_classes=CLASSES, num_folds=FOLDS)

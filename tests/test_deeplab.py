@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import reference_deeplab as reference
 
-from experiments.segmentation import weights
-from iwps_jax import models
+from experiments import models
+from experiments.models import resnet_weights
 from iwps_jax.types import Variables
 
 MEAN, STD = np.float32([120, 110, 100]), np.float32([60, 55, 50])
@@ -31,8 +31,8 @@ def with_weights(network, state_dict):
     """Variables with every tensor of a torchvision checkpoint of the whole network."""
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     empty = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan, np.float32), shapes)
-    bare = weights._without_prefix(state_dict)
-    params, statistics = weights.into_segmenter(empty, bare)
+    bare = resnet_weights._without_prefix(state_dict)
+    params, statistics = resnet_weights.into_segmenter(empty, bare)
 
     def fill(keys, convolution, norm):
         own, running = params, statistics

@@ -8,7 +8,8 @@ from dataset_files import REAL_DIRS
 
 from experiments.data import datasets, tfds_format
 from experiments.segmentation.data import digit_scenes
-from experiments.segmentation.data.scenes import SceneError, load
+from experiments.segmentation.data.datasets import load
+from experiments.segmentation.data.scenes import SceneError
 
 GOLDEN = "99386a2a7afd6e533afc083d17e54176d4822da7a2488364a02cacc3f70788f7"
 

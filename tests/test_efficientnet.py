@@ -8,8 +8,8 @@ from dataset_files import REAL_DIRS
 from jax import lax
 
 from experiments import backbone
-from experiments.frozen import efficientnet, torch_file
-from experiments.frozen.efficientnet import Convolution
+from iwps_jax.backbones import efficientnet, torch_file
+from iwps_jax.backbones.efficientnet import Convolution
 
 # The published architecture, block by block.
 KERNELS = (3, 3, 3, 5, 5, 3, 3, 3, 5, 5, 5, 5, 5, 5, 5, 3)

@@ -14,7 +14,7 @@ from test_efficientnet import (
 )
 
 from experiments import backbone
-from experiments.frozen import efficientnet, torch_file
+from iwps_jax.backbones import efficientnet, torch_file
 
 maps_of = jax.jit(
     efficientnet.feature_maps,

@@ -9,8 +9,8 @@ import pytest
 from array_files import write_safetensors
 from safetensors.numpy import save_file
 
-from iwps_jax.files import inputs, picks
-from iwps_jax.files.arrays import FileError, open_array
+from iwps_jax.app.files import picks, readers
+from iwps_jax.app.files.arrays import FileError, open_array
 from iwps_jax.types import Head
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -53,11 +53,11 @@ def test_suffixes_may_be_capitals():
         np.testing.assert_array_equal(open_array(upper), FEATURES)
     np.savez("head.npz", kernel=KERNEL, bias=BIAS)
     os.rename("head.npz", "HEAD.NPZ")
-    np.testing.assert_array_equal(inputs.read_head("HEAD.NPZ").kernel, KERNEL)
+    np.testing.assert_array_equal(readers.read_head("HEAD.NPZ").kernel, KERNEL)
     Path("a.CSV").write_text("id\na\nb\n")
     Path("a.TXT").write_text("a\nb\n")
     for name in ("a.CSV", "a.TXT"):
-        assert inputs.read_ids(name, 2).tolist() == ["a", "b"]
+        assert readers.read_ids(name, 2).tolist() == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", SAVED)
@@ -75,7 +75,7 @@ def test_what_was_saved_is_read_where_it_lies(name, dtype):
 def test_half_precision_of_other_frameworks_is_read():
     expected = FEATURES.astype(jnp.bfloat16)
     write_safetensors("a.safetensors", "BF16", [4, 3], expected.tobytes())
-    found = inputs.read_pool("a.safetensors")
+    found = readers.read_pool("a.safetensors")
     np.testing.assert_array_equal(np.float32(found), FEATURES)
 
 
@@ -98,7 +98,7 @@ def test_a_pool_of_a_terabyte_opens_without_memory(name):
     else:
         np.lib.format.open_memmap(name, "w+", np.float32, shape)
     before = anonymous_megabytes()
-    pool = inputs.read_pool(name)
+    pool = readers.read_pool(name)
     assert pool.shape == shape and pool[10**9 - 1].sum() == 0
     assert anonymous_megabytes() - before < 10
 
@@ -136,11 +136,11 @@ def with_nan(array, row):
 
 
 READERS = {
-    "pool": inputs.read_pool,
-    "head": inputs.read_head,
-    "holdout": inputs.read_holdout,
-    "ids": lambda path: inputs.read_ids(path, 4),
-    "classes": inputs.read_classes,
+    "pool": readers.read_pool,
+    "head": readers.read_head,
+    "holdout": readers.read_holdout,
+    "ids": lambda path: readers.read_ids(path, 4),
+    "classes": readers.read_classes,
     "picks": picks.read_picks,
     "answers": picks.read_answers,
 }
@@ -247,12 +247,12 @@ def test_a_file_without_permission_is_refused(reader):
 
 def test_features_and_labels_must_fit_the_head():
     head = Head(KERNEL, BIAS)
-    inputs.require_width("pool.npy", FEATURES, head)
+    readers.require_width("pool.npy", FEATURES, head)
     with pytest.raises(FileError, match=r"pool.npy must have 3 columns .* is it of lo"):
-        inputs.require_width("pool.npy", FEATURES[:, :2], head)
-    inputs.require_classes("h.npz", LABELS, 2)
+        readers.require_width("pool.npy", FEATURES[:, :2], head)
+    readers.require_classes("h.npz", LABELS, 2)
     with pytest.raises(FileError, match=r"h.npz: labels must be in \[0, 1\).* row 1"):
-        inputs.require_classes("h.npz", LABELS, 1)
+        readers.require_classes("h.npz", LABELS, 1)
 
 
 # What is taken
@@ -264,8 +264,8 @@ def test_heads_and_holdouts_come_as_the_scores_want_them():
         {"features": FEATURES.astype(np.float16), "labels": LABELS.astype(np.uint8)},
         "holdout.safetensors",
     )
-    head = inputs.read_head("head.npz")
-    holdout = inputs.read_holdout("holdout.safetensors")
+    head = readers.read_head("head.npz")
+    holdout = readers.read_holdout("holdout.safetensors")
     np.testing.assert_array_equal(head.kernel, KERNEL, strict=True)
     np.testing.assert_array_equal(head.bias, BIAS, strict=True)
     np.testing.assert_array_equal(holdout.features, FEATURES, strict=True)
@@ -283,25 +283,25 @@ def test_heads_and_holdouts_come_as_the_scores_want_them():
 )
 def test_ids_are_text_of_any_source(name, write):
     write(name)
-    assert inputs.read_ids(name, 4).tolist() == ["a", "b c", "ü", "4"]
+    assert readers.read_ids(name, 4).tolist() == ["a", "b c", "ü", "4"]
 
 
 def test_one_long_id_costs_what_it_is_long():
     names = [*map(str, range(20_000)), "x" * 100_000]  # 8 GB, were all as wide
     Path("a.txt").write_text("\n".join(names))
-    ids = inputs.read_ids("a.txt", len(names))
+    ids = readers.read_ids("a.txt", len(names))
     assert ids.tolist() == names and ids.nbytes < 2**20
 
 
 def test_numbers_may_be_ids():
     np.save("a.npy", [30, 10, 20])
-    assert inputs.read_ids("a.npy", 3).tolist() == ["30", "10", "20"]
+    assert readers.read_ids("a.npy", 3).tolist() == ["30", "10", "20"]
 
 
 def test_classes_are_a_list_or_a_file():
     Path("classes.txt").write_text("cat, large\ndog\n")
-    assert inputs.read_classes("classes.txt") == ("cat, large", "dog")
-    assert inputs.read_classes("cat,dog") == ("cat", "dog")
+    assert readers.read_classes("classes.txt") == ("cat, large", "dog")
+    assert readers.read_classes("cat,dog") == ("cat", "dog")
 
 
 def test_picks_are_read_as_they_were_written():

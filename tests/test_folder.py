@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from experiments import folder
-from experiments.config import Config
+from experiments.classification.config import Config
+from experiments.classification.splits import make_split
 from experiments.data.datasets import Dataset
-from experiments.folder import FolderError
-from experiments.splits import make_split
+from experiments.engine import run_folder
+from experiments.engine.run_folder import FolderError
 
 SETTINGS = Config(dataset="digits").settings()
 OTHER = {
@@ -70,7 +70,7 @@ def some_splits():
 
 
 def prepare(out, settings=SETTINGS, data=None, *, resume=True):
-    return folder.prepare(
+    return run_folder.prepare(
         out,
         settings,
         data or some_data(),
@@ -290,7 +290,7 @@ def test_data_and_splits_may_be_of_any_type_that_tells_what_is_stored(tmp_path):
     settings = {"methods": ["iwps"], "task": "segmentation"}
     found_at = {"scenes": {"name": "digit_scenes"}}
     options = {"resume": True, "found_at": found_at}
-    assert folder.prepare(tmp_path, settings, data, splits, **options) == []
+    assert run_folder.prepare(tmp_path, settings, data, splits, **options) == []
     with np.load(tmp_path / "splits.npz") as stored:
         assert set(stored) == {"pool_ids", "holdout_ids"}
         np.testing.assert_array_equal(stored["pool_ids"], [[0, 1, 2], [1, 2, 3]])
@@ -331,34 +331,34 @@ def test_starting_anew_can_itself_be_cut_off(tmp_path, monkeypatch, survivors):
 
 def test_lines_are_replaced_and_added(tmp_path):
     path = tmp_path / "lines.jsonl"
-    folder.write_lines(path, [{"a": 0.1 + 0.2}, {"a": None}])
-    folder.append_lines(path, [{"b": [1, 2]}])
-    folder.append_lines(path, [])
+    run_folder.write_lines(path, [{"a": 0.1 + 0.2}, {"a": None}])
+    run_folder.append_lines(path, [{"b": [1, 2]}])
+    run_folder.append_lines(path, [])
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert lines == [{"a": 0.1 + 0.2}, {"a": None}, {"b": [1, 2]}]
-    folder.write_lines(path, [])
+    run_folder.write_lines(path, [])
     assert path.read_bytes() == b""
 
 
 def test_lines_are_replaced_at_once_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "lines.jsonl"
-    folder.write_lines(path, [{"a": 1}])
+    run_folder.write_lines(path, [{"a": 1}])
 
     def killed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        folder.write_lines(path, [{"a": 2}])
+        run_folder.write_lines(path, [{"a": 2}])
     assert json.loads(path.read_text()) == {"a": 1}
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     out = tmp_path / "out"
-    with folder.locked(out):
-        with pytest.raises(folder.FolderError, match="another process"):
-            with folder.locked(out):
+    with run_folder.locked(out):
+        with pytest.raises(run_folder.FolderError, match="another process"):
+            with run_folder.locked(out):
                 pass
         (out / "splits.npz").touch()
-    with folder.locked(out):  # free again
+    with run_folder.locked(out):  # free again
         pass

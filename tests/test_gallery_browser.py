@@ -9,8 +9,8 @@ from gallery_pages import gray_images, write_csv
 from PIL import Image
 from some_campaigns import run, some_digits, write_digits
 
-from iwps_jax.campaign import folder, labels_of, unanswered_of
-from iwps_jax.files.picks import read_answers, read_picks
+from iwps_jax.app.campaign import folder, labels_of, unanswered_of
+from iwps_jax.app.files.picks import read_answers, read_picks
 
 playwright = pytest.importorskip("playwright.sync_api")
 

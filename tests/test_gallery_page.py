@@ -10,8 +10,8 @@ from gallery_pages import data_of, elements
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iwps_jax.gallery import nearest
-from iwps_jax.gallery.page import TEMPLATES, Card, Neighbor, Picture, page
+from iwps_jax.app.gallery import nearest
+from iwps_jax.app.gallery.page import TEMPLATES, Card, Neighbor, Picture, page
 
 DOT = Picture("data:image/gif;base64,R0lGODlhAQABAAAAACw=", 1, 1)
 NASTY = ["</script><script>alert(1)</script>", "<!-- {{data}}", 'a "b", c\nd', "Ä → 猫"]

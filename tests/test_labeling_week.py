@@ -21,7 +21,7 @@ from some_campaigns import (
 )
 
 import iwps_jax
-from iwps_jax.campaign import folder, labels_of, skipped_of, unanswered_of
+from iwps_jax.app.campaign import folder, labels_of, skipped_of, unanswered_of
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 ROUNDS, ASKED = 5, 30

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 import iwps_jax
-from iwps_jax import blocks
+from iwps_jax import blocks, contrib
 from iwps_jax.selection import coreset
 
 BLOCK = blocks.ROWS_PER_BLOCK
@@ -57,7 +57,7 @@ def test_all_rows_as_candidates_are_not_copied():
 
         def select(key, scores, features, logits):
             space = iwps_jax.gradient_space(features, logits)
-            return iwps_jax.k_means_plus_plus(
+            return contrib.k_means_plus_plus(
                 key, scores, space, 5, candidates_per_pick=pool
             )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from some_campaigns import CLASSES, run, some_digits, write_answers, write_digits
 
-from iwps_jax.leaks import NO_COPY, copies_of
+from iwps_jax.app.leaks import NO_COPY, copies_of
 
 
 @given(seed=st.integers(0, 2**31 - 1), rows_at_once=st.integers(1, 12))

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from some_campaigns import some_digits
 
-from iwps_jax.linear_probe import PENALTIES, fit_linear_probe
+from iwps_jax.heads.linear_probe import PENALTIES, fit_linear_probe
 
 
 def scaled(features):

@@ -5,7 +5,10 @@ import optax
 import pytest
 
 import iwps_jax
-from iwps_jax import checkpoint, loop, models, training
+from experiments import models
+from experiments.classification import training
+from experiments.engine import checkpoint
+from iwps_jax import loop
 
 POOL, TAKE = 8, 2
 SCORES = np.array([0.1, 0.9, 0.5, 0.7, 0.9, 0.2, 0.3, 0.8], np.float32)

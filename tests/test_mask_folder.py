@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from scene_files import gray_png, save, some_ids, some_image, write_folder
 
+from experiments.segmentation.data.datasets import load
 from experiments.segmentation.data.mask_folder import class_names
-from experiments.segmentation.data.scenes import IGNORE, SceneError, load
+from experiments.segmentation.data.scenes import IGNORE, SceneError
 
 NAMES = [f"{letter}" for letter in "abcdefghij"]
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import iwps_jax
-from experiments import methods
-from experiments.methods import METHODS, PoolView, Setting
-from experiments.variants import (
+from experiments import models
+from experiments.classification import methods
+from experiments.classification.methods import METHODS, PoolView, Setting
+from experiments.classification.variants import (
     FULL_NETWORK,
     ON_TRAINING,
     VARIANTS,
     make_variants,
     training_subset,
 )
-from iwps_jax import models
 from iwps_jax.types import Variables
 
 ACQUIRE_SIZE = 7

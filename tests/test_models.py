@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iwps_jax import models
+from experiments import models
 from iwps_jax.types import Variables
 
 

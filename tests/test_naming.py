@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iwps_jax import naming
-from iwps_jax.campaign import labels_of, skipped_of, start, tell
+from iwps_jax.app import naming
+from iwps_jax.app.campaign import labels_of, skipped_of, start, tell
 
 NAMES = np.array(["7", "07", "größe", "", "a,b"], np.dtypes.StringDType())
 

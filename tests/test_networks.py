@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from experiments import backbone
+from experiments.classification.methods import PoolView
+from experiments.classification.networks import (
+    RECIPES,
+    channel_statistics,
+    one_after_another,
+)
+from experiments.classification.study import ONE_SEED
 from experiments.data.datasets import Dataset
-from experiments.methods import PoolView
-from experiments.networks import RECIPES, channel_statistics, one_after_another
-from experiments.study import ONE_SEED
 
 
 def some_dataset(channels=3, classes=4):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.segmentation.data import pipeline
-from experiments.segmentation.data.pipeline import padded_batches, training_batches
+from experiments.segmentation.data import loading
+from experiments.segmentation.data.loading import padded_batches, training_batches
 from experiments.segmentation.data.scenes import (
     IGNORE,
     MemorySource,
@@ -194,7 +194,7 @@ def test_scenes_are_scaled_down_never_up(uneven):
     height=st.integers(1, 5000), width=st.integers(1, 5000), side=st.integers(1, 3000)
 )
 def test_scaled_sizes(height, width, side):
-    found = pipeline.scaled_size(height, width, side)
+    found = loading.scaled_size(height, width, side)
     longest = max(height, width)
     if longest <= side:
         assert found == (height, width)

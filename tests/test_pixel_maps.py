@@ -11,7 +11,7 @@ import reference_pixels
 from reference_pixels import of_pool, wide
 
 import iwps_jax
-from iwps_jax.scores import reductions
+from iwps_jax.pixels import reductions
 
 
 def pixel_logits(problem):

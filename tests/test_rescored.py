@@ -10,7 +10,7 @@ import reference
 from scipy import special
 
 import iwps_jax
-from iwps_jax import selection
+from iwps_jax import contrib
 
 KEY = jax.random.key(0)
 OPTIONS = dict(steps=3, learning_rate=0.5)
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 def some_look_ahead(seed, pool=12, features=4, classes=3):
     rng = np.random.default_rng(seed)
-    return selection.LookAhead(
+    return contrib.LookAhead(
         rng.normal(size=(pool, features)).astype(np.float32),
         rng.normal(size=(features, classes)).astype(np.float32),
         rng.normal(size=classes).astype(np.float32),
@@ -31,7 +31,7 @@ def some_look_ahead(seed, pool=12, features=4, classes=3):
 
 @partial(jax.jit, static_argnames=("k", "candidates_per_pick", "steps"))
 def select(scores, look_ahead, where, k, candidates_per_pick=2, **options):
-    return selection.rescored_iwps(
+    return contrib.rescored_iwps(
         KEY,
         scores,
         look_ahead,
@@ -126,13 +126,13 @@ def test_copies_are_kept_apart_and_many_heads_run_at_once():
 def test_what_cannot_be_selected_is_named(without_jaxtyping):
     look_ahead, scores = some_look_ahead(4), jnp.arange(12.0)
     with pytest.raises(ValueError, match=r"\bk\b"):
-        selection.rescored_iwps(KEY, scores, look_ahead, 13)
+        contrib.rescored_iwps(KEY, scores, look_ahead, 13)
     with pytest.raises(ValueError, match="candidates_per_pick must be at least 1"):
-        selection.rescored_iwps(KEY, scores, look_ahead, 2, candidates_per_pick=0)
+        contrib.rescored_iwps(KEY, scores, look_ahead, 2, candidates_per_pick=0)
     with pytest.raises(ValueError, match="features must have length 11"):
-        selection.rescored_iwps(KEY, scores[1:], look_ahead, 2)
+        contrib.rescored_iwps(KEY, scores[1:], look_ahead, 2)
     with pytest.raises(ValueError, match="steps"):
-        selection.rescored_iwps(KEY, scores, look_ahead, 2, steps=0)
+        contrib.rescored_iwps(KEY, scores, look_ahead, 2, steps=0)
     with pytest.raises(ValueError, match="holdout_labels"):
         wrong = look_ahead._replace(holdout_labels=jnp.full(6, 3))
-        selection.rescored_iwps(KEY, scores, wrong, 2)
+        contrib.rescored_iwps(KEY, scores, wrong, 2)

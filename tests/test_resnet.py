@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import iwps_jax
-from iwps_jax import models, training
+from experiments import models
+from experiments.classification import training
 from iwps_jax.types import Variables
 
 WIDTH, CLASSES, EPSILON = 4, 3, 1e-5

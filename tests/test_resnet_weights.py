@@ -12,9 +12,9 @@ import reference_deeplab as reference
 from safetensors.numpy import save_file
 from torch_bytes import contiguous_bytes
 
-from experiments.segmentation import weights
-from experiments.segmentation.weights import WeightsError
-from iwps_jax import models
+from experiments import models
+from experiments.models import resnet_weights
+from experiments.models.resnet_weights import WeightsError
 from iwps_jax.types import Variables
 
 WIDTH = 2
@@ -65,15 +65,15 @@ def test_all_formats_hold_the_same(tmp_path, resnet, kind):
         save_file(resnet, path)
     else:
         path.write_bytes(contiguous_bytes(resnet, as_archive=kind == "archive"))
-    assert_same(weights.load_resnet50(str(path)), resnet)
-    assert weights.find_resnet50(path) == path
+    assert_same(resnet_weights.load_resnet50(str(path)), resnet)
+    assert resnet_weights.find_resnet50(path) == path
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "backbone.", "module.model."])
 def test_a_prefix_of_all_names_is_dropped(tmp_path, resnet, prefix):
     path = tmp_path / "weights.safetensors"
     save_file({prefix + name: array for name, array in resnet.items()}, path)
-    assert_same(weights.load_resnet50(path), resnet)
+    assert_same(resnet_weights.load_resnet50(path), resnet)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -83,7 +83,7 @@ def test_of_a_whole_deeplab_the_backbone_is_taken(tmp_path, whole, resnet, prefi
     stored = whole | auxiliary
     save_file({prefix + name: array for name, array in stored.items()}, path)
     expected = {n: a for n, a in resnet.items() if not n.startswith("fc.")}
-    assert_same(weights.load_resnet50(path), expected)
+    assert_same(resnet_weights.load_resnet50(path), expected)
 
 
 @pytest.mark.parametrize(
@@ -106,32 +106,32 @@ def test_other_depths_are_refused(tmp_path, blocks, is_bottleneck, message):
     }
     save_file(stored, path)
     with pytest.raises(WeightsError, match=f"must be of a ResNet-50, .* {message}"):
-        weights.load_resnet50(path)
+        resnet_weights.load_resnet50(path)
 
 
 def test_files_that_are_none_are_named(tmp_path, resnet):
     with pytest.raises(WeightsError, match="--weights must be a file, and .*absent"):
-        weights.load_resnet50(tmp_path / "absent.pth")
+        resnet_weights.load_resnet50(tmp_path / "absent.pth")
     path = tmp_path / "weights"
     path.write_bytes(b"<html>log in first</html>")
     with pytest.raises(WeightsError, match="weights cannot be used: .*broke off"):
-        weights.load_resnet50(path)
+        resnet_weights.load_resnet50(path)
     path.write_bytes(b"")
     with pytest.raises(WeightsError, match="broke off"):
-        weights.load_resnet50(path)
+        resnet_weights.load_resnet50(path)
     save_file(resnet, path)
     data = path.read_bytes()
     for size in (9, 500, len(data) - 1):
         path.write_bytes(data[:size])
         with pytest.raises(WeightsError, match="must be a whole safetensors file"):
-            weights.load_resnet50(path)
+            resnet_weights.load_resnet50(path)
 
 
 # What goes where
 
 
 def test_every_leaf_of_the_backbone_is_replaced_and_nothing_else(resnet, variables):
-    found = weights.into_segmenter(variables, resnet)
+    found = resnet_weights.into_segmenter(variables, resnet)
     assert isinstance(found, Variables)
     assert jax.tree.structure(found) == jax.tree.structure(variables)
     for path, leaf in jax.tree_util.tree_leaves_with_path(found):
@@ -154,7 +154,7 @@ def test_every_leaf_of_the_backbone_is_replaced_and_nothing_else(resnet, variabl
 def test_the_names_of_the_full_size_are_those_of_torchvision():
     """All tensors of resnet50: 53 convolutions and norms, without the classifier."""
     network = models.deeplabv3_resnet50(19, mean=0.0, std=1.0)
-    places = weights._places(jax.eval_shape(network.init, jax.random.key(0)))
+    places = resnet_weights._places(jax.eval_shape(network.init, jax.random.key(0)))
     expected = {
         name.removeprefix("backbone."): shape
         for name, shape in reference.shapes(64, 19).items()
@@ -166,7 +166,7 @@ def test_the_names_of_the_full_size_are_those_of_torchvision():
 
 def test_half_precision_becomes_float32(resnet, variables):
     halves = {name: array.astype(np.float16) for name, array in resnet.items()}
-    found = weights.into_segmenter(variables, halves)
+    found = resnet_weights.into_segmenter(variables, halves)
     kernel = found.params["backbone"]["stem_convolution"]["kernel"]
     assert kernel.dtype == np.float32
     expected = halves["conv1.weight"].astype(np.float32).transpose(2, 3, 1, 0)
@@ -180,7 +180,7 @@ def test_every_problem_is_named(resnet, variables):
     broken["layer1.0.conv4.weight"] = np.zeros(1, np.float32)
     broken["bn1.bias"] = np.full(2, np.nan, np.float32)
     with pytest.raises(WeightsError) as caught:
-        weights.into_segmenter(variables, broken)
+        resnet_weights.into_segmenter(variables, broken)
     message = str(caught.value)
     assert "missing: layer2.0.bn3.running_mean;" in message
     assert (
@@ -190,14 +190,14 @@ def test_every_problem_is_named(resnet, variables):
     assert "unexpected: layer1.0.conv4.weight;" in message
     assert message.endswith("not finite: bn1.bias")
     with pytest.raises(WeightsError, match=r"missing: .* and 260 more"):
-        weights.into_segmenter(variables, {})
+        resnet_weights.into_segmenter(variables, {})
 
 
 def test_other_networks_take_no_such_weights(resnet):
     network = models.deeplabv3_on_features(4, 2, mean=0.0, std=1.0, stride=2, width=3)
     variables = jax.eval_shape(network.init, jax.random.key(0))
     with pytest.raises(WeightsError, match="only a network with a ResNet-50"):
-        weights.into_segmenter(variables, resnet)
+        resnet_weights.into_segmenter(variables, resnet)
 
 
 # The hub
@@ -238,4 +238,4 @@ def test_what_the_hub_once_brought_is_found_without_it(tmp_path, resnet, monkeyp
     (folder / "refs" / "main").write_text("0123")
     (folder / "snapshots" / "0123").mkdir(parents=True)
     save_file(resnet, folder / "snapshots" / "0123" / "model.safetensors")
-    assert_same(weights.load_resnet50(None), resnet)
+    assert_same(resnet_weights.load_resnet50(None), resnet)

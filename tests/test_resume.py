@@ -20,7 +20,9 @@ import pytest
 import test_run
 from test_run import run_main, without_seconds
 
-from experiments import mnist_imbalanced, networks, rounds
+from experiments import mnist_imbalanced
+from experiments.classification import networks
+from experiments.engine import rounds
 
 METHODS = ("random", "badge")
 ROUNDS = 2

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_run import read, without_seconds
 
-from experiments import folder
-from experiments import rounds as rounds_module
-from experiments.progress import Progress
+from experiments.engine import checkpoint, run_folder
+from experiments.engine import rounds as rounds_module
+from experiments.engine.progress import Progress
+from experiments.engine.rounds import Rounds, RunError, run_rounds
 from experiments.reporting.measures import MIOU
-from experiments.rounds import Rounds, RunError, run_rounds
-from iwps_jax import checkpoint, loop
+from iwps_jax import loop
 
 METHODS, SEEDS, ROUNDS, PICKS, POOL = ("random", "iwps"), 2, 2, 3, 12
 NUM_SAVES = len(METHODS) * (ROUNDS + 1)
@@ -107,7 +107,7 @@ def results(out):
     """Picks as bytes, metrics without the time they took, last states, steps kept."""
     states = {}
     for name in METHODS:
-        with checkpoint.open_folder(folder.checkpoints(out, name)) as manager:
+        with checkpoint.open_folder(run_folder.checkpoints(out, name)) as manager:
             steps = set(manager.all_steps())
             _, state, _ = checkpoint.restore_latest(manager, first_state())
         states[name] = steps, [np.asarray(leaf).tolist() for leaf in state[:3]]
@@ -176,7 +176,11 @@ class Bomb:
             raise Killed
 
     def install(self, patch):
-        save, append, write = checkpoint.save, folder.append_lines, folder.write_lines
+        save, append, write = (
+            checkpoint.save,
+            run_folder.append_lines,
+            run_folder.write_lines,
+        )
 
         def bombed_save(*arguments):
             self("before save")

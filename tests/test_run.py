@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import mnist_imbalanced, rounds, run, study
-from experiments.config import Config
+from experiments import mnist_imbalanced
+from experiments.classification import run, study, training
+from experiments.classification.config import Config
+from experiments.classification.methods import METHODS
 from experiments.data import datasets
-from experiments.methods import METHODS, Method
-from iwps_jax import checkpoint, training
+from experiments.engine import checkpoint, rounds
+from experiments.engine.method import Method
 
 SEEDS, ROUNDS, ACQUIRE_SIZE = 2, 2, 50
 NUM_INITIAL = 5 * 20 + 5 * 2

@@ -8,7 +8,7 @@ import pytest
 from some_pools import Counted, best, first_feature, some_features
 
 from iwps_jax import PoolError, top_k_of_pool
-from iwps_jax.pool import record
+from iwps_jax.pool import resume
 
 # Going on
 
@@ -181,6 +181,6 @@ def test_progress_is_shown_where_asked(capsys):
 
 def test_saves_are_a_second_apart(tmp_path, monkeypatch):
     saves = []
-    monkeypatch.setattr(record, "_save", lambda *finished: saves.append(1))
+    monkeypatch.setattr(resume, "_save", lambda *finished: saves.append(1))
     top_k_of_pool(first_feature, some_features(300), 2, chunk_size=1, folder=tmp_path)
     assert len(saves) < 30

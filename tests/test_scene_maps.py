@@ -7,7 +7,7 @@ from some_segmenters import ListSource, colored_scenes
 from test_backbone import state_dict_file
 
 from experiments.segmentation import maps
-from experiments.segmentation.data import pipeline
+from experiments.segmentation.data import loading
 from experiments.segmentation.data.scenes import SceneError, Scenes
 
 SIZES = ((24, 30), (30, 20))
@@ -97,7 +97,7 @@ def test_maps_fit_masks_of_uneven_scenes(weights):
             whole[:, :4, 0].reshape(-1, 16).mean(1),
             rtol=1e-5,
         )
-    batches = pipeline.padded_batches(
+    batches = loading.padded_batches(
         found.train,
         range(10),
         max_side=None,

@@ -13,7 +13,7 @@ from scene_files import (
     zip_cityscapes,
 )
 
-from experiments.segmentation.data.pipeline import padded_batches, training_batches
+from experiments.segmentation.data.loading import padded_batches, training_batches
 from experiments.segmentation.data.scenes import (
     MemorySource,
     SceneError,

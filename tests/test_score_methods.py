@@ -13,7 +13,7 @@ from array_files import write_safetensors
 import iwps_jax
 from iwps_jax import methods
 from iwps_jax.__main__ import main
-from iwps_jax.files.picks import read_picks
+from iwps_jax.app.files.picks import read_picks
 from iwps_jax.types import Head, Holdout
 
 SIZE, K = 240, 12

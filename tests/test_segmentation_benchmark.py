@@ -14,8 +14,8 @@ from benchmarks import command, segmentation
 from benchmarks import segmentation_scores as scores
 from benchmarks import segmentation_steps as steps
 from benchmarks.measure import Program
+from experiments import models
 from experiments.segmentation.methods import METHODS
-from iwps_jax import models
 
 TINY = (
     *("--classes", 3, "--scene", 16, 32, "--pool", 4, "--chunk-size", 2),

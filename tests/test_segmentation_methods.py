@@ -17,7 +17,7 @@ from some_segmenters import (
 )
 
 import iwps_jax
-from experiments.segmentation.data import pipeline
+from experiments.segmentation.data import loading
 from experiments.segmentation.data.scenes import IGNORE, Scene
 from experiments.segmentation.methods import (
     METHODS,
@@ -77,7 +77,7 @@ class View:
         self.asked = []
 
     def batches(self, ids):
-        for batch in pipeline.padded_batches(
+        for batch in loading.padded_batches(
             self.source,
             ids,
             max_side=None,
@@ -331,7 +331,7 @@ def test_uneven_scenes_are_scored_as_if_alone():
             SEGMENTER.features(variables(), jnp.asarray(batch.images)),
             SEGMENTER.head(variables())[0],
         )
-        fine = iwps_jax.upsampling.upsample(logits, STRIDE)[0]
+        fine = iwps_jax.pixels.upsampling.upsample(logits, STRIDE)[0]
         height, width = scenes()[row].mask.shape
         probs = np.asarray(jax.nn.softmax(fine, -1), np.float64)[:height, :width]
         expected = -(probs * np.log(probs)).sum(-1).mean()

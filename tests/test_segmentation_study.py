@@ -26,7 +26,8 @@ from scene_runs import (
 )
 from test_backbone import state_dict_file
 
-from experiments import cityscapes, report, rounds
+from experiments import cityscapes, report
+from experiments.engine import rounds
 from experiments.segmentation import __main__ as folder_study
 from experiments.segmentation import training
 

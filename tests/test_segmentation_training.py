@@ -15,7 +15,7 @@ from some_segmenters import (
 )
 
 from experiments.segmentation import confusion, training
-from experiments.segmentation.data import pipeline
+from experiments.segmentation.data import loading
 from experiments.segmentation.data.scenes import IGNORE, Scene
 from experiments.segmentation.training import Programs
 from iwps_jax.types import Variables
@@ -203,7 +203,7 @@ def scripted(losses):
 def fit_scripted(losses, *, steps_per_epoch=3, max_epochs=10, patience=2):
     programs, rates = scripted(losses)
     images, labels = some_minibatch()
-    batch = pipeline.Batch(np.arange(4), images, labels, labels != IGNORE)
+    batch = loading.Batch(np.arange(4), images, labels, labels != IGNORE)
     fitted = training.fit(
         jax.random.key(0),
         Variables({"taken": jnp.zeros(())}, {}),
@@ -252,7 +252,7 @@ def test_losses_that_are_not_finite_are_never_the_best():
 
 
 def batches_of(source, batch_size=2, ids=None):
-    return pipeline.padded_batches(
+    return loading.padded_batches(
         source,
         range(len(source)) if ids is None else ids,
         max_side=None,
@@ -267,7 +267,7 @@ def trained():
     """A segmenter that has learned from stripes, and how it was at first."""
     source, held_out = colored_scenes(12), colored_scenes(5, seed=1)
     variables = SEGMENTER.init(jax.random.key(0))
-    stream = pipeline.training_batches(
+    stream = loading.training_batches(
         source,
         range(len(source)),
         seed=0,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from experiments.splits import make_split
+from experiments.classification.splits import make_split
 
 DEFAULTS = {"base_size": 4, "imbalance": 5, "holdout_per_class": 3}
 

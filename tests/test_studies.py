@@ -10,15 +10,15 @@ import jax
 import pytest
 from test_run import Programs
 
-from experiments import backbone, command, grid, series
+from experiments import backbone, grid, models
 from experiments.ablations import (
     exact_vs_first_order,
     full_network,
     holdout_size,
     holdout_source,
 )
-from experiments.config import Config
-from iwps_jax import models
+from experiments.classification import command, series
+from experiments.classification.config import Config
 
 DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
 LARGE = ("svhn", "cifar10")

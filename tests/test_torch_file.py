@@ -16,7 +16,7 @@ from torch_bytes import (
     tensor,
 )
 
-from experiments.frozen.torch_file import TorchFileError, load_state_dict
+from iwps_jax.backbones.torch_file import TorchFileError, load_state_dict
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ MALICIOUS = [
     ("torch", "load"),
     ("torch.storage", "_load_from_bytes"),
     ("collections", "OrderedDict.fromkeys"),
-    ("experiments.frozen.torch_file", "load_state_dict"),
+    ("iwps_jax.backbones.torch_file", "load_state_dict"),
 ]
 
 

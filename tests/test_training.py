@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from iwps_jax import training
+from experiments.classification import training
 from iwps_jax.types import Variables
 
 

@@ -7,10 +7,10 @@ import pytest
 from color_vision import VISION, lab_of
 
 from experiments import mnist_balanced, tsne
+from experiments.classification.splits import make_split
 from experiments.data import datasets
 from experiments.reporting import embedding_plot
 from experiments.reporting.embedding_plot import Panel, Points, embedding_png
-from experiments.splits import make_split
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 

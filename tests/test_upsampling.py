@@ -7,7 +7,7 @@ import pytest
 import reference_pixels
 
 import iwps_jax
-from iwps_jax import upsampling
+from iwps_jax.pixels import upsampling
 
 
 def some_maps(*shape):

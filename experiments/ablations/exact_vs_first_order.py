@@ -29,12 +29,18 @@ from rich.table import Table
 from scipy import stats
 
 import iwps_jax
-from experiments import command, folder
-from experiments.config import Config
+from experiments.classification.config import Config
+from experiments.classification.methods import of_last_layer
+from experiments.classification.run import make_splits
+from experiments.classification.study import (
+    ONE_SEED,
+    Study,
+    compile_acquire,
+    make_study,
+)
 from experiments.data import datasets
-from experiments.methods import of_last_layer
-from experiments.run import make_splits
-from experiments.study import ONE_SEED, Study, compile_acquire, make_study
+from experiments.engine import command_line
+from iwps_jax.atomic_write import write_atomically
 from iwps_jax.loop import LoopState
 
 LEARNING_RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -207,7 +213,7 @@ def draw(found: Agreement, rates: Sequence[float], title: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the ablation with the options of the command line."""
     name = "ablations.exact_vs_first_order"
-    given = command.program_arguments(arguments)
+    given = command_line.program_arguments(arguments)
     small = Options(dataset="digits", seeds=2, rounds=2)
     options = tyro.cli(
         Options,
@@ -218,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
     console = Console(width=100)
-    with command.refusals_in_one_sentence("starts anew"):
+    with command_line.refusals_in_one_sentence("starts anew"):
         config = Config(
             methods=("iwps",),
             imbalance=options.imbalance,
@@ -228,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             network=options.network,
             data_dir=options.data_dir,
         )
-        command.output_folder(out)
+        command_line.output_folder(out)
         found = compare(config, options.learning_rates, console)
     print_table(found, options.learning_rates, console)
     content = {
@@ -238,14 +244,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "correlation": found.correlation.round(5).tolist(),
         "overlap": found.overlap.round(5).tolist(),
     }
-    folder.write_atomically(
+    write_atomically(
         out / "agreement.json", (json.dumps(content, indent=1) + "\n").encode()
     )
     setting = f"{options.dataset}, 1/{options.imbalance}, {options.seeds} seeds"
     title = f"IWPS (T = {config.steps}) against IWPS-app on {setting}"
-    folder.write_atomically(
-        out / "agreement.png", draw(found, options.learning_rates, title)
-    )
+    write_atomically(out / "agreement.png", draw(found, options.learning_rates, title))
     console.print(f"{out}/agreement.json, agreement.png", highlight=False)
 
 

@@ -9,8 +9,9 @@ Paper: Aljundi et al. 2020, supplement §5.1, Fig. 3: imbalanced MNIST, base cla
 
 from collections.abc import Sequence
 
-from experiments import grid, series
-from experiments.config import Config
+from experiments import grid
+from experiments.classification import series
+from experiments.classification.config import Config
 
 RUNS = grid.cells(
     Config(methods=("random", "iwps", "iwps_full", "iwps_app", "iwps_app_full"))

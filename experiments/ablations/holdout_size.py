@@ -10,9 +10,9 @@ same 20 validation samples of each class for all; only what IWPS asks is varied.
 
 from collections.abc import Sequence
 
-from experiments import series
-from experiments.config import Config
-from experiments.variants import HOLDOUT_SIZE, HOLDOUT_SIZES
+from experiments.classification import series
+from experiments.classification.config import Config
+from experiments.classification.variants import HOLDOUT_SIZE, HOLDOUT_SIZES
 
 METHODS = ("random", *HOLDOUT_SIZE)
 RUNS = {

@@ -10,8 +10,8 @@ It is drawn anew every round, as large as the holdout set.
 
 from collections.abc import Sequence
 
-from experiments import series
-from experiments.config import Config
+from experiments.classification import series
+from experiments.classification.config import Config
 
 METHODS = (
     "random",

@@ -15,8 +15,9 @@ Equal data therefore have an equal `Dataset.sha256`.
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,8 @@ from experiments.data.official import (
     check_consistent,
     check_official,
 )
-from experiments.names import nearest
+from experiments.data.refusal import Refusal, nearest
+from iwps_jax.cache import cache_root
 
 DATASETS: tuple[str, ...] = (*FACTS, "digits")
 
@@ -47,7 +49,7 @@ class Dataset(NamedTuple):
     sha256: str  # of the four arrays' bytes one after another, labels as int32
 
 
-class DatasetError(RuntimeError):
+class DatasetError(Refusal, RuntimeError):
     """No source could deliver a dataset; says what was tried and what to do."""
 
     def __init__(self, name: str, tried: list[str]):
@@ -104,6 +106,36 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     return dataset
 
 
+def load_recorded(config: Mapping[str, Any], path: Path) -> Dataset:
+    """The dataset that a run was made on, and no other.
+
+    Args:
+        config: what its `config.json` says.
+        path: its folder.
+
+    Raises:
+        ValueError: if it is another one now.
+        DatasetError: if it cannot be had.
+    """
+    dataset = load(config["dataset"], config.get("data_dir"))
+    require_same(config, path, dataset)
+    return dataset
+
+
+def require_same(config: Mapping[str, Any], path: Path, found: Any) -> None:
+    """Refuses data that are not those of a run.
+
+    Raises:
+        ValueError: if their hash is another one.
+    """
+    expected = config.get("data_sha256")
+    if expected is not None and expected != found.sha256:
+        raise ValueError(
+            f"{path} was run on other data ({config.get('data_source')}) than "
+            f"{found.source}"
+        )
+
+
 def standard_dir() -> Path:
     """Where TFDS prepares datasets unless told otherwise."""
     folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -112,11 +144,7 @@ def standard_dir() -> Path:
 
 def cache_dir() -> Path:
     """Our own TFDS folder."""
-    if own := os.environ.get("IWPS_JAX_CACHE"):
-        cache = Path(own)
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "iwps_jax"
-    return cache.expanduser() / "tensorflow_datasets"
+    return cache_root() / "tensorflow_datasets"
 
 
 def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import folder
-from experiments.reporting import charts, page, pick_plots, plots, tables
+from experiments.reporting import charts, html_page, pick_plots, plots, tables
 from experiments.reporting.measures import Measure
 from experiments.reporting.records import Record, read_record
 from experiments.reporting.styles import display_name, setting_name
-from experiments.reporting.summary import summarize
+from experiments.reporting.summary import as_json, summarize
+from iwps_jax.atomic_write import write_atomically
 
 COLUMN_SETTINGS = {
     "base_size": "base size {}",
@@ -95,13 +95,13 @@ def write_merged_report(
     ]
     out.mkdir(parents=True, exist_ok=True)
     png = plots.grid_png(cells, tables.plural(len(records), "run"), measure=measure)
-    folder.write_atomically(out / "curves.png", png)
+    write_atomically(out / "curves.png", png)
     pictures = []
     shown = _first_picks(records, datasets)
     if shown:
         title = f"First picks of round 0 by {display_name(SHOWN)}"
         picked = pick_plots.picks_png(shown, title)
-        folder.write_atomically(out / "selected.png", picked)
+        write_atomically(out / "selected.png", picked)
         pictures.append((f"{title}, predicted → true class.", picked))
     pictures.append(("The curves as a picture, for slides and papers.", png))
     order = merged["win_counts"]["methods"]
@@ -111,9 +111,9 @@ def write_merged_report(
         chart = charts.curve_chart(cell.curves, order, "", "", is_small=True)
         panel = {"run": run, "title": cell.title, "subtitle": cell.subtitle}
         grid[cell.row][cell.column] = panel | {"figure": chart}
-    html = page.merged_page(merged, grid, pictures)
-    folder.write_atomically(out / "summary.json", folder.as_json(merged))
-    folder.write_atomically(out / "report.html", html.encode())
+    html = html_page.merged_page(merged, grid, pictures)
+    write_atomically(out / "summary.json", as_json(merged))
+    write_atomically(out / "report.html", html.encode())
     return merged
 
 

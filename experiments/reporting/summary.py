@@ -8,6 +8,7 @@ the measure in their keys, picks have no class, and every method has the IoU of 
 class in every round.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -283,3 +284,9 @@ def _total(seconds: np.ndarray) -> float | None:
     """Sum over seeds and rounds; None if no line tells."""
     known = seconds[np.isfinite(seconds)]
     return float(known.sum()) if known.size else None
+
+
+def as_json(content: dict) -> bytes:
+    """Encodes a summary: readable, the same bytes for the same numbers, no NaN."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import tyro
 
-from experiments.command import program_arguments, refusals_in_one_sentence
-from experiments.config import ConfigError
-from experiments.report import print_table
+from experiments.engine.command_line import (
+    ConfigError,
+    program_arguments,
+    refusals_in_one_sentence,
+)
+from experiments.reporting.tables import print_table
 from experiments.segmentation.config import SMOKE, Config
 from experiments.segmentation.run import run
 

@@ -4,9 +4,9 @@ import dataclasses
 import os
 from pathlib import Path
 
-from experiments.config import ConfigError
-from experiments.names import nearest
-from experiments.segmentation.data.scenes import DATASETS
+from experiments.data.refusal import nearest
+from experiments.engine.command_line import ConfigError
+from experiments.segmentation.data.datasets import DATASETS
 from experiments.segmentation.methods import METHODS, RATE_VARIANTS, REDUCTIONS
 from experiments.segmentation.networks import RECIPES, Options
 
@@ -147,7 +147,7 @@ class Config:
         return Options(self.width, self.precision, self.weights, self.max_side)
 
     def scenes(self) -> dict:
-        """What `scenes.load` is to be called with, as JSON."""
+        """What `datasets.load` is to be called with, as JSON."""
         given = {
             name: getattr(self, name)
             for name in (

@@ -8,8 +8,6 @@ first, so that a small object has several positions.
 import functools
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +16,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import backbone
 from experiments.data import prepare
-from experiments.frozen import efficientnet
-from experiments.segmentation.data import pipeline
+from experiments.segmentation.data import loading
 from experiments.segmentation.data.scenes import Scene, SceneError, Scenes, Source
+from iwps_jax.atomic_write import write_arrays_atomically
+from iwps_jax.backbones import efficientnet
+from iwps_jax.backbones.efficientnet_weights import find_weights, load_network
+from iwps_jax.backbones.efficientnet_weights import identity as identity_of
+from iwps_jax.cache import cache_root
 
 VERSION = 1  # raised when the maps of the same scene change
 PIXELS_A_POSITION = 8  # of the enlarged image
@@ -91,28 +92,28 @@ def embed(scenes: Scenes, *, max_side: int | None, weights: str | None = None) -
     Args:
         scenes: images of any size.
         max_side: scenes with a longer side are scaled down to it first.
-        weights: the backbone's, as in `experiments.backbone.embed`.
+        weights: the backbone's, as in `experiments.frozen.features.embed`.
 
     Raises:
-        experiments.backbone.BackboneError: the weights cannot be had or read.
+        BackboneError: the weights cannot be had or read.
         SceneError: the cache folder cannot be written.
     """
     sources = {"train": scenes.train, "test": scenes.test}
     sizes = {
-        split: pipeline.scene_sizes(source, range(len(source)), max_side, NUM_THREADS)
+        split: loading.scene_sizes(source, range(len(source)), max_side, NUM_THREADS)
         for split, source in sources.items()
     }
     longest = max(of_split.max() for of_split in sizes.values())
     enlargement = 2 if longest <= SMALL_SIDE else 1
-    path = backbone.find_weights(weights)
-    identity = backbone.identity(path) | {
+    path = find_weights(weights)
+    identity = identity_of(path) | {
         "enlargement": enlargement,
         "maps_version": VERSION,
         "max_side": max_side,
     }
     about = identity | {"scenes": scenes.sha256}
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    folder = backbone.cache_root() / "features" / f"efficientnet_lite0_maps-{key[:16]}"
+    folder = cache_root() / "features" / f"efficientnet_lite0_maps-{key[:16]}"
     files = {
         split: [folder / f"{split}-{i:06d}.npz" for i in range(len(source))]
         for split, source in sources.items()
@@ -163,7 +164,7 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _compiled(path: Path, enlargement: int):
-    network = backbone.load_network(path)
+    network = load_network(path)
     program = jax.jit(
         functools.partial(efficientnet.feature_maps, enlargement=enlargement)
     )
@@ -176,7 +177,7 @@ def _complete(files, source, compute, max_side, side_multiple) -> None:
     if not missing:
         return
     with prepare.progress(f"Maps of {len(missing):,} scenes", len(missing)) as advance:
-        for batch in pipeline.padded_batches(
+        for batch in loading.padded_batches(
             source,
             missing,
             max_side=max_side,
@@ -212,14 +213,7 @@ def _held(files: list[Path], complete: Callable[[], None]) -> list[Scene]:
 
 def _save(file: Path, scene: Scene) -> None:
     """Writes a file at once; other processes may be writing the same."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as partial:
-        try:
-            np.savez(partial, maps=scene.image, labels=scene.mask)
-            partial.close()
-            os.replace(partial.name, file)
-        except BaseException:
-            Path(partial.name).unlink(missing_ok=True)
-            raise
+    write_arrays_atomically(file, {"maps": scene.image, "labels": scene.mask})
 
 
 def _load(file: Path) -> Scene | None:

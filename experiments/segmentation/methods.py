@@ -1,9 +1,10 @@
 """The nine competitors on images: how each turns a trained segmenter into picks.
 
-A method is a score and a selector for the loop, as in `experiments.methods`. The pool
-streams through the network once a score, a batch of scenes of one shape at a time; only
-what a score makes of a scene, one number or one vector, comes back to the host. To add
-a method, write its score in `iwps_jax` and add a row to `make_methods`.
+A method is a score and a selector for the loop, as in
+`experiments.classification.methods`. The pool streams through the network once a score,
+a batch of scenes of one shape at a time; only what a score makes of a scene, one number
+or one vector, comes back to the host. To add a method, write its score in `iwps_jax`
+and add a row to `make_methods`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import iwps_jax
-from experiments.methods import Method, farthest_of, highest_of
-from experiments.segmentation.data.pipeline import Batch
+from experiments.engine.method import Method, farthest_of, highest_of
+from experiments.models import Segmenter
+from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import IGNORE
-from iwps_jax.models import Segmenter
 from iwps_jax.types import Variables
 
 METHODS = (

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.segmentation import maps, weights
+from experiments import models
+from experiments.models import Segmenter, resnet_weights
+from experiments.segmentation import maps
 from experiments.segmentation.data.scenes import MemorySource, Scenes, Source
-from iwps_jax import models
-from iwps_jax.models import Segmenter
 from iwps_jax.types import Variables
 
 
@@ -71,8 +71,8 @@ class Inputs(NamedTuple):
 def _deeplabv3_resnet50(scenes: Scenes, options: Options) -> Inputs:
     segmenter = models.deeplabv3_resnet50(
         len(scenes.class_names),
-        mean=weights.PIXEL_MEAN,
-        std=weights.PIXEL_STD,
+        mean=resnet_weights.PIXEL_MEAN,
+        std=resnet_weights.PIXEL_STD,
         width=options.width or 64,
         compute_dtype=jnp.dtype(options.precision),
     )
@@ -80,13 +80,13 @@ def _deeplabv3_resnet50(scenes: Scenes, options: Options) -> Inputs:
     random_init = init = jax.jit(segmenter.init)
     identity = "random"
     if options.weights != "none":
-        path = weights.find_resnet50(options.weights)
-        pretrained = weights.load_resnet50(path)
+        path = resnet_weights.find_resnet50(options.weights)
+        pretrained = resnet_weights.load_resnet50(path)
         with path.open("rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()
 
         def init(key):
-            return weights.into_segmenter(random_init(key), pretrained)
+            return resnet_weights.into_segmenter(random_init(key), pretrained)
 
     return Inputs(
         segmenter=segmenter,

@@ -1,15 +1,16 @@
 """Runs a segmentation study: loads, splits, and goes through the rounds.
 
 What a round does is in `study`, what the rounds of all studies share in
-`experiments.rounds`.
+`experiments.engine.rounds`.
 """
 
-from experiments import folder, report
-from experiments.progress import Progress
+from experiments.engine import run_folder
+from experiments.engine.progress import Progress
+from experiments.engine.rounds import RunError, run_rounds
 from experiments.reporting.measures import measure_of
-from experiments.rounds import RunError, run_rounds
+from experiments.reporting.run_report import write_report
 from experiments.segmentation.config import Config
-from experiments.segmentation.data import scenes
+from experiments.segmentation.data import datasets
 from experiments.segmentation.data.scenes import Scenes
 from experiments.segmentation.networks import RECIPES
 from experiments.segmentation.split import Split, make_split
@@ -32,11 +33,11 @@ def run(config: Config, progress: Progress | None = None) -> dict:
         scenes.SceneError: if the scenes cannot be had or used.
         experiments.backbone.BackboneError: if the weights of the frozen backbone
             cannot be had.
-        experiments.segmentation.weights.WeightsError: if those of ResNet-50 cannot.
+        experiments.models.resnet_weights.WeightsError: if those of ResNet-50 cannot.
         checkpoint.CheckpointError: if a checkpoint does not fit the settings.
     """
-    with folder.locked(config.out):
-        data = scenes.load(**config.scenes())
+    with run_folder.locked(config.out):
+        data = datasets.load(**config.scenes())
         about = _about(data)
         progress = progress or Progress(
             config.methods, config.rounds, data.name, measure=measure_of(about)
@@ -44,7 +45,7 @@ def run(config: Config, progress: Progress | None = None) -> dict:
         progress.say(f"data: {data.source}")
         splits = make_splits(config, len(data.train))
         inputs = RECIPES[config.network].make(data, config.network_options())
-        for warning in folder.prepare(
+        for warning in run_folder.prepare(
             config.out,
             {**config.settings(), **about, "inputs": inputs.identity},
             data,
@@ -55,7 +56,7 @@ def run(config: Config, progress: Progress | None = None) -> dict:
             progress.say(f"warning: {warning}")
         rounds = as_rounds(make_study(config, data, inputs, splits))
         run_rounds(config.out, config.methods, config.rounds, rounds, progress)
-        return report.write_report(config.out, data)
+        return write_report(config.out, data)
 
 
 def _about(data: Scenes) -> dict:

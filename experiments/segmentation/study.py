@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from experiments import folder
-from experiments.methods import Method
-from experiments.rounds import Rounds, RunError
+from experiments.engine import run_folder
+from experiments.engine.method import Method
+from experiments.engine.rounds import Rounds, RunError
 from experiments.segmentation import training
 from experiments.segmentation.config import Config
-from experiments.segmentation.data import pipeline
-from experiments.segmentation.data.pipeline import Batch
+from experiments.segmentation.data import loading
+from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import IGNORE, Scenes, Source
 from experiments.segmentation.methods import SceneView, Setting, make_methods
 from experiments.segmentation.networks import Inputs
@@ -106,7 +106,7 @@ def _num_threads(study: Study) -> int:
 
 def _whole(study: Study, source: Source, ids: np.ndarray) -> Iterable[Batch]:
     """Every one of these scenes once, whole."""
-    return pipeline.padded_batches(
+    return loading.padded_batches(
         source,
         ids,
         max_side=study.inputs.max_side,
@@ -120,7 +120,7 @@ def _whole(study: Study, source: Source, ids: np.ndarray) -> Iterable[Batch]:
 def _minibatches(study: Study, key: jax.Array, ids: np.ndarray) -> Iterator[Batch]:
     """The stream of minibatches that a fit learns from; to be closed."""
     inputs = study.inputs
-    return pipeline.training_batches(
+    return loading.training_batches(
         inputs.train,
         ids,
         seed=int(jax.random.bits(key)),
@@ -311,7 +311,7 @@ def _keep_prediction(
     image = Image.fromarray(classes.astype(np.uint8))
     if classes.shape != shape:
         image = image.resize(shape[::-1], Image.Resampling.NEAREST)
-    path: Path = folder.predictions(study.config.out, name)
+    path: Path = run_folder.predictions(study.config.out, name)
     path.mkdir(parents=True, exist_ok=True)
     image.save(path / f"round{round_}_{scene}.png")
 

@@ -18,11 +18,11 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
+from experiments.models import Segmenter
 from experiments.segmentation import confusion
-from experiments.segmentation.data.pipeline import Batch
+from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import IGNORE
-from iwps_jax import upsampling
-from iwps_jax.models import Segmenter
+from iwps_jax.pixels import upsampling
 from iwps_jax.types import Variables
 
 # Aljundi et al. 2020, supplement §6.

@@ -9,8 +9,8 @@ the chunk, device, process or attempt that scores it.
     devices     a stretch of rows sharded over the devices of this process
     pipeline    reading ahead of the devices
     ranking     the best rows seen so far
-    spans       stretches of rows: what is done, what is left
-    record      what a scan has finished, on disk
+    row_ranges  stretches of rows: what is done, what is left
+    resume      what a scan has finished, on disk
     progress    how far it is, in the terminal
     processes   what the processes of one scan tell each other
     scan        all of it: `score_pool` and `top_k_of_pool`

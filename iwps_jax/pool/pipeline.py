@@ -15,8 +15,8 @@ from jaxtyping import PyTree
 
 from iwps_jax.pool import sources
 from iwps_jax.pool.devices import Program
+from iwps_jax.pool.row_ranges import Spans
 from iwps_jax.pool.sources import PoolError, Source
-from iwps_jax.pool.spans import Spans
 
 READ_AHEAD = 2
 RUNNING = 2  # of which a CPU, whose programs use one core at times, runs two at once

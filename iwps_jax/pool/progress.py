@@ -1,8 +1,11 @@
 """Rows done, rows a second and time left, in the terminal."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 10.0  # where there is no bar
 
 
 @contextmanager
@@ -10,6 +13,8 @@ def progress_bar(
     is_shown: bool, total: int | None, done: int
 ) -> Iterator[Callable[[int], None]]:
     """A bar over `total` rows, or of unknown length; yields `advance(rows)`.
+
+    Without rich, which the extra `app` installs, plain lines stand in for the bar.
 
     Args:
         is_shown: whether there is one.
@@ -19,8 +24,14 @@ def progress_bar(
     if not is_shown:
         yield lambda rows: None
         return
-    from rich import console, progress  # only here: importing them takes its time
-
+    size = "?" if total is None else f"{total:,}"
+    if done:
+        print(f"{done:,} rows were scored before", file=sys.stderr)
+    try:
+        from rich import console, progress  # only here: importing them takes its time
+    except ImportError:
+        yield _plain_lines(size, total, done)
+        return
     columns = (
         progress.TextColumn("scoring"),
         progress.BarColumn(),
@@ -28,10 +39,7 @@ def progress_bar(
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeRemainingColumn(compact=True),
     )
-    size = "?" if total is None else f"{total:,}"
     screen = console.Console(stderr=True)
-    if done:
-        screen.print(f"{done:,} rows were scored before")
     with progress.Progress(*columns, console=screen) as bar:
         task = bar.add_task("", total=total, completed=done, size=size, rate="")
         start, scored = time.perf_counter(), 0
@@ -43,3 +51,20 @@ def progress_bar(
             bar.update(task, advance=rows, rate=f"{rate:,.0f} samples/s")
 
         yield advance
+
+
+def _plain_lines(size: str, total: int | None, done: int) -> Callable[[int], None]:
+    """`advance(rows)` that prints a line now and then, and one at the end."""
+    start = said = time.perf_counter()
+    scored = 0
+
+    def advance(rows):
+        nonlocal said, scored
+        scored, now = scored + rows, time.perf_counter()
+        if done + scored == total or now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            rate = scored / max(now - start, 1e-9)
+            line = f"scoring: {done + scored:,} of {size}, {rate:,.0f} samples/s"
+            print(line, file=sys.stderr, flush=True)
+
+    return advance

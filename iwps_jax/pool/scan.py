@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Bool, PyTree
 
 from iwps_jax import checks
-from iwps_jax.pool import processes, ranking, record, sources, spans
+from iwps_jax.pool import processes, ranking, resume, row_ranges, sources
 from iwps_jax.pool.pipeline import probe, scored_chunks
 from iwps_jax.pool.planning import plan_program
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.pool.ranking import TopK
-from iwps_jax.pool.record import END_OF_STREAM, NOTHING_FINISHED, Finished, Identity
+from iwps_jax.pool.resume import END_OF_STREAM, NOTHING_FINISHED, Finished, Identity
+from iwps_jax.pool.row_ranges import Spans
 from iwps_jax.pool.sources import PoolError
-from iwps_jax.pool.spans import Spans
 from iwps_jax.types import AnyArray
 
 PROBES = 16
@@ -80,7 +80,7 @@ def top_k_of_pool(
         TopK(rows=array([5, 0]), scores=array([3., 2.], dtype=float32))
     """
     k = checks.require_integer("k", k)
-    saver = record.Saver(folder, k)
+    saver = resume.Saver(folder, k)
 
     def prepare():
         source = sources.open_source(pool)
@@ -154,11 +154,11 @@ def score_pool(
         return source, plan_program(score_fn, source, chunk_size, devices)
 
     source, program = processes.together(prepare)
-    todo = _my_share(spans.NOTHING, source)
+    todo = _my_share(row_ranges.NOTHING, source)
     parts = []
 
     def scan():
-        with _progress(show_progress, source, spans.NOTHING, todo) as advance:
+        with _progress(show_progress, source, row_ranges.NOTHING, todo) as advance:
             for chunk in scored_chunks(program, source, todo):
                 parts.append(chunk.scores)
                 advance(chunk.stop - chunk.start)
@@ -204,7 +204,7 @@ def _identity(program, source, k, where, rows) -> Identity:
         rows = [row for row in rows if row < source.size]
     probes = probe(program, source, rows)
     return Identity(
-        source.size, k, record.digest(where), list(probes), list(probes.values())
+        source.size, k, resume.digest(where), list(probes), list(probes.values())
     )
 
 
@@ -221,7 +221,7 @@ def _require_same_everywhere(identify, *, has_folder):
     first = Identity(*json.loads(str(told[0]["identity"])))
     for process, each in enumerate(told):
         other = Identity(*json.loads(str(each["identity"])))
-        names = record.differences(first, other)
+        names = resume.differences(first, other)
         if each["has_folder"] != told[0]["has_folder"]:
             names.append("folder")
         if names:
@@ -239,9 +239,9 @@ def _my_share(done, source) -> Spans:
                 "pool must have a length to be divided among "
                 f"{jax.process_count()} processes, got an iterator."
             )
-        return spans.remaining(done, END_OF_STREAM)
-    todo = spans.remaining(done, source.size)
-    return spans.share(todo, jax.process_index(), jax.process_count())
+        return row_ranges.remaining(done, END_OF_STREAM)
+    todo = row_ranges.remaining(done, source.size)
+    return row_ranges.share(todo, jax.process_index(), jax.process_count())
 
 
 def _progress(is_shown, source, done, todo):
@@ -249,8 +249,8 @@ def _progress(is_shown, source, done, todo):
     if source.size is None:
         return progress_bar(is_shown, None, 0)
     if jax.process_count() > 1:
-        return progress_bar(is_shown, spans.num_rows(todo), 0)
-    return progress_bar(is_shown, source.size, spans.num_rows(done))
+        return progress_bar(is_shown, row_ranges.num_rows(todo), 0)
+    return progress_bar(is_shown, source.size, row_ranges.num_rows(done))
 
 
 # During the scan
@@ -270,7 +270,7 @@ def _with_chunk(finished, chunk, source, where, k) -> Finished:
         rows, scores = rows[may_be_picked], scores[may_be_picked]
     stop = END_OF_STREAM if ends_here else chunk.stop
     return Finished(
-        spans.union(np.concatenate([finished.spans, [[chunk.start, stop]]])),
+        row_ranges.union(np.concatenate([finished.spans, [[chunk.start, stop]]])),
         ranking.add(finished.candidates, rows, scores.astype(_wide(scores)), k),
     )
 
@@ -293,7 +293,7 @@ def _of_all_processes(parts: list[Finished], k) -> Finished:
         [TopK(each["rows"], each["scores"]) for each in told], k
     )
     return Finished(
-        spans.union(np.concatenate([each["spans"] for each in told])),
+        row_ranges.union(np.concatenate([each["spans"] for each in told])),
         ranking.Candidates(rows, scores, -np.inf),
     )
 

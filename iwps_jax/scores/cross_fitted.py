@@ -84,7 +84,7 @@ def cross_fitted_iwps(
         Predictions".
 
     Example:
-        >>> from iwps_jax.cross_fitting import cross_fitted_heads
+        >>> from iwps_jax.heads.cross_fitted import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(
@@ -141,7 +141,7 @@ def cross_fitted_iwps_app(
         Aljundi et al. 2020, Eq. 10, whose holdout set is apart.
 
     Example:
-        >>> from iwps_jax.cross_fitting import cross_fitted_heads
+        >>> from iwps_jax.heads.cross_fitted import cross_fitted_heads
         >>> known = jnp.array([[-2.0], [-1.0], [1.0], [2.0]])
         >>> labels = jnp.array([0, 0, 1, 1])
         >>> heads = cross_fitted_heads(

@@ -1,0 +1,1 @@
+"""The classification studies: settings, splits, networks, methods, training, rounds."""

@@ -1,0 +1,18 @@
+"""What a command refuses, in words for the person who asked."""
+
+import difflib
+
+
+class Refusal(Exception):
+    """A request that cannot be met; one or more sentences say why and what to do."""
+
+
+def nearest(name: str, what: str, names: tuple[str, ...]) -> str:
+    """A sentence that refuses `name` and suggests the nearest valid one.
+
+    Example:
+        >>> print(nearest("MNST", "dataset", ("digits", "mnist")))
+        unknown dataset 'MNST': did you mean 'mnist'? One of ('digits', 'mnist').
+    """
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
+    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."

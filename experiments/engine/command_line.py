@@ -1,0 +1,67 @@
+"""How the command of a study begins and ends."""
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+
+from experiments.data.refusal import Refusal
+from experiments.engine.run_folder import FolderError
+from iwps_jax.backbones.efficientnet_weights import BackboneError
+from iwps_jax.cache import cache_root
+
+
+class ConfigError(Refusal, ValueError):
+    """Settings that make no sense, with a sentence."""
+
+
+def program_arguments(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments of a call, or the real ones of a program that starts."""
+    if arguments is not None:
+        return list(arguments)
+    keep_programs()
+    return sys.argv[1:]
+
+
+def keep_programs() -> None:
+    """Keeps compiled programs between runs, in the cache folder.
+
+    A program is for one kind of processor, and a cache folder may be on a disk that
+    several machines share, so each has its own. JAX_COMPILATION_CACHE_DIR wins.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        folder = cache_root() / "programs" / platform.node()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def output_folder(folder: Path) -> None:
+    """Makes a folder for results, before the work for them is done.
+
+    Raises:
+        FolderError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be made: {error}.") from error
+
+
+@contextlib.contextmanager
+def refusals_in_one_sentence(again: str = "continues this run") -> Iterator[None]:
+    """Ends the program with exit code 2 on a refusal, with 130 on Ctrl-C.
+
+    Args:
+        again: what the same command does after Ctrl-C.
+    """
+    try:
+        yield
+    except (Refusal, BackboneError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command {again}.", file=sys.stderr)
+        sys.exit(130)

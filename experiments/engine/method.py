@@ -1,0 +1,38 @@
+"""How a competitor turns a model into picks: a score and a selector for the loop."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import iwps_jax
+
+
+class Method(NamedTuple):
+    """A score and a selector.
+
+    Attributes:
+        score: `score(key, variables, view) -> [pool, ...]`.
+        select: `select(key, scores, where) -> [k]`.
+    """
+
+    score: Callable
+    select: Callable
+
+
+def highest_of(acquire_size: int) -> Callable:
+    """The selector that takes the highest scores."""
+
+    def select(key, scores, where):
+        del key
+        return iwps_jax.top_k(scores, acquire_size, where)
+
+    return select
+
+
+def farthest_of(acquire_size: int) -> Callable:
+    """The selector of Coreset: the farthest features, one after another."""
+
+    def select(key, features, where):
+        del key
+        return iwps_jax.k_center_greedy(features, acquire_size, ~where)
+
+    return select

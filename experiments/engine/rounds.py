@@ -1,0 +1,185 @@
+"""The rounds of a study, whatever its data: fit, test, score, select and label.
+
+What a study does in a round is handed in as functions; here is what all studies
+share: the order of things, the files of lines, the clock, the checkpoints. After every
+round a checkpoint holds the state and all lines written so far; a run killed at any
+moment continues there and ends with the same picks.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.data.refusal import Refusal
+from experiments.engine import checkpoint, run_folder
+from experiments.engine.progress import Progress
+from iwps_jax import loop
+
+KINDS = ("metrics", "picks")
+"""The two files of lines, `metrics.jsonl` and `picks.jsonl`."""
+
+
+class RunError(Refusal, RuntimeError):
+    """A run that must not go on, with the reason."""
+
+
+class Rounds(NamedTuple):
+    """What a run needs of a study; the arrays of a state lead with a seed axis.
+
+    The functions do all seeds. They may be compiled programs over arrays on a device
+    or plain functions over NumPy arrays.
+
+    Attributes:
+        seeds: of the repetitions, in the order of the seed axis.
+        first_state: the loop's state before the first round.
+        compile: `compile(method, acquires)` makes the programs of a method ready, that
+            of `acquire` only if it will be called; no other stage's time is to have the
+            compiler's in it. May do nothing.
+        train: first half of a round, `train(state) -> state`.
+        measure: `measure(state)` gives numbers on the test set, one dict a seed.
+        acquire: second half, `acquire(method, state) -> (state, info)`.
+        describe: `describe(method, state, info)` gives for each seed what to write of
+            the picks of the state that picked: `wrong_rate` and `minority_rate` for
+            the line of metrics, and the line of picks.
+    """
+
+    seeds: Sequence[int]
+    first_state: loop.LoopState
+    compile: Callable[[str, bool], None]
+    train: Callable[[loop.LoopState], loop.LoopState]
+    measure: Callable[[loop.LoopState], list[dict]]
+    acquire: Callable[[str, loop.LoopState], tuple[loop.LoopState, loop.RoundInfo]]
+    describe: Callable[[str, loop.LoopState, loop.RoundInfo], list[tuple[dict, dict]]]
+
+
+def run_rounds(
+    out: Path,
+    methods: Sequence[str],
+    num_rounds: int,
+    rounds: Rounds,
+    progress: Progress,
+) -> None:
+    """Runs or resumes all rounds of all methods, one method after another.
+
+    Args:
+        out: the run's folder, from `folder.prepare`.
+        methods: their names, in the order of the files.
+        num_rounds: acquisitions; the model is fitted and tested once more after.
+        rounds: what is done in them.
+        progress: where to show how it goes.
+
+    Raises:
+        RunError: if a score is not finite.
+        checkpoint.CheckpointError: if a checkpoint does not fit the study.
+    """
+    earlier = {kind: [] for kind in KINDS}
+    with progress:
+        for name in methods:
+            lines = _run_method(out, name, num_rounds, rounds, earlier, progress)
+            earlier = {kind: earlier[kind] + lines[kind] for kind in KINDS}
+
+
+def _run_method(
+    out: Path,
+    name: str,
+    num_rounds: int,
+    rounds: Rounds,
+    earlier: dict[str, list],
+    progress: Progress,
+) -> dict[str, list]:
+    """All rounds of one method, from its newest checkpoint on; returns its lines."""
+    files = {kind: out / f"{kind}.jsonl" for kind in KINDS}
+    state, lines, next_round = rounds.first_state, {kind: [] for kind in KINDS}, 0
+    with checkpoint.open_folder(run_folder.checkpoints(out, name)) as manager:
+        restored = checkpoint.restore_latest(manager, state)
+        if restored is not None:
+            next_round, state, lines = restored
+            progress.show(name, lines["metrics"])
+        for kind in KINDS:
+            run_folder.write_lines(files[kind], earlier[kind] + lines[kind])
+        # Compiled ahead, so that no stage's time has the compiler's in it.
+        compiling = time.perf_counter()
+        if next_round <= num_rounds:
+            progress.begin(name, next_round, "compile")
+            rounds.compile(name, next_round < num_rounds)
+        compiling = time.perf_counter() - compiling
+        for round_ in range(next_round, num_rounds + 1):
+            progress.begin(name, round_, "fit")
+            state, metrics = _fit_and_test(name, rounds, state)
+            for line in metrics:
+                line["compile_seconds"] = _share_of_seed(compiling, rounds)
+            compiling = 0.0  # what follows runs the same programs
+            picks = []
+            if round_ < num_rounds:
+                progress.begin(name, round_, "score")
+                state, metrics, picks = _pick(name, rounds, state, metrics)
+            new = {"metrics": metrics, "picks": picks}
+            lines = {kind: lines[kind] + new[kind] for kind in KINDS}
+            checkpoint.save(manager, round_ + 1, state, lines)
+            for kind in KINDS:
+                run_folder.append_lines(files[kind], new[kind])
+            progress.show(name, lines["metrics"])
+    return lines
+
+
+def _fit_and_test(
+    name: str, rounds: Rounds, state: loop.LoopState
+) -> tuple[loop.LoopState, list[dict]]:
+    """First half of a round: the trained state and a metrics line for each seed."""
+    state, fit_seconds = _timed(rounds.train, state)
+    measured, test_seconds = _timed(rounds.measure, state)
+    return state, [
+        {
+            "method": name,
+            "seed": seed,
+            "round": int(state.round[at]),
+            "num_labeled": int(state.labeled[at].sum()),
+            **measured[at],
+            "wrong_rate": None,
+            "minority_rate": None,
+            "fit_seconds": _share_of_seed(fit_seconds, rounds),
+            "score_seconds": None,
+            "test_seconds": _share_of_seed(test_seconds, rounds),
+        }
+        for at, seed in enumerate(rounds.seeds)
+    ]
+
+
+def _pick(
+    name: str, rounds: Rounds, state: loop.LoopState, metrics: list[dict]
+) -> tuple[loop.LoopState, list[dict], list[dict]]:
+    """Second half: the state after labeling, completed metrics, and pick lines."""
+    (next_state, info), seconds = _timed(rounds.acquire, name, state)
+    num_nonfinite = int(np.sum(info.num_nonfinite))
+    if num_nonfinite:
+        raise RunError(
+            f"{name} gave {num_nonfinite} scores that are not finite in round "
+            f"{metrics[0]['round']}; nothing was picked from them."
+        )
+    described = rounds.describe(name, state, info)
+    score_seconds = _share_of_seed(seconds, rounds)
+    metrics = [
+        {**line, **rates, "score_seconds": score_seconds}
+        for line, (rates, _) in zip(metrics, described, strict=True)
+    ]
+    picks = [
+        {"method": name, "seed": line["seed"], "round": line["round"], **pick}
+        for line, (_, pick) in zip(metrics, described, strict=True)
+    ]
+    return next_state, metrics, picks
+
+
+def _share_of_seed(seconds: float, rounds: Rounds) -> float:
+    """A program does all seeds, so each is charged an equal share of its time."""
+    return round(seconds / len(rounds.seeds), 4)
+
+
+def _timed(program: Callable, *arguments: Any) -> tuple[Any, float]:
+    """A program's result and the seconds until it was there."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(program(*arguments))
+    return result, time.perf_counter() - start

@@ -1,0 +1,184 @@
+"""The verdict of `beyond` in sentences and its numbers as Markdown tables.
+
+AUBC and its differences are per cent here, shares in [0, 1] in the summary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.reporting import tables
+from experiments.reporting.iwps_batch_study import VERDICTS
+from experiments.reporting.styles import display_name, setting_name
+
+
+def verdict_in_words(summary: Mapping[str, Any]) -> str:
+    """What the rule says, in sentences."""
+    ours, rule = display_name(summary["ours"]), summary["rule"]
+    baselines = [m for m, r in summary["compared"].items() if r["is_baseline"]]
+    if not baselines:
+        return f"{ours} has been compared with no baseline: no verdict."
+    count = tables.plural(len(summary["settings"]), "setting")
+    worse = "; ".join(
+        f"{setting} against {display_name(method)} ({after_holm} after Holm)"
+        for setting, method, after_holm in rule["worse_in"]
+    )
+    first = (
+        f"1. Not met: the 95 % interval lies below zero in {worse}."
+        if worse
+        else f"1. Met: in none of {count} and against none of "
+        f"{tables.plural(len(baselines), 'baseline')} does the 95 % interval lie below "
+        "zero."
+    )
+    sentences = [first]
+    if rule["better_in"]:
+        wins = ", ".join(
+            f"{display_name(rival)} in {wins} of {of}"
+            for rival, (wins, of) in rule["better_in"].items()
+        )
+        met = "Met" if rule["better_in_most"] else "Not met"
+        sentences.append(f"2. {met}: {ours} is significantly better than {wins}.")
+    if not rule["is_complete"]:
+        gaps = ", ".join(
+            f"{display_name(method[0])} in {name}" if method else name
+            for name, *method in summary["missing"]
+        )
+        sentences.append(f"Preliminary, missing: {gaps}.")
+    met = "is met" if rule["met"] else "is not met"
+    return "\n".join([*sentences, f"The rule {met}."])
+
+
+def to_markdown(summary: Mapping[str, Any]) -> str:
+    """The verdict, the differences and the AUBC of all settings as Markdown."""
+    lines = ["### Verdict", "", verdict_in_words(summary).replace("\n", "  \n"), ""]
+    if summary["compared"]:
+        lines += [*_differences_to_markdown(summary), ""]
+    if summary["rivals"]:
+        lines += [*_rivals_to_markdown(summary), ""]
+    datasets = dict.fromkeys(s["dataset"] for s in summary["settings"])
+    for dataset in datasets:
+        lines += [*_areas_to_markdown(summary, dataset), ""]
+    lines += summary["notes"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _differences_to_markdown(summary: Mapping[str, Any]) -> list[str]:
+    names = {s["name"]: _title(s) for s in summary["settings"]}
+    headers = [
+        "other method",
+        "mean over settings",
+        "all pairs [95 %], p (Holm)",
+        "verdict",
+        "seed means [95 %], p (Holm)",
+        "settings better / not separable / worse (uncorrected)",
+        "worst setting [95 %]",
+    ]
+    lines = [f"### {display_name(summary['ours'])} minus each method, AUBC, %", ""]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    for method, result in summary["compared"].items():
+        worst = next(s for s in result["settings"] if s["name"] == result["worst"])
+        holm, plain = (
+            " / ".join(str(result[key][v]) for v in VERDICTS)
+            for key in ("counts_holm", "counts")
+        )
+        cells = [
+            display_name(method) + ("" if result["is_baseline"] else " (variant)"),
+            f"{100 * result['mean_over_settings']:+.2f}",
+            _with_p(result["over_pairs"]),
+            result["over_pairs"]["verdict_holm"],
+            _with_p(result["over_seeds"]),
+            f"{holm} ({plain})",
+            f"{names[result['worst']]}: {_interval(worst)}, {worst['verdict_holm']}",
+        ]
+        lines.append(_row(cells))
+    about = (
+        "Paired t-tests over seeds. In a setting p-values are corrected by Holm's "
+        "method for its baselines, overall for the baselines; variants among "
+        "themselves. Intervals are not corrected. All pairs: every seed of every "
+        "setting is a pair. Seed means: one number a seed, the mean over settings."
+    )
+    return [*lines, "", about]
+
+
+def _rivals_to_markdown(summary: Mapping[str, Any]) -> list[str]:
+    """Ours minus each rival, a line for every setting; bold if separable."""
+    rivals = summary["rivals"]
+    of_rivals = {m: summary["compared"][m]["settings"] for m in rivals}
+    found = {(m, s["name"]): s for m, of in of_rivals.items() for s in of}
+    ours = display_name(summary["ours"])
+    headers = ["setting", *(f"{ours} − {display_name(m)}" for m in rivals)]
+    lines = [f"### {ours} minus its rivals in every setting, AUBC, % [95 %]", ""]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    for setting in summary["settings"]:
+        results = [found.get((m, setting["name"])) for m in rivals]
+        cells = [_with_verdict(r) if r else tables.MISSING for r in results]
+        lines.append(_row([_title(setting), *cells]))
+    return [*lines, "", "Bold: separable after Holm's correction for all baselines."]
+
+
+def _with_verdict(result: Mapping[str, Any]) -> str:
+    mean = f"{100 * result['mean_difference']:+.1f}"
+    if result["verdict_holm"] != "not separable":
+        mean = f"**{mean}**"
+    if result["low"] is None:
+        return mean
+    return f"{mean} [{100 * result['low']:+.1f}, {100 * result['high']:+.1f}]"
+
+
+def _areas_to_markdown(summary: Mapping[str, Any], dataset: str) -> list[str]:
+    settings = [s for s in summary["settings"] if s["dataset"] == dataset]
+    methods = dict.fromkeys(m for s in settings for m in s["methods"])
+    lines = [f"### {setting_name(dataset)}: AUBC, % ± se", ""]
+    headers = ["method", *(_title(s).partition(", ")[2] for s in settings)]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    for method in methods:
+        found = [s["methods"].get(method) for s in settings]
+        best = [max(m["aubc_mean"] for m in s["methods"].values()) for s in settings]
+        cells = [_area(*pair) for pair in zip(found, best, strict=True)]
+        name = display_name(method)
+        lines.append(
+            _row([f"**{name}**" if method == summary["ours"] else name, *cells])
+        )
+    seeds = sorted({m["seeds"] for s in settings for m in s["methods"].values()})
+    return [
+        *lines,
+        "",
+        f"{_counts(seeds)}. Bold: the highest of a column.",
+    ]
+
+
+def _area(numbers: Mapping[str, Any] | None, best: float) -> str:
+    if numbers is None:
+        return ""
+    text = tables.percent(numbers["aubc_mean"], numbers["aubc_se"], " ± ")
+    return f"**{text}**" if numbers["aubc_mean"] == best else text
+
+
+def _title(setting: Mapping[str, Any]) -> str:
+    name = setting_name(setting["dataset"], setting["imbalance"])
+    return f"{name.replace('imbalance ', '')}, {setting['acquire_size']} a round"
+
+
+def _with_p(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return tables.MISSING
+    p_value, corrected = _p_value(result["p_value"]), _p_value(result["p_value_holm"])
+    return f"{_interval(result)}, {p_value} ({corrected})"
+
+
+def _p_value(p_value: float) -> str:
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+
+
+def _interval(result: Mapping[str, Any]) -> str:
+    text = f"{100 * result['mean_difference']:+.2f}"
+    if result["low"] is not None:
+        text += f" [{100 * result['low']:+.2f}, {100 * result['high']:+.2f}]"
+    return text
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _counts(seeds: Sequence[int]) -> str:
+    return f"{tables.ranges(seeds)} seed{'' if seeds == [1] else 's'}"

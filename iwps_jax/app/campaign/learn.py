@@ -1,0 +1,89 @@
+"""Answers of people, and the head that they give."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from iwps_jax.app import naming
+from iwps_jax.app.campaign.state import Answers, Campaign, labels_of
+from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe
+
+
+def tell(
+    state: Campaign, ids: Sequence[str | int], labels: Sequence[str | int | None]
+) -> Campaign:
+    """Takes answers in, all or none, and fits the head again.
+
+    Args:
+        state: of the campaign.
+        ids: names of rows, each once: asked for or not, labeled before or not.
+        labels: for each the name of its class or, as an int, its number; `skip` in any
+            case; None or nothing where it is not answered yet. Text is never a number:
+            "1" is the class of that name.
+
+    Returns:
+        The state after them; the same state if nothing was answered.
+
+    Raises:
+        AnswerError: of the first id that is unknown, there twice, a holdout sample's,
+            or has an impossible label, or a label but features that are not finite.
+    """
+    task = state.task
+    if len(ids) != len(labels):
+        raise ValueError(f"there must be a label for each of {len(ids)} ids.")
+    ids = [str(name) for name in ids]
+    rows = naming.rows_of(task.ids, len(task.pool), ids)
+    _refuse_holdout(task, ids, rows)
+    told = naming.classes_of(task.classes, ids, labels)
+    is_answered = [label is not None for label in told]
+    rows, told = rows[is_answered], np.array([t for t in told if t is not None], int)
+    if not len(rows):
+        return state
+    _refuse_broken(task, rows[told != naming.SKIPPED])
+    answers = Answers(rows, told, 0, None, None)
+    state = state._replace(events=(*state.events, answers))
+    head = _fitted(state)
+    answers = Answers(
+        rows,
+        told,
+        len(labels_of(state)),
+        None if head is None else head.holdout_loss,
+        None if head is None else head.holdout_accuracy,
+    )
+    return state._replace(events=(*state.events[:-1], answers), head=head)
+
+
+def refitted(state: Campaign) -> Campaign:
+    """With the head that its labels give."""
+    return state._replace(head=_fitted(state))
+
+
+def _fitted(state) -> LinearProbe | None:
+    labels = labels_of(state)
+    if len(set(labels.values())) < 2:
+        return None
+    task = state.task
+    return fit_linear_probe(
+        task.scaling.rows(task.pool, list(labels)),
+        np.array(list(labels.values())),
+        task.scaling.of(task.holdout_features),
+        task.holdout_labels,
+        num_classes=len(task.classes),
+    )
+
+
+def _refuse_holdout(task, ids, rows):
+    is_holdout = np.isin(rows, task.holdout_rows)
+    if is_holdout.any():
+        name = ids[int(np.argmax(is_holdout))]
+        raise naming.AnswerError(
+            name, f"{name!r} is a holdout sample, which judges and is not learned from."
+        )
+
+
+def _refuse_broken(task, rows):
+    # Also of labels that give no head yet: kept, they would forbid every later one.
+    if len(rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            features = task.scaling.rows(task.pool, rows.tolist())
+        naming.require_finite(naming.ids_of(task.ids, rows), rows, features)

@@ -1,0 +1,178 @@
+"""How a campaign stands: its curve, and whether more labels are worth their price."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from iwps_jax.app.campaign.state import (
+    NO_MODEL,
+    Batch,
+    Campaign,
+    free_rows,
+    labels_of,
+    skipped_of,
+    unanswered_of,
+)
+
+RECENT = 50  # answered picks that a hint looks back on, at least
+FLAT = 0.01  # gain in holdout accuracy that counts as none
+Z = 1.96  # of a 95 % interval
+
+
+class Point(NamedTuple):
+    """The campaign after some answers.
+
+    Attributes:
+        num_labeled: rows with a label.
+        holdout_accuracy: of the head fitted to them; None without one.
+        holdout_loss: likewise, in nats.
+        answered: picks of the head among these answers.
+        wrong: of which the head's prediction was wrong.
+    """
+
+    num_labeled: int
+    holdout_accuracy: float | None
+    holdout_loss: float | None
+    answered: int
+    wrong: int
+
+
+class Outlook(NamedTuple):
+    """Where a campaign is and whether to go on.
+
+    Attributes:
+        curve: a point after every answers.
+        num_labeled: rows with a label.
+        num_skipped: rows passed over.
+        num_unanswered: rows asked for without an answer.
+        num_left: rows that may still be asked for.
+        labels_per_class: [classes].
+        recent: answered picks of the head that the hint is based on, the last ones.
+        recent_wrong: how many of them were wrong.
+        wrong_interval: 95 % interval of their rate (Wilson); None without any.
+        hint: a sentence.
+    """
+
+    curve: tuple[Point, ...]
+    num_labeled: int
+    num_skipped: int
+    num_unanswered: int
+    num_left: int
+    labels_per_class: np.ndarray
+    recent: int
+    recent_wrong: int
+    wrong_interval: tuple[float, float] | None
+    hint: str
+
+
+def outlook(state: Campaign) -> Outlook:
+    """What there is to know of a campaign before the next batch.
+
+    The hint compares the wrong-rate of the last picks, at least `RECENT` of them, with
+    the error on the holdout set: picks that are wrong no more often than holdout
+    samples are no better than random ones, and a curve that has not risen by `FLAT`
+    over the same answers says that they do not pay.
+    """
+    curve, wrongs = _curve(state)
+    recent = wrongs[-RECENT:]
+    labels = np.array(list(labels_of(state).values()), int)
+    interval = wilson(sum(recent), len(recent)) if recent else None
+    return Outlook(
+        curve,
+        len(labels),
+        len(skipped_of(state)),
+        len(unanswered_of(state)),
+        int(free_rows(state).sum()),
+        np.bincount(labels, minlength=len(state.task.classes)),
+        len(recent),
+        sum(recent),
+        interval,
+        _hint(state, curve, recent, interval),
+    )
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """Interval that holds the true rate behind `count` of `total` 95 times in 100.
+
+        (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n)
+
+    References:
+        Wilson 1927, "Probable inference, the law of succession, and statistical
+        inference".
+    """
+    share, unit = count / total, Z**2 / total
+    middle = share + unit / 2
+    half = Z * np.sqrt(share * (1 - share) / total + unit / (4 * total))
+    return (
+        float(max(0.0, (middle - half) / (1 + unit))),
+        float(min(1.0, (middle + half) / (1 + unit))),
+    )
+
+
+def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
+    """The points, and for each answered pick of a head whether it was wrong.
+
+    By the labels that hold now, at the answers that labeled the pick first: a mistake
+    that was corrected is none.
+    """
+    labels = labels_of(state)
+    predicted, points, wrongs = {}, [], []
+    for event in state.events:
+        if isinstance(event, Batch):
+            if event.method != "random":
+                of_head = zip(
+                    event.rows.tolist(), event.predicted.tolist(), strict=True
+                )
+                predicted.update((r, p) for r, p in of_head if p != NO_MODEL)
+            continue
+        answered = [row for row in event.rows.tolist() if row in predicted]
+        told = {row: predicted.pop(row) for row in answered if row in labels}
+        of_these = [labels[row] != prediction for row, prediction in told.items()]
+        wrongs += of_these
+        points.append(
+            Point(
+                event.num_labeled,
+                event.holdout_accuracy,
+                event.holdout_loss,
+                len(of_these),
+                sum(of_these),
+            )
+        )
+    return tuple(points), wrongs
+
+
+def _hint(state, curve, recent, interval) -> str:
+    if not curve or curve[-1].holdout_accuracy is None:
+        return "Label two classes or more: until then picks are random."
+    if not free_rows(state).any():
+        return "Every sample is labeled, skipped or asked for."
+    if state.task.method == "random":
+        return "No hint: how often random picks are wrong does not say when to stop."
+    if len(recent) < RECENT:
+        return (
+            f"Go on: after {RECENT} answered picks there will be a hint, so far there "
+            f"are {len(recent)}."
+        )
+    error = 1 - curve[-1].holdout_accuracy
+    said = (
+        f"{sum(recent)} of the last {len(recent)} picks were wrong "
+        f"({interval[0]:.0%} to {interval[1]:.0%}), of the holdout {error:.1%}"
+    )
+    gain = _gain_over_recent(curve, len(recent))
+    gained = f"the holdout accuracy moved by {gain:+.1%} over them"
+    if interval[0] > error and gain >= FLAT:
+        return f"Go on: {said}, and {gained}."
+    if sum(recent) / len(recent) <= error and gain < FLAT:
+        return f"Consider to stop: {said}, and {gained}."
+    return f"Undecided: {said}, and {gained}."
+
+
+def _gain_over_recent(curve, count) -> float:
+    """How far the accuracy rose over the answers that hold the last `count` picks."""
+    before = 0
+    for i in range(len(curve) - 1, 0, -1):
+        before += curve[i].answered
+        if before >= count and curve[i - 1].holdout_accuracy is not None:
+            return curve[-1].holdout_accuracy - curve[i - 1].holdout_accuracy
+    first = next(p for p in curve if p.holdout_accuracy is not None)
+    return curve[-1].holdout_accuracy - first.holdout_accuracy

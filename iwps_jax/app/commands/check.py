@@ -1,0 +1,383 @@
+"""`iwps check`: are these files what they should be, and which method suits them?
+
+    iwps check --pool pool.npy --head head.npz --holdout holdout.npz
+
+Any of the files alone will do. Reads the whole pool once, in bounded memory, for rows
+that are not finite; says how balanced holdout set and predictions are, how good the
+head is on the holdout set, and how far the look-ahead and its first order agree on some
+rows of the pool. --json keeps the same in a file.
+
+Ends with status 2 and one sentence if a file cannot be used, or the pool has rows that
+no method can score; the report is printed then, too, as far as it goes.
+"""
+
+import argparse
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iwps_jax import methods
+from iwps_jax.app import leaks, naming
+from iwps_jax.app.commands import advice, exit_status, inputs
+from iwps_jax.app.commands.answers import naming_line
+from iwps_jax.app.commands.inputs import Given
+from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.picks import Answer, read_answers
+from iwps_jax.app.files.readers import places_of, require_classes, require_few_classes
+from iwps_jax.atomic_write import write_atomically
+from iwps_jax.pool import sources
+from iwps_jax.pool.scan import score_pool
+
+BLOCK_BYTES = 2**25
+ROWS_NAMED, CLASSES_NAMED = 10, 12
+SAMPLE = 2000
+COLUMNS = 88
+
+
+class BadRows(NamedTuple):
+    """Rows of a pool that cannot be scored: with NaN, infinities or too large numbers.
+
+    Attributes:
+        count: how many.
+        first: the first of them.
+    """
+
+    count: int
+    first: list[int]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    inputs.add_options(parser, is_pool_required=False)
+    parser.add_argument(
+        "--labels", type=Path, help=".csv of answers: id,label; checked and counted"
+    )
+    parser.add_argument("--json", type=Path, help="file to write the report to")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads, prints and writes the report; returns the exit status."""
+    return exit_status.status_of(lambda: _check(options))
+
+
+def _check(options):
+    named = ("pool", "logits", "head", "holdout", "ids", "labels", "classes")
+    if all(getattr(options, name) is None for name in named):
+        raise ValueError("check needs a file, such as --pool.")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise ValueError(f"--json must be in a folder that exists: {options.json}.")
+    files = inputs.read(options)
+    report = {
+        **_of_pool(options, files),
+        **_of_head(options, files),
+        **_of_holdout(options, files),
+        **_of_copies(files),
+        **_of_labels(options, files),
+        **_of_sample(files),
+    }
+    report |= _of_advice(files, report)
+    print("\n".join(lines_of(report)))
+    if options.json is not None:
+        write_atomically(options.json, json.dumps(report, indent=1) + "\n")
+    bad = report.get("pool", {}).get("bad_rows", 0)
+    if bad:
+        rows = _listed(report["pool"]["first_bad_rows"], bad)
+        raise FileError(
+            f"{report['pool']['path']}: all rows must be finite in 32 bits, got {bad:,}"
+            f" that are not: {rows}."
+        )
+
+
+# What is found
+
+
+def bad_rows(pool: Any, *, are_logits: bool = False) -> BadRows:
+    """Looks at every number of a pool of any size, a block at a time.
+
+    Args:
+        pool: anything with a length that `top_k_of_pool` takes.
+        are_logits: whether -inf is legal, in rows with a finite number.
+    """
+    is_good = _has_softmax if are_logits else _fits
+    source = sources.open_source(pool)
+    first_row, _ = sources.read_chunk(source, 0, 1)
+    row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(first_row))
+    step = max(1, BLOCK_BYTES // max(row_bytes, 1))
+    count, first = 0, []
+    for start in range(0, source.size, step):
+        rows, _ = sources.read_chunk(source, start, min(start + step, source.size))
+        is_bad = np.zeros(sources.num_rows(rows), bool)
+        for leaf in map(np.asarray, jax.tree.leaves(rows)):
+            is_bad |= ~is_good(leaf).reshape(len(leaf), -1).all(axis=1)
+        count += int(is_bad.sum())
+        found = np.flatnonzero(is_bad)[: ROWS_NAMED - len(first)]
+        first += (start + found).tolist()
+    return BadRows(count, first)
+
+
+def _fits(numbers) -> np.ndarray:
+    """Which of them are finite in the 32 bits that JAX makes of them."""
+    if jnp.issubdtype(numbers.dtype, jnp.floating):
+        if numbers.dtype.itemsize <= 4:
+            return np.isfinite(numbers)
+        return np.abs(numbers) <= np.finfo(np.float32).max
+    if numbers.dtype.itemsize <= 4:
+        return np.ones(numbers.shape, bool)
+    kept = np.iinfo(np.int32 if numbers.dtype.kind == "i" else np.uint32)
+    return (numbers >= kept.min) & (numbers <= kept.max)
+
+
+def _has_softmax(logits) -> np.ndarray:
+    """Which rows have a finite largest number, in a column."""
+    return _fits(logits.max(axis=-1, keepdims=True))
+
+
+def _of_pool(options, files):
+    if files.pool is None:
+        return {}
+    size = inputs.size_of(files.pool, "check")
+    bad = bad_rows(files.pool, are_logits=files.are_logits)
+    leaves = [leaf for leaf in jax.tree.leaves(files.pool) if hasattr(leaf, "dtype")]
+    told = {
+        "path": options.logits or options.pool,
+        "rows": size,
+        "shapes": [list(leaf.shape) for leaf in leaves],
+        "dtypes": [str(leaf.dtype) for leaf in leaves],
+        "ids": files.ids is not None,
+        "bad_rows": bad.count,
+        "first_bad_rows": bad.first,
+    }
+    return {"pool": told}
+
+
+def _of_head(options, files):
+    if files.head is None:
+        return {}
+    d, classes = files.head.kernel.shape
+    return {"head": {"path": str(options.head), "d": d, "classes": classes}}
+
+
+def _num_classes(files: Given) -> int | None:
+    """How many classes there are, as far as the files tell."""
+    if files.head is not None:
+        return len(files.head.bias)
+    if files.classes is not None:
+        return len(files.classes)
+    return None if files.holdout is None else int(files.holdout.labels.max()) + 1
+
+
+def _counts(files, labels, num_classes) -> dict[str, int]:
+    counts = np.bincount(labels, minlength=num_classes)
+    return {files.name_of(c): int(count) for c, count in enumerate(counts)}
+
+
+def _of_holdout(options, files):
+    if files.holdout is None:
+        return {}
+    labels = files.holdout.labels
+    if files.head is None and files.classes is None:
+        require_few_classes(places_of(options.holdout, labels))
+    num_classes = _num_classes(files)
+    if files.head is None:
+        require_classes(options.holdout, labels, num_classes)
+    told = {
+        "path": str(options.holdout),
+        "samples": len(labels),
+        "d": files.holdout.features.shape[1],
+        "counts": _counts(files, labels, num_classes),
+    }
+    if files.head is not None:
+        predicted = methods.holdout_predictions(files.head, files.holdout)
+        told["accuracy"] = float((predicted == labels).mean())
+    return {"holdout": told}
+
+
+def _of_copies(files):
+    """Holdout samples that are in the pool, too, with the rows there."""
+    is_matrix = getattr(files.pool, "ndim", None) == 2 and not files.are_logits
+    if files.holdout is None or not is_matrix:
+        return {}
+    rows = leaks.copies_of(files.holdout.features, files.pool)
+    rows = rows[rows != leaks.NO_COPY].tolist()
+    return {"copies": {"count": len(rows), "first_rows": rows[:ROWS_NAMED]}}
+
+
+def label_numbers(
+    path: str | Path,
+    answers: Sequence[Answer],
+    classes: Sequence[str] | None,
+    num_classes: int | None,
+) -> list[int | None]:
+    """The class number of every answer; `SKIPPED` of a skip, None if there is none.
+
+    Args:
+        path: where they are from.
+        answers: of `read_answers`.
+        classes: names; None if the answers are the numbers.
+        num_classes: how many numbers there are; None if that is not known.
+
+    Raises:
+        FileError: if an answer is no class, or so large a number that it can hardly be
+            one; names the line.
+    """
+    if classes is None:
+        if num_classes is None:
+            places = {
+                naming.number_of(a.label): f"{path}: line {a.line}" for a in answers
+            }
+            places.pop(None, None)
+            require_few_classes(places)
+            num_classes = max(places, default=-1) + 1
+        classes = list(map(str, range(num_classes)))
+    with naming_line(path, answers):
+        return naming.classes_of(
+            classes, [a.id for a in answers], [a.label for a in answers]
+        )
+
+
+def _of_labels(options, files):
+    if options.labels is None:
+        return {}
+    answers = read_answers(options.labels)
+    num_classes = _num_classes(files)
+    numbers = label_numbers(options.labels, answers, files.classes, num_classes)
+    if files.pool is not None:
+        size = inputs.size_of(files.pool, "--labels")
+        inputs.rows_of_ids(options.labels, files.ids, size)
+    labels = np.array([n for n in numbers if n not in (None, naming.SKIPPED)], np.int64)
+    told = {
+        "path": str(options.labels),
+        "labeled": len(labels),
+        "skipped": numbers.count(naming.SKIPPED),
+        "open": numbers.count(None),
+        "counts": _counts(files, labels, num_classes or 0),
+    }
+    return {"labels": told}
+
+
+def _of_sample(files):
+    """Predictions of some rows, and the agreement of two scores on them."""
+    is_matrix = getattr(files.pool, "ndim", None) == 2
+    is_logits = files.head is None
+    if not is_matrix or (is_logits and not files.are_logits):
+        return {}
+    size = len(files.pool)
+    rows = np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(np.int64))
+    sample = inputs.rows_of(files.pool, rows.tolist())
+    sample = sample[(_has_softmax if is_logits else _fits)(sample).all(axis=1)]
+    if len(sample) == 0:
+        return {}
+    predicted = np.asarray(methods.logits_of(sample, files.head).argmax(-1))
+    num_classes = files.pool.shape[1] if is_logits else len(files.head.bias)
+    counts = _counts(files, predicted, num_classes)
+    told = {"predicted": {"rows": len(sample), "counts": counts}}
+    if not is_logits and files.holdout is not None:
+        exact, first_order = (
+            score_pool(methods.score_of(name, files.head, files.holdout), sample)
+            for name in ("iwps", "iwps_app")
+        )
+        spearman = advice.rank_correlation(exact, first_order)
+        told["agreement"] = {
+            "rows": len(sample),
+            "spearman": None if math.isnan(spearman) else spearman,
+            "overlap_of_best_tenth": advice.overlap_of_best(exact, first_order),
+        }
+    return told
+
+
+def _of_advice(files, report):
+    predicted = holdout = None
+    classes = []
+    if "predicted" in report:
+        classes = list(report["predicted"]["counts"])
+        predicted = np.array(list(report["predicted"]["counts"].values()))
+    if "holdout" in report:
+        classes = list(report["holdout"]["counts"])
+        holdout = np.array(list(report["holdout"]["counts"].values()))
+    can_judge = files.head is not None or predicted is None
+    told = advice.advise(predicted, holdout if can_judge else None, classes)
+    return {"recommended": told._asdict()}
+
+
+# What is said
+
+
+def lines_of(report: dict[str, Any]) -> list[str]:
+    """The report as lines for people."""
+    said = []
+    if (pool := report.get("pool")) is not None:
+        shapes = ", ".join(
+            f"{' x '.join(f'{n:,}' for n in shape)} {dtype}"
+            for shape, dtype in zip(pool["shapes"], pool["dtypes"], strict=True)
+        )
+        finite = "all finite"
+        if pool["bad_rows"]:
+            finite = f"{pool['bad_rows']:,} rows not finite"
+        ids = ", each with an id" if pool["ids"] else ""
+        said.append(("pool", f"{pool['rows']:,} rows{ids}: {shapes}; {finite}"))
+    if (head := report.get("head")) is not None:
+        said.append(("head", f"{head['d']:,} features -> {head['classes']:,} classes"))
+    if (holdout := report.get("holdout")) is not None:
+        text = f"{holdout['samples']:,} samples, {_spread(holdout['counts'])}"
+        if "accuracy" in holdout:
+            text += f"; the head is right on {100 * holdout['accuracy']:.1f} %"
+        said.append(("holdout", text))
+    if (labels := report.get("labels")) is not None:
+        text = f"{labels['labeled']:,} labels, {labels['skipped']:,} skipped, "
+        text += f"{labels['open']:,} open"
+        if labels["labeled"]:
+            text += f"; {_spread(labels['counts'])}"
+        said.append(("labels", text))
+    if (predicted := report.get("predicted")) is not None:
+        text = f"of {predicted['rows']:,} rows: {_most(predicted['counts'])}"
+        said.append(("predicted", text))
+    if (agreement := report.get("agreement")) is not None:
+        spearman = agreement["spearman"]
+        text = "no order to compare" if spearman is None else f"Spearman {spearman:.3f}"
+        text += f", {agreement['overlap_of_best_tenth']:.0%} of the best tenth shared"
+        said.append(("iwps and iwps_app", f"on {agreement['rows']:,} rows: {text}"))
+    advised = report["recommended"]
+    said.append(
+        ("recommended", f"{advised['method'] or 'nothing'}: {advised['reason']}")
+    )
+    said += [("warning", text) for text in advised["warnings"]]
+    if (copies := report.get("copies")) is not None and copies["count"]:
+        text = f"{copies['count']:,} holdout samples are copies of rows of the pool, "
+        text += f"{_listed(copies['first_rows'], copies['count'])}: do not label these "
+        text += "rows to learn from, or they judge what was learned from them."
+        said.append(("warning", text))
+    width = max(len(name) for name, _ in said)
+    return [
+        textwrap.fill(f"{name:<{width}}  {text}", COLUMNS, subsequent_indent=" " * 4)
+        for name, text in said
+    ]
+
+
+def _spread(counts) -> str:
+    """The extremes of some counts of classes."""
+    least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    if counts[least] == counts[most]:
+        return f"{len(counts):,} classes, {counts[most]:,} of each"
+    return (
+        f"{len(counts):,} classes, from {counts[least]:,} (class {least}) to "
+        f"{counts[most]:,} (class {most})"
+    )
+
+
+def _most(counts) -> str:
+    """The largest counts."""
+    names = sorted(counts, key=counts.get, reverse=True)
+    told = ", ".join(f"{name} {counts[name]:,}" for name in names[:CLASSES_NAMED])
+    more = len(names) - CLASSES_NAMED
+    return told + (f" and {more:,} classes more" if more > 0 else "")
+
+
+def _listed(rows, count) -> str:
+    return ", ".join(map(str, rows)) + ", ..." * (count > len(rows))

@@ -1,0 +1,231 @@
+"""`iwps init`: begin a labeling campaign in a folder.
+
+    iwps init --pool pool.npy --holdout holdout.npz --labels initial.csv
+
+then, again and again, `iwps next --k 50`, label, `iwps label FILE`, `iwps status`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from iwps_jax import checks, methods
+from iwps_jax.app import leaks, naming
+from iwps_jax.app.campaign import folder, labels_of, scaling, start
+from iwps_jax.app.commands import exit_status
+from iwps_jax.app.commands.answers import (
+    add_campaign,
+    naming_line,
+    naming_source,
+    take_answers,
+)
+from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.picks import read_answers
+from iwps_jax.app.files.readers import (
+    places_of,
+    read_classes,
+    read_holdout,
+    read_ids,
+    read_pool,
+    require_classes,
+    require_few_classes,
+)
+from iwps_jax.app.naming import NAMED
+from iwps_jax.types import Holdout
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument(
+        "--pool",
+        type=Path,
+        required=True,
+        help="features [pool, d]: .npy, .npz or .safetensors, of any size",
+    )
+    parser.add_argument(
+        "--holdout",
+        type=Path,
+        required=True,
+        help="a few labeled samples that judge: .npz or .safetensors with features "
+        "[m, d] and integer labels [m], or .csv with id,label of rows of the pool",
+    )
+    parser.add_argument(
+        "--labels", type=Path, help=".csv with id,label of what is labeled already"
+    )
+    parser.add_argument(
+        "--ids", type=Path, help="names of the rows: .txt, .csv or .npy; else 0, 1, ..."
+    )
+    parser.add_argument(
+        "--classes",
+        help="names like cat,dog or a file with one a line; else those of the files",
+    )
+    parser.add_argument(
+        "--method",
+        default="iwps",
+        choices=methods.NAMES,
+        help="default %(default)s; iwps_batch picks a batch together",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=methods.STEPS,
+        help="T of iwps, default %(default)s",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=methods.LEARNING_RATE,
+        help="η of iwps, default %(default)s",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of what is random")
+    add_campaign(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks everything, then makes the folder; returns the exit status."""
+    return exit_status.status_of(lambda: _init(options))
+
+
+def _init(options):
+    _check(options)
+    pool = read_pool(options.pool)
+    ids = None if options.ids is None else read_ids(options.ids, len(pool))
+    told = [] if options.labels is None else read_answers(options.labels)
+    is_of_pool = options.holdout.suffix.lower() == ".csv"
+    judged = read_answers(options.holdout) if is_of_pool else []
+    holdout = None if is_of_pool else read_holdout(options.holdout)
+    classes = _classes(options, told, judged, holdout)
+    rows = ()
+    if is_of_pool:
+        with naming_line(options.holdout, judged):
+            rows, holdout = _holdout_of_pool(options, judged, pool, ids, classes)
+    else:
+        _require_holdout(options, holdout, pool, classes)
+    with naming_source(options.pool):  # of all else nothing is left to refuse
+        state = start(
+            pool,
+            *holdout,
+            classes=classes,
+            ids=ids,
+            holdout_rows=rows,
+            method=options.method,
+            steps=options.steps,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+        )
+    state = take_answers(state, options.labels, told)
+    _refuse_leak(options, state)
+    folder.create(options.campaign, folder.Paths(options.pool, options.ids), state)
+    print(
+        f"{options.campaign}: {len(pool):,} samples, {len(classes)} classes, "
+        f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled. "
+        "Next: iwps next --k 50"
+    )
+    missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
+    if missing:
+        names = ", ".join(classes[c] for c in missing[:NAMED])
+        print(
+            f"The holdout set has no sample of {len(missing)} of {len(classes)} "
+            f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot judge "
+            "what is wrong about them."
+        )
+
+
+def _refuse_leak(options, state):
+    """Refuses a holdout set with a sample that is learned from."""
+    labeled = list(labels_of(state))
+    if not labeled:
+        return
+    known = scaling.rows_of(state.task.pool, labeled)
+    copies = leaks.copies_of(state.task.holdout_features, known)
+    is_copy = copies != leaks.NO_COPY
+    if is_copy.any():
+        sample = int(np.argmax(is_copy))
+        name = naming.ids_of(state.task.ids, np.array([labeled[copies[sample]]]))[0]
+        raise FileError(
+            f"{options.holdout} must not hold samples that are labeled in "
+            f"{options.labels}, where they would judge what was learned from them: "
+            f"sample {sample} is a copy of {name!r}, one of {is_copy.sum():,}."
+        )
+
+
+def _check(options):
+    """What can be refused before a file is read."""
+    with naming_source("--steps"):
+        checks.require_steps(options.steps, methods.LEARNING_RATE)
+    with naming_source("--learning-rate"):
+        checks.require_steps(methods.STEPS, options.learning_rate)
+
+
+def _classes(options, told, judged, holdout) -> tuple[str, ...]:
+    """As given, or names from the answers, or numbers up to the largest of all."""
+    if options.classes is not None:
+        classes = read_classes(options.classes)
+        if holdout is not None:
+            _require_order(classes)
+        return classes
+    names, places = set(), {}
+    for path, answers in ((options.labels, told), (options.holdout, judged)):
+        for answer in answers:
+            number = naming.number_of(answer.label)
+            if number is not None:
+                places.setdefault(number, f"{path}: line {answer.line}")
+            if naming.is_class(answer.label):
+                names.add(answer.label)
+    if len(places) < len(names):
+        if holdout is not None:
+            raise FileError(
+                "--classes must be given where labels are names: the holdout file has "
+                "numbers, whose order they decide."
+            )
+        classes = tuple(sorted(names))
+    else:
+        if holdout is not None:
+            places |= places_of(options.holdout, holdout.labels)
+        require_few_classes(places)
+        classes = tuple(map(str, range(max(places, default=0) + 1)))
+    if len(classes) < 2:
+        raise FileError(
+            "--classes must be given where fewer than two classes are labeled."
+        )
+    return classes
+
+
+def _require_order(classes):
+    """Refuses names that are numbers but others than the holdout file's."""
+    numbers = [naming.number_of(name) for name in classes]
+    if None not in numbers and numbers != list(range(len(classes))):
+        raise FileError(
+            "--classes must be 0, 1, ... in this order where they are numbers, as in "
+            f"the holdout file, got {', '.join(classes[:NAMED])}."
+        )
+
+
+def _require_holdout(options, holdout, pool, classes):
+    """Refuses a holdout set that does not fit the pool or the classes."""
+    d, width = holdout.features.shape[1], pool.shape[1]
+    if d != width:
+        raise FileError(
+            f"{options.holdout} must have {width} columns like the pool "
+            f"{options.pool}, got {d}."
+        )
+    require_classes(options.holdout, holdout.labels, len(classes))
+
+
+def _holdout_of_pool(options, judged, pool, ids, classes):
+    """Rows of the pool that are holdout samples, with their features and labels."""
+    if not judged:
+        raise FileError(f"{options.holdout} must have a holdout sample, got none.")
+    names = [answer.id for answer in judged]
+    rows = naming.rows_of(ids, len(pool), names)
+    labels = naming.classes_of(classes, names, [answer.label for answer in judged])
+    for name, label in zip(names, labels, strict=True):
+        if label is None or label == naming.SKIPPED:
+            raise naming.AnswerError(
+                name, f"a holdout sample must have a class, {name!r} has none."
+            )
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
+        features = scaling.rows_of(pool, rows.tolist()).astype(np.float32)
+    naming.require_finite(names, rows, features)
+    return rows, Holdout(features, np.array(labels, np.int32))

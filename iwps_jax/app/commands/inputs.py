@@ -1,0 +1,259 @@
+"""What a command is given in files: read, and held against each other."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from iwps_jax.app import leaks, naming
+from iwps_jax.app.files.arrays import SUFFIXES, FileError, open_array
+from iwps_jax.app.files.readers import (
+    read_classes,
+    read_head,
+    read_holdout,
+    read_ids,
+    read_ids_of_lines,
+    read_pool,
+    require_classes,
+    require_width,
+)
+from iwps_jax.app.files.tables import read_table
+from iwps_jax.app.naming import AnswerError
+from iwps_jax.pool import sources
+from iwps_jax.types import Head, Holdout
+
+
+class Given(NamedTuple):
+    """The files of a command, as far as they were given.
+
+    Attributes:
+        pool: rows of features, of logits, or what a function of the user's returned.
+        head: the last layer.
+        holdout: labeled samples that judge.
+        training: labeled samples that the head was trained on.
+        ids: what the user calls the rows; None where that is their number.
+        classes: names of the classes; None where these are their numbers.
+        labeled: rows that have been labeled.
+        are_logits: whether the rows are logits.
+    """
+
+    pool: Any
+    head: Head | None
+    holdout: Holdout | None
+    training: Holdout | None
+    ids: np.ndarray | None
+    classes: tuple[str, ...] | None
+    labeled: np.ndarray | None
+    are_logits: bool
+
+    def id_of(self, row: int) -> str:
+        """What the user calls a row."""
+        return str(row) if self.ids is None else str(self.ids[row])
+
+    def name_of(self, label: int) -> str:
+        """What the user calls a class."""
+        return str(label) if self.classes is None else self.classes[label]
+
+
+def add_options(parser: argparse.ArgumentParser, *, is_pool_required: bool) -> None:
+    """Adds the files that `read` reads."""
+    pools = parser.add_mutually_exclusive_group(required=is_pool_required)
+    pools.add_argument(
+        "--pool",
+        help="features [pool, d] to choose from: .npy, .npz or .safetensors of any "
+        "size, read as a memory map; or module:function that returns a pool",
+    )
+    pools.add_argument(
+        "--logits", help="logits [pool, classes] in its place, for methods of these"
+    )
+    parser.add_argument(
+        "--head", type=Path, help=".npz or .safetensors: kernel [d, classes], bias"
+    )
+    parser.add_argument(
+        "--holdout", type=Path, help=".npz or .safetensors: features [m, d], labels [m]"
+    )
+    parser.add_argument(
+        "--ids", type=Path, help=".txt with an id a row of the pool, .csv or .npy"
+    )
+    parser.add_argument(
+        "--classes", help="names a,b,c, or a file with one a line; default: numbers"
+    )
+
+
+def read(options: argparse.Namespace) -> Given:
+    """Reads the files, shapes first, and checks that they fit each other.
+
+    Raises:
+        FileError: if one cannot be used, or two do not fit.
+        ValueError: if a function that the options name cannot be called.
+    """
+    if options.logits is not None and options.head is not None:
+        raise ValueError("--head is for features, of a --pool, not for --logits.")
+    name = options.pool if options.logits is None else options.logits
+    pool = None if name is None else open_pool(name)
+    has_columns = getattr(pool, "ndim", None) == 2
+    head = None if options.head is None else read_head(options.head)
+    if head is not None and has_columns:
+        require_width(name, pool, head)
+    holdout = _labeled_set(options.holdout, head)
+    training_path = getattr(options, "training_set", None)
+    training = _labeled_set(training_path, head)
+    if holdout is not None and training is not None:
+        _refuse_leak(options.holdout, holdout, training_path, training)
+    num_classes = None if head is None else len(head.bias)
+    if options.logits is not None and has_columns:
+        num_classes = pool.shape[1]
+    classes, ids = _classes(options, num_classes), _ids(options, pool)
+    labeled = _labeled(options, pool, ids)
+    are_logits = options.logits is not None
+    return Given(pool, head, holdout, training, ids, classes, labeled, are_logits)
+
+
+def _labeled_set(path, head):
+    """Features and labels that the head can read."""
+    if path is None:
+        return None
+    samples = read_holdout(path)
+    if head is not None:
+        require_width(path, samples.features, head)
+        require_classes(path, samples.labels, len(head.bias))
+    return samples
+
+
+def _refuse_leak(path, holdout, training_path, training):
+    """Refuses a holdout set with a sample that was learned from."""
+    copies = leaks.copies_of(holdout.features, training.features)
+    is_copy = copies != leaks.NO_COPY
+    if is_copy.any():
+        sample = int(np.argmax(is_copy))
+        raise FileError(
+            f"{path} must not hold samples of the training set {training_path}, where "
+            f"they would judge what was learned from them: sample {sample} is a copy "
+            f"of its row {copies[sample]}, one of {is_copy.sum():,}."
+        )
+
+
+def open_pool(name: str) -> Any:
+    """The pool in a file, or what a function named module:function returns."""
+    is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
+    return read_pool(name) if is_file or ":" not in name else made_by(name)
+
+
+def made_by(name: str) -> Any:
+    """What the function named module:function returns.
+
+    Raises:
+        ValueError: if it is not called so, or there is no such module, or function in
+            it.
+    """
+    module, _, function = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise ValueError(f"{name} must be a file or module:function, it is neither.")
+    sys.path.insert(0, os.getcwd())
+    if not _is_module(module):
+        raise ValueError(f"{name} cannot be called: there is no module {module}.")
+    made = getattr(importlib.import_module(module), function, None)
+    if not callable(made):
+        raise ValueError(f"{name} cannot be called: {module} has no {function}.")
+    return made()
+
+
+def _is_module(name) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        if name.startswith(f"{error.name}."):  # no such package
+            return False
+        raise  # of an import in it
+
+
+def size_of(pool: Any, option: str) -> int:
+    """How many rows the pool has.
+
+    Raises:
+        ValueError: if it is an iterator, which the option cannot do with.
+    """
+    if hasattr(pool, "__next__"):
+        raise ValueError(f"{option} needs a pool with a length, got an iterator.")
+    return len(jax.tree.leaves(pool)[0])
+
+
+def rows_of(pool: Any, rows: Sequence[int]) -> Any:
+    """Some rows of a pool that has a length, in memory, as it would be scored."""
+    source = sources.open_source(pool)
+    parts = [sources.read_chunk(source, row, row + 1)[0] for row in rows]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _ids(options, pool):
+    if options.ids is None:
+        return None
+    if pool is None:
+        raise ValueError("--ids needs a --pool, whose rows they name.")
+    return read_ids(options.ids, size_of(pool, "--ids"))
+
+
+def _classes(options, num_classes):
+    if options.classes is None:
+        return None
+    classes = read_classes(options.classes)
+    if num_classes is not None and len(classes) != num_classes:
+        raise FileError(
+            f"--classes {options.classes} must name {num_classes} classes, like the "
+            f"head or logits, got {len(classes)}."
+        )
+    return classes
+
+
+def _labeled(options, pool, ids):
+    """Rows that were labeled, by number or by id."""
+    path = getattr(options, "labeled", None)
+    if path is None:
+        return None
+    size = size_of(pool, "--labeled")
+    if path.suffix.lower() in (".csv", ".txt"):
+        return rows_of_ids(path, ids, size)
+    if path.suffix.lower() not in SUFFIXES:
+        raise FileError(
+            f"{path} must be an .npy file of rows, or a .csv or .txt file of ids."
+        )
+    rows = open_array(path)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise FileError(f"{path} must hold a vector of row numbers.")
+    if rows.size and not 0 <= rows.min() <= rows.max() < size:
+        raise FileError(f"{path} must hold rows in [0, {size}).")
+    return np.array(rows, np.int64)
+
+
+def rows_of_ids(path: Path, ids: naming.Ids, size: int) -> np.ndarray:
+    """The rows whose ids a file lists; where it has labels, those with one.
+
+    Args:
+        path: .txt with an id a line, or else .csv with a column id.
+        ids: of the pool.
+        size: of the pool.
+
+    Raises:
+        FileError: if an id is not of the pool; names the line.
+    """
+    if path.suffix.lower() == ".txt":
+        numbers, listed = read_ids_of_lines(path)
+        lines = answered = dict(zip(listed, numbers, strict=True))
+    else:
+        table = read_table(path, ("id",))
+        lines = {record["id"]: line for line, record in table}
+        answered = {  # empty: not answered yet
+            record["id"] for _, record in table if record.get("label", "yes")
+        }
+    try:
+        rows = naming.rows_of(ids, size, [*lines])
+    except AnswerError as error:
+        raise FileError(f"{path}: line {lines[error.id]}: {error}") from error
+    return rows[[id_ in answered for id_ in lines]]

@@ -1,0 +1,336 @@
+"""`iwps show`: a page with the picks' images, for people who label them.
+
+    iwps show picks.csv --images photos --classes cat,dog --out picks.html
+
+One HTML file, which any browser opens without a network. A key labels an image; what is
+labeled is kept in the browser, and saved as labels.csv, which `iwps label` reads. With
+--campaign, or with --pool and --labels, the nearest labeled example is shown beside
+each pick.
+"""
+
+import argparse
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from iwps_jax.app import naming
+from iwps_jax.app.campaign import folder, labels_of
+from iwps_jax.app.campaign.state import ids_of
+from iwps_jax.app.commands import exit_status
+from iwps_jax.app.commands.answers import naming_source
+from iwps_jax.app.files.picks import Pick, read_answers, read_picks
+from iwps_jax.app.files.readers import read_classes, read_ids, read_pool
+from iwps_jax.app.gallery.images import open_images
+from iwps_jax.app.gallery.nearest import nearest_rows
+from iwps_jax.app.gallery.page import Card, Neighbor, page
+from iwps_jax.atomic_write import write_atomically
+
+SIDES = 16, 1024
+
+
+class Known(NamedTuple):
+    """What is known of the pool besides the picks.
+
+    Attributes:
+        pool: its features, a memory map; None if there are none.
+        ids: of its rows; None if the numbers of the rows are the ids.
+        labels: names of classes by id, of what is labeled.
+        classes: their names; None if nobody named them.
+    """
+
+    pool: np.ndarray | None = None
+    ids: naming.Ids = None
+    labels: Mapping[str, str] = {}
+    classes: tuple[str, ...] | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument("picks", type=Path, help="of `iwps next` or `iwps score`")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        required=True,
+        help="a folder, where an id is a file's path with or without its suffix, or a "
+        "number with or without zeros before it; or an .npy file of [pool, height, "
+        "width] or [pool, height, width, 1 | 3 | 4]",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("picks.html"), help="default %(default)s"
+    )
+    parser.add_argument(
+        "--thumbnail",
+        type=int,
+        default=160,
+        metavar="PIXELS",
+        help="largest side of an image (default %(default)s)",
+    )
+    parser.add_argument("--title", help="of the page, default: the name of the picks")
+    parser.add_argument(
+        "--classes",
+        help="cat,dog,... or a file with one a line; default: those of the campaign, "
+        "or else of the predictions and labels",
+    )
+    parser.add_argument("--campaign", type=Path, help="folder of `iwps init`")
+    beside = parser.add_argument_group("without a campaign: nearest labeled examples")
+    beside.add_argument("--pool", type=Path, help="features of the whole pool")
+    beside.add_argument("--labels", type=Path, help="CSV with id and label")
+    beside.add_argument("--ids", type=Path, help="of the pool's rows, default: 0, 1, …")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the page; returns the exit status."""
+    return exit_status.status_of(lambda: _show(options))
+
+
+def _show(options):
+    _check(options)
+    picks = _merged(options.picks, read_picks(options.picks))
+    images = open_images(options.images)
+    known = _known(options, images)
+    classes = known.classes or _classes_in(options.picks, picks, known.labels)
+    cards = _cards(options, picks, images, known, classes)
+    title = options.title or f"Picks of {options.picks.name}"
+    write_atomically(options.out, page(cards, classes, title, side=options.thumbnail))
+    print(f"{len(cards):,} picks to label in {options.out}")
+    if known.classes is None:
+        print(
+            f"Its classes are the {len(classes)} among predictions and labels; "
+            "--classes names all."
+        )
+
+
+def _check(options):
+    """What can be refused before a file is read."""
+    low, high = SIDES
+    if not low <= options.thumbnail <= high:
+        raise ValueError(
+            f"--thumbnail must be in [{low}, {high}], got {options.thumbnail}."
+        )
+    if options.out.is_dir() or not options.out.parent.is_dir():
+        raise ValueError(f"--out must be a file in a folder there is: {options.out}.")
+    if (options.pool is None) != (options.labels is None):
+        raise ValueError("--pool and --labels must be given together, got one of them.")
+    if options.campaign and (options.pool or options.ids):
+        raise ValueError("--campaign has a pool, labels and ids: give no others.")
+
+
+def _merged(path, picks) -> list[Pick]:
+    """One pick for each id, where it comes first; of several methods all are named."""
+    same = defaultdict(list)
+    for pick in picks:
+        same[pick.id].append(pick)
+    return [_joined(path, of_id) for of_id in same.values()]
+
+
+def _joined(path, picks) -> Pick:
+    first, names = picks[0], [pick.method for pick in picks]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: ids must be distinct but for several methods, {first.id} is "
+            "there twice."
+        )
+    for field in ("row", "predicted", "label"):
+        said = {getattr(pick, field): None for pick in picks}
+        if len(said) > 1:
+            raise ValueError(
+                f"{path}: picks of one id must have one {field}, {first.id} has "
+                f"{' and '.join(text or 'none' for text in said)}."
+            )
+    if len(picks) == 1:
+        return first
+    # Their scores cannot be compared, so that none is shown.
+    return first._replace(method=", ".join(names), score="")
+
+
+def _known(options, images) -> Known:
+    if options.campaign:
+        known = _known_of_campaign(options.campaign)
+    else:
+        known = _known_of_files(options, images)
+    size = images.size if known.pool is None else len(known.pool)
+    if images.size not in (None, size):
+        raise ValueError(
+            f"{options.images} must have an image for each of the {size:,} "
+            f"rows of the pool, got {images.size:,}."
+        )
+    if options.classes is None:
+        return known
+    return known._replace(classes=read_classes(options.classes))
+
+
+def _known_of_campaign(path: Path) -> Known:
+    state = folder.read_record(path)
+    task, labels = state.task, labels_of(state)
+    ids = ids_of(task, np.array([*labels], np.int64))
+    names = (task.classes[label] for label in labels.values())
+    return Known(
+        task.pool,
+        task.ids,
+        dict(zip(ids, names, strict=True)),
+        task.classes,
+    )
+
+
+def _known_of_files(options, images) -> Known:
+    pool = None if options.pool is None else read_pool(options.pool)
+    size = images.size if pool is None else len(pool)
+    if options.ids is not None and size is None:
+        raise ValueError("--ids names rows: give --pool, or an array of --images.")
+    ids = None if options.ids is None else read_ids(options.ids, size)
+    labels = {}
+    if options.labels is not None:
+        answers = read_answers(options.labels)
+        labels = {a.id: a.label for a in answers if naming.is_class(a.label)}
+    return Known(pool, ids, labels)
+
+
+def _classes_in(path, picks, labels) -> tuple[str, ...]:
+    """Classes where nobody named them: what was predicted or labeled, in order."""
+    seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
+    seen = set(filter(naming.is_class, seen | set(labels.values())))
+    if len(seen) < 2:
+        raise ValueError(
+            f"{path} must have 2 predicted classes for a page without --classes, got "
+            f"{', '.join(seen) or 'none'}."
+        )
+    return tuple(sorted(seen, key=_in_order))
+
+
+def _in_order(name):
+    """Numbers before names, by their size."""
+    number = naming.number_of(name)
+    return (number is None, number, name)
+
+
+def _cards(options, picks, images, known, classes) -> list[Card]:
+    rows = _rows(options, known, {pick.id: pick.row for pick in picks})
+    predicted = _predicted(options.picks, picks, classes)
+    answers = _answers(options.picks, {pick.id: pick.label for pick in picks}, classes)
+    neighbors = _neighbors(options, rows, images, known, classes)
+    return [
+        Card(
+            pick.id,
+            images.thumbnail(pick.id, row, options.thumbnail),
+            name,
+            _number(options.picks, pick, "confidence"),
+            _number(options.picks, pick, "score"),
+            pick.method,
+            _hurts(options.picks, pick),
+            neighbor,
+            answer,
+        )
+        for pick, row, name, answer, neighbor in zip(
+            picks, rows, predicted, answers, neighbors, strict=True
+        )
+    ]
+
+
+def _rows(options, known, stated: Mapping[str, str]) -> list[int | None]:
+    """The rows of ids, with what a pick file says of each, or nothing."""
+    size = None if known.pool is None else len(known.pool)
+    if known.ids is None:
+        return [_row(id_, text, size) for id_, text in stated.items()]
+    source = options.campaign or options.ids
+    with naming_source(source):
+        rows = naming.rows_of(known.ids, len(known.ids), [*stated]).tolist()
+    for (id_, text), row in zip(stated.items(), rows, strict=True):
+        if text not in ("", str(row)):
+            raise ValueError(
+                f"{id_} must be row {row}, as {source} has it, got {text}."
+            )
+    return rows
+
+
+def _row(id_, stated, size) -> int | None:
+    """Where there are no ids: the row as stated, or that the id is the number of."""
+    row = naming.number_of(stated or id_)
+    if stated and row is None:
+        raise ValueError(f"the row of {id_} must be a number, got {stated}.")
+    if stated not in ("", id_) and size is not None:
+        raise ValueError(
+            f"{id_} is row {stated} of the picks, but without --ids the ids of the "
+            "pool are its rows' numbers: give the ids that the picks were made with."
+        )
+    if row is not None and size is not None and row >= size:
+        raise ValueError(f"{id_} must be a row in [0, {size}), got {row}.")
+    return row
+
+
+def _neighbors(options, rows, images, known, classes):
+    """The nearest labeled example of each pick, or None."""
+    if known.pool is None or not known.labels:
+        return [None] * len(rows)
+    source = options.campaign or options.labels
+    examples = zip(known.labels, _answers(source, known.labels, classes), strict=True)
+    of_labels = _rows(options, known, dict.fromkeys(known.labels, ""))
+    labeled = dict(zip(of_labels, examples, strict=True))
+    if None in labeled or None in rows:
+        raise ValueError(
+            "ids that are no numbers of rows need --ids, to find their features in "
+            f"{options.pool}."
+        )
+    nearest = nearest_rows(known.pool, np.array(rows), np.array([*labeled]))
+    pictures = {
+        row: images.thumbnail(labeled[row][0], row, options.thumbnail)
+        for row in sorted(set(nearest.tolist()) - {-1})
+    }
+    return [
+        None if row == -1 else Neighbor(*labeled[row], pictures[row])
+        for row in nearest.tolist()
+    ]
+
+
+def _predicted(path, picks, classes) -> list[str]:
+    """Names of predicted classes; where nobody named them `iwps score` has numbers."""
+    predicted = {pick.predicted for pick in picks} - {""}
+    if predicted <= {*classes}:
+        return [pick.predicted for pick in picks]
+    numbers = {str(number): name for number, name in enumerate(classes)}
+    are_numbers = all(naming.number_of(name) is not None for name in predicted)
+    legal = {"": ""} | (numbers if are_numbers else {name: name for name in classes})
+    for pick in picks:
+        if pick.predicted not in legal:
+            raise ValueError(
+                f"{path}: predictions must be names of the {len(classes)} classes, or "
+                f"all be their numbers, that of {pick.id} is {pick.predicted}."
+            )
+    return [legal[pick.predicted] for pick in picks]
+
+
+def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:
+    """Labels by id as they are written on the page."""
+    with naming_source(path):
+        numbers = naming.classes_of(classes, [*label_of], [*label_of.values()])
+    written = {None: "", naming.SKIPPED: naming.SKIP}
+    return [written[n] if n in written else classes[n] for n in numbers]
+
+
+def _number(path, pick, name) -> float | None:
+    text = getattr(pick, name)
+    return _finite(path, pick, name, text) if text else None
+
+
+def _hurts(path, pick) -> tuple[tuple[str, float], ...]:
+    rows, changes = pick.hurts.split(), pick.hurts_by.split()
+    if len(rows) != len(changes):
+        raise ValueError(
+            f"{path}: hurts and hurts_by of {pick.id} must have one length, got "
+            f"{len(rows)} and {len(changes)}."
+        )
+    numbers = [_finite(path, pick, "hurts_by", text) for text in changes]
+    return tuple(zip(rows, numbers, strict=True))
+
+
+def _finite(path, pick, name, text) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{path}: {name} of {pick.id} must be a number, got {text}.")
+    return number

@@ -1,0 +1,86 @@
+"""`iwps status`: how a campaign stands, and whether to go on.
+
+    iwps status
+
+shows the curve so far, how often the picks were wrong, labels of each class, what
+waits for an answer, and a hint when more labels no longer pay.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from iwps_jax.app.campaign import Campaign, Outlook, folder, outlook
+from iwps_jax.app.campaign.learn import refitted
+from iwps_jax.app.commands import answers, exit_status
+from iwps_jax.app.files.arrays import FileError
+from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the same as JSON"
+    )
+    parser.add_argument(
+        "--head",
+        type=Path,
+        metavar="FILE",
+        help="write the head, for features as they are, as an .npz for iwps score",
+    )
+    answers.add_campaign(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints, and writes what is asked for; returns the exit status."""
+    return exit_status.status_of(lambda: _status(options))
+
+
+def _status(options):
+    state = folder.read_record(options.campaign)
+    now = outlook(state)
+    print(f"{options.campaign}: {_text(state, now)}")
+    if options.json is not None:
+        told = now._asdict() | {
+            "curve": [point._asdict() for point in now.curve],
+            "labels_per_class": dict(
+                zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+            ),
+        }
+        write_atomically(options.json, json.dumps(told, indent=1, ensure_ascii=False))
+    if options.head is not None:
+        _write_head(options.head, refitted(state))
+
+
+def _text(state: Campaign, now: Outlook) -> str:
+    lines = [
+        f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
+        f"{now.num_skipped:,} skipped, {now.num_unanswered:,} waiting for an answer, "
+        f"{now.num_left:,} left; method {state.task.method}",
+        "",
+        "labels  holdout accuracy  holdout loss  wrong picks",
+    ]
+    for point in now.curve:
+        accuracy, loss, wrong = "-", "-", "-"
+        if point.holdout_accuracy is not None:
+            accuracy = f"{point.holdout_accuracy:.1%}"
+            loss = f"{point.holdout_loss:.3f}"
+        if point.answered:
+            share = point.wrong / point.answered
+            wrong = f"{point.wrong} of {point.answered} ({share:.0%})"
+        lines.append(f"{point.num_labeled:6,}  {accuracy:>16}  {loss:>12}  {wrong}")
+    named = zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+    lines += [
+        "",
+        "labels of each class: " + "; ".join(f"{name}: {n}" for name, n in named),
+        now.hint,
+    ]
+    return "\n".join(lines)
+
+
+def _write_head(path, state):
+    if state.head is None:
+        raise FileError("there is no head before two classes are labeled.")
+    kernel, bias = state.task.scaling.unscaled(state.head.kernel, state.head.bias)
+    write_arrays_atomically(path, {"kernel": kernel, "bias": bias})
+    print(f"head for features as they are: {path}")

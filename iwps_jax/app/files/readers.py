@@ -1,0 +1,332 @@
+"""What the commands are given: pool, head, holdout set, ids and class names.
+
+A reader returns what can be used as it is, or raises a `FileError`: one sentence with
+the file, the rule it breaks, and the row, key or line.
+"""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from iwps_jax.app.files.arrays import (
+    FileError,
+    first_bad_row,
+    open_array,
+    open_arrays,
+    require_file,
+)
+from iwps_jax.app.files.tables import opened, records
+from iwps_jax.app.naming import is_skip
+from iwps_jax.types import Head, Holdout
+
+MOST_CLASSES = 1000  # that are numbers, and mostly missing
+
+
+def read_pool(path: str | Path) -> np.ndarray:
+    """The rows to choose from, features or logits, not yet read.
+
+    Args:
+        path: see `open_array`; of several arrays the one called features.
+
+    Returns:
+        A memory map of shape [pool, d], floating point or integers; its numbers have
+        not been looked at.
+
+    Raises:
+        FileError: if it cannot be opened, has no row or column, or is not a matrix of
+            real numbers.
+    """
+    pool = open_array(path)
+    _require_matrix(path, "the pool", pool)
+    return pool
+
+
+def read_head(path: str | Path) -> Head:
+    """The last layer of a classifier, as float32.
+
+    Args:
+        path: .npz or .safetensors with kernel [d, classes] and bias [classes].
+
+    Raises:
+        FileError: if it cannot be read, an array is missing or of another shape or
+            type, a number is not finite, or there are fewer than two classes. A kernel
+            of [classes, d], as PyTorch keeps it, is recognized unless it is square.
+    """
+    kernel, bias = open_arrays(path, Head._fields)
+    _require_matrix(path, "kernel", kernel)
+    if bias.ndim != 1:
+        raise FileError(
+            f"{path}: bias must have 1 axis [classes], got shape {bias.shape}."
+        )
+    _require_real(path, "bias", bias)
+    if kernel.shape[1] != len(bias):
+        hint = ""
+        if kernel.shape[0] == len(bias):
+            hint = "; it looks like [classes, d], as PyTorch keeps it: save kernel.T"
+        raise FileError(
+            f"{path}: kernel must be [d, {len(bias)}] to match a bias of {len(bias)} "
+            f"classes, got {list(kernel.shape)}{hint}."
+        )
+    if len(bias) < 2:
+        raise FileError(f"{path} must have at least 2 classes, got {len(bias)}.")
+    return Head(_finite(path, "kernel", kernel), _finite(path, "bias", bias))
+
+
+def read_holdout(path: str | Path) -> Holdout:
+    """The labeled samples that judge, features as float32 and labels as int32.
+
+    Args:
+        path: .npz or .safetensors with features [m, d] and integer labels [m].
+
+    Raises:
+        FileError: if it cannot be read, an array is missing or of another shape or
+            type, a number is not finite, or a label is negative.
+    """
+    features, labels = open_arrays(path, Holdout._fields)
+    _require_matrix(path, "features", features)
+    if labels.ndim != 1:
+        raise FileError(
+            f"{path}: labels must have 1 axis [m], class numbers and not one-hot, got "
+            f"shape {labels.shape}."
+        )
+    if labels.dtype.kind not in "iu":
+        raise FileError(
+            f"{path}: labels must be integers, class numbers from 0, got "
+            f"{labels.dtype}."
+        )
+    if len(labels) != len(features):
+        raise FileError(
+            f"{path}: features and labels must have one length, got {len(features)} "
+            f"and {len(labels)}."
+        )
+    outside = first_bad_row(labels, lambda x: (x < 0) | (x > np.iinfo(np.int32).max))
+    if outside is not None:
+        raise FileError(
+            f"{path}: labels must be class numbers from 0, got {labels[outside]} in "
+            f"row {outside}."
+        )
+    return Holdout(_finite(path, "features", features), labels.astype(np.int32))
+
+
+def require_width(path: str | Path, features: np.ndarray, head: Head) -> None:
+    """Refuses features, of the pool or the holdout set, that the head cannot read.
+
+    Raises:
+        FileError: if they have another number of columns than its kernel has rows.
+    """
+    d, classes = head.kernel.shape
+    if features.shape[1] == d:
+        return
+    hint = "; is it of logits?" if features.shape[1] == classes else ""
+    raise FileError(
+        f"{path} must have {d} columns like the head's kernel [{d}, {classes}], got "
+        f"shape {tuple(features.shape)}{hint}."
+    )
+
+
+def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> None:
+    """Refuses labels of classes that the head does not have.
+
+    Raises:
+        FileError: if one is not in [0, num_classes); names the row.
+    """
+    outside = first_bad_row(labels, lambda x: (x < 0) | (x >= num_classes))
+    if outside is not None:
+        raise FileError(
+            f"{path}: labels must be in [0, {num_classes}) for {num_classes} classes, "
+            f"got {labels[outside]} in row {outside}."
+        )
+
+
+def require_few_classes(places: Mapping[int, str]) -> None:
+    """Refuses numbers too large to be classes where nobody said how many there are.
+
+    Args:
+        places: for each class number that occurs, where.
+
+    Raises:
+        FileError: if the largest makes more than 1,000 classes, and more than twice as
+            many as occur.
+    """
+    largest, most = max(places, default=0), max(MOST_CLASSES, 2 * len(places))
+    if largest >= most:
+        raise FileError(
+            f"{places[largest]}: labels must be class numbers below {most:,} where "
+            f"{len(places):,} of them occur, got {largest}: give --classes if it is "
+            "one."
+        )
+
+
+def places_of(path: str | Path, labels: np.ndarray) -> dict[int, str]:
+    """The first row of each class, as `require_few_classes` wants it."""
+    numbers, rows = np.unique(labels, return_index=True)
+    where = [f"{path}: row {row}" for row in rows.tolist()]
+    return dict(zip(numbers.tolist(), where, strict=True))
+
+
+def read_ids(path: str | Path, size: int) -> np.ndarray:
+    """What the user calls the rows of the pool.
+
+    Args:
+        path: .txt with an id a line, .csv with a column id, or .npy of strings or
+            integers.
+        size: rows of the pool.
+
+    Returns:
+        Strings of a StringDType, one for each row.
+
+    Raises:
+        FileError: if it cannot be read, or an id is empty, there twice or one too
+            many; names the line (of an .npy file the row).
+    """
+    path = Path(path)
+    require_file(path)
+    ids, places, place = _ids_and_places(path)
+    if "" in ids:
+        raise FileError(f"{path}: {place} {places[ids.index('')]} must not be empty.")
+    _require_distinct(path, "ids", ids, places, place)
+    if len(ids) != size:
+        where = f"; {place} {places[size]} is one too many" if len(ids) > size else ""
+        raise FileError(
+            f"{path} must have an id for each of the {size:,} rows of the pool, got "
+            f"{len(ids):,}{where}."
+        )
+    return np.array(ids, np.dtypes.StringDType())
+
+
+def _require_distinct(source, what, names, places, place):
+    if len(set(names)) == len(names):
+        return
+    first = {}
+    for name, where in zip(names, places, strict=True):
+        if name in first:
+            raise FileError(
+                f"{source}: {what} must be distinct, {name} of {place} {where} is that "
+                f"of {place} {first[name]}."
+            )
+        first[name] = where
+
+
+def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
+    """Ids, where each is, and whether these places are lines or rows."""
+    if path.suffix.lower() == ".npy":
+        ids = open_array(path)
+        if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
+            raise FileError(
+                f"{path} must hold a vector of strings or integers, got {ids.dtype} "
+                f"of shape {ids.shape}."
+            )
+        if ids.dtype.kind == "S":
+            ids = np.char.decode(ids)
+        return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
+    if path.suffix.lower() not in (".csv", ".txt"):
+        raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+    if path.suffix.lower() == ".csv":
+        _require_rows_in_order(path)
+    lines, ids = read_ids_of_lines(path)
+    return ids, lines, "line"
+
+
+def _require_rows_in_order(path):
+    """Refuses ids beside rows that are not 0, 1, ...: the order alone would count."""
+    for row, (line, header, fields) in enumerate(records(path, ("id",))):
+        if "row" not in header:
+            return
+        if fields[header.index("row")].strip() != str(row):
+            raise FileError(
+                f"{path}: ids must be in the order of the rows, line {line} must be of "
+                f"row {row}, got {fields[header.index('row')].strip()}."
+            )
+
+
+def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
+    """The ids in a text file, stripped, and the line of each.
+
+    Args:
+        path: .txt with an id a line, or else .csv with a column id.
+
+    Raises:
+        FileError: if it cannot be read, or has no such column.
+    """
+    if Path(path).suffix.lower() == ".txt":
+        with opened(path, "\n") as file:
+            ids = [line.strip() for line in file]
+        return range(1, len(ids) + 1), ids
+    lines, ids = array("q"), []
+    for line, header, fields in records(path, ("id",)):
+        lines.append(line)
+        ids.append(fields[header.index("id")].strip())
+    return lines, ids
+
+
+def read_classes(text: str | Path) -> tuple[str, ...]:
+    """Class names, of a list like "cat,dog" or a file with one a line.
+
+    Args:
+        text: the list, or the path of a file.
+
+    Raises:
+        FileError: if the file cannot be read, there are fewer than two names, or one
+            is empty, there twice or "skip", which is what a sample is called that
+            nobody can label.
+
+    Example:
+        >>> read_classes("cat, dog")
+        ('cat', 'dog')
+    """
+    path = Path(text)
+    if "," in str(text) and not path.is_file():
+        names = [name.strip() for name in str(text).split(",")]
+        source, place = "the list of classes", "name"
+    else:
+        with opened(path, "\n") as file:
+            names = [line.strip() for line in file]
+        source, place = str(path), "line"
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise FileError(f"{source}: {place} {number} must not be empty.")
+        if is_skip(name):
+            raise FileError(
+                f"{source}: {place} {number} must not be {name}, the answer to a "
+                "sample that cannot be labeled."
+            )
+    _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
+    if len(names) < 2:
+        raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
+    return tuple(names)
+
+
+def _require_matrix(path, name, array):
+    if array.ndim != 2:
+        raise FileError(
+            f"{path}: {name} must have 2 axes, got shape {tuple(array.shape)}."
+        )
+    if 0 in array.shape:
+        raise FileError(
+            f"{path}: {name} must not be empty, got shape {tuple(array.shape)}."
+        )
+    _require_real(path, name, array)
+
+
+def _require_real(path, name, array):
+    is_real = jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"
+    if not is_real:
+        raise FileError(
+            f"{path}: {name} must be floating point or integers, got {array.dtype}."
+        )
+
+
+def _finite(path, name, array) -> np.ndarray:
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and refused
+        array = np.array(array, np.float32)
+    row = first_bad_row(array, lambda x: ~np.isfinite(x))
+    if row is not None:
+        where = "entry" if array.ndim == 1 else "row"
+        raise FileError(
+            f"{path}: {name} must be finite in float32, got NaN or infinity in {where} "
+            f"{row}."
+        )
+    return array

@@ -1,0 +1,102 @@
+"""Text that people write, and tables as their spreadsheets save them."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from iwps_jax.app.files.arrays import FileError, require_file
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
+
+
+def read_table(
+    path: str | Path, columns: tuple[str, ...]
+) -> list[tuple[int, dict[str, str]]]:
+    """The records of a table, stripped, each with its line.
+
+    Args:
+        path: the file; its first line names the columns.
+        columns: those that must be there.
+
+    Raises:
+        FileError: if it cannot be read, a column is missing or there twice, or a line
+            has too few or too many fields.
+    """
+    return [
+        (line, dict(zip(header, map(str.strip, fields), strict=True)))
+        for line, header, fields in records(path, columns)
+    ]
+
+
+def records(
+    path: str | Path, columns: tuple[str, ...]
+) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Of each record its line, the names of all columns, and its fields.
+
+    Raises:
+        FileError: see `read_table`.
+    """
+    with opened(path, "") as file:
+        first = file.readline()
+        file.seek(0)
+        lines = csv.reader(file, strict=True, delimiter=max(",;\t", key=first.count))
+        try:
+            header = [name.strip().casefold() for name in next(lines, [])]
+            for name in columns:
+                if header.count(name) != 1:
+                    raise FileError(
+                        f"{path} must have one column {name} in its first line, got "
+                        f"{', '.join(header) or 'none'}."
+                    )
+            for fields in lines:
+                if not fields:  # a blank line
+                    continue
+                if len(fields) != len(header):
+                    raise FileError(
+                        f"{path}: line {lines.line_num} must have {len(header)} fields "
+                        f"like the first, got {len(fields)}."
+                    )
+                yield lines.line_num, header, fields
+        except csv.Error as error:
+            raise FileError(
+                f"{path}: line {lines.line_num} is not CSV: {error}."
+            ) from error
+
+
+@contextmanager
+def opened(path: str | Path, newline: str) -> Iterator[TextIO]:
+    """The lines of a text file, one at a time.
+
+    Raises:
+        FileError: see `read_text`.
+    """
+    require_file(Path(path))
+    try:
+        with Path(path).open(encoding=_encoding(path), newline=newline) as file:
+            yield file
+    except UnicodeError:
+        read_text(path)  # names the line
+        raise
+
+
+def _encoding(path) -> str:
+    with Path(path).open("rb") as file:
+        return "utf-16" if file.read(2) in UTF_16 else "utf-8-sig"
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, or, after its byte order mark, UTF-16.
+
+    Raises:
+        FileError: if it cannot be read or is neither; names the line.
+    """
+    path = Path(path)
+    require_file(path)
+    content = path.read_bytes()
+    try:
+        return content.decode(_encoding(path))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error

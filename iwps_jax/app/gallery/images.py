@@ -1,0 +1,135 @@
+"""Where the image of an id is: a file in a folder, or a row of an array."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from iwps_jax.app.files.arrays import open_array
+from iwps_jax.app.gallery import thumbnails
+from iwps_jax.app.gallery.page import Picture
+
+CHANNELS = (1, 3, 4)
+
+
+class Images(NamedTuple):
+    """The images of a pool.
+
+    Attributes:
+        size: how many rows the array has; None for a folder.
+        thumbnail: function of an id, its row of the pool (None if unknown) and the
+            largest side in pixels. Raises a `ValueError` that names the id or file.
+    """
+
+    size: int | None
+    thumbnail: Callable[[str, int | None, int], Picture]
+
+
+def open_images(path: Path) -> Images:
+    """The images in a folder or an array.
+
+    Args:
+        path: a folder of image files; or an array file of [pool, height, width] or
+            [pool, height, width, 1 | 3 | 4], in uint8 or floating point from 0 to 1.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if path.is_dir():
+        return Images(None, partial(_of_file, _finder(path)))
+    images = open_array(path, "images")
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise ValueError(
+            f"{path} must be [pool, height, width] or [pool, height, width, 1 | 3 | 4],"
+            f" got shape {images.shape}."
+        )
+    if images.ndim == 4 and images.shape[3] not in CHANNELS:
+        hint = ""
+        if images.shape[1] in CHANNELS:
+            hint = "; move the channels last: images.transpose(0, 2, 3, 1)"
+        raise ValueError(
+            f"{path} must have 1, 3 or 4 channels in its last axis, got shape "
+            f"{images.shape}{hint}."
+        )
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise ValueError(
+            f"{path} must be uint8 or floating point from 0 to 1, got {images.dtype}."
+        )
+    return Images(len(images), partial(_of_row, images, path))
+
+
+def _of_row(images, path, id_, row, side):
+    if row is None:
+        raise ValueError(
+            f"{id_!r} is no row of {path}: the picks need a column row, or the command "
+            "--ids."
+        )
+    if row >= len(images):
+        raise ValueError(f"{path} has {len(images)} images, {id_!r} is row {row}.")
+    image = np.asarray(images[row])
+    if image.dtype != np.uint8:
+        if not (image.min() >= 0 and image.max() <= 1):  # nor if there is a NaN
+            raise ValueError(
+                f"{path}: floating-point images must be in [0, 1], row {row} is not."
+            )
+        image = np.round(image.astype(np.float32) * 255).astype(np.uint8)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    return thumbnails.thumbnail(Image.fromarray(image), side)
+
+
+def _of_file(find, id_, row, side):
+    del row  # an id names a file
+    return thumbnails.of_file(find(id_), side)
+
+
+def _finder(folder: Path) -> Callable[[str], Path]:
+    """How to get the path of an id's image; the folder is listed once, if at all."""
+    listed = []
+
+    def find(id_: str) -> Path:
+        if Path(id_).is_absolute() or ".." in re.split(r"[/\\]", id_) or "\0" in id_:
+            raise ValueError(f"ids must name files inside {folder}, got {id_!r}.")
+        if (folder / id_).is_file():
+            return folder / id_
+        if not listed:
+            listed.extend(_listing(folder))
+        by_stem, by_number = listed
+        paths = by_stem.get(id_, [])
+        if not paths and re.fullmatch(r"[0-9]+", id_):
+            paths = by_number.get(int(id_), [])
+        if not paths:
+            raise ValueError(f"{folder} has no image of {id_!r}.")
+        if len(paths) > 1:
+            names = " and ".join(str(path.relative_to(folder)) for path in paths[:2])
+            raise ValueError(f"{id_!r} must name one image of {folder}, got {names}.")
+        return paths[0]
+
+    return find
+
+
+def _listing(folder):
+    """Image files by relative path without suffix, and by number, as 7 for 0007.png."""
+    suffixes = Image.registered_extensions()
+    by_stem, by_number = defaultdict(list), defaultdict(list)
+    visited = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(root) in visited:  # a link to a folder above, or again
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(root))
+        folders.sort()
+        for name in sorted(names):
+            path = Path(root, name)
+            if path.suffix.lower() in suffixes:
+                stem = path.relative_to(folder).with_suffix("").as_posix()
+                by_stem[stem].append(path)
+                if re.fullmatch(r"[0-9]+", stem):
+                    by_number[int(stem)].append(path)
+    return by_stem, by_number

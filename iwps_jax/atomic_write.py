@@ -1,0 +1,99 @@
+"""Files that are there whole or not at all, whenever the process is killed."""
+
+import io
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+UNFINISHED = ".half"
+"""How the names of files end that a killed process left; safe to delete."""
+
+
+def write_atomically(path: str | Path, content: bytes | str) -> None:
+    """Writes a file in one step; one that is there before is replaced.
+
+    The content is on the disk when the name points to it, so that neither a kill nor a
+    full disk leaves a part of it under that name. What a link points to is replaced,
+    not the link, and a file that was there keeps its mode.
+
+    Args:
+        path: the file; its folder must exist.
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: if it cannot be written, or is there and no regular file; what was
+            there before still is.
+        ValueError: if the text has a character that is none of Unicode's, as names of
+            files may have.
+    """
+    if isinstance(content, str):
+        content = _encoded(path, content)
+    target = Path(os.path.realpath(path))
+    mode = _mode_of(path, target)
+    half = target.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+    # With the mode of a new file, which the umask narrows by itself.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(half, flags, 0o666 if mode is None else mode)
+    except OSError as error:  # by the name that the user knows
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if mode not in (None, stat.S_IMODE(os.fstat(handle).st_mode)):
+                os.chmod(half, mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(half, target)
+    except BaseException:
+        with suppress(FileNotFoundError):  # interrupted just after it got its name
+            os.unlink(half)
+        raise
+    _sync_folder(target.parent)
+
+
+def _encoded(path, text) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.end]
+        raise ValueError(f"{path} must be Unicode text, got {bad!a}.") from error
+
+
+def _mode_of(path, target) -> int | None:
+    """The mode of the regular file that is there; None if nothing is."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise OSError(f"{path} must be a file that can be replaced, is {kind}.")
+    return stat.S_IMODE(mode)
+
+
+def _sync_folder(folder):
+    """So that the name survives a power cut, where the system can be asked for it."""
+    if hasattr(os, "O_DIRECTORY"):
+        with suppress(OSError):  # some network file systems cannot
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def write_arrays_atomically(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz file of these arrays, likewise.
+
+    Raises:
+        OSError: if it cannot be written; what was there before still is.
+    """
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())

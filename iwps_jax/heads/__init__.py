@@ -1,0 +1,5 @@
+"""Last layers fitted to features that are given, by optax.
+
+linear_probe   the head whose penalty a holdout set chooses
+cross_fitted   heads that have each not seen a fold of the labels
+"""

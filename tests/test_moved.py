@@ -1,0 +1,66 @@
+"""Names of version 0.6 answer with a warning, or say where they went."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import iwps_jax
+from iwps_jax import contrib, moved, selection
+
+
+@pytest.mark.parametrize("name", moved.FUNCTIONS)
+def test_old_function_names_answer_with_a_warning(name):
+    new = getattr(contrib, name)
+    for package in (iwps_jax, selection):
+        with pytest.warns(DeprecationWarning, match=f"is now iwps_jax.contrib.{name}"):
+            assert getattr(package, name) is new
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        iwps_jax.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("old", moved.MODULES)
+def test_old_modules_hold_what_the_new_ones_hold(old):
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{old}.")]:
+        del sys.modules[name]
+    new = importlib.import_module(moved.MODULES[old])
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {new.__name__}"):
+        module = importlib.import_module(old)
+    for name in (n for n in vars(new) if not n.startswith("__")):
+        assert getattr(module, name) is getattr(new, name)
+    parent, _, last = old.rpartition(".")
+    assert getattr(sys.modules[parent], last) is not None
+
+
+@pytest.mark.parametrize("old", [*moved.LEFT, "iwps_jax.models.classifiers"])
+def test_modules_that_left_name_the_clone_and_the_new_path(old):
+    with pytest.raises(
+        ImportError, match="from a clone .* and is experiments."
+    ) as seen:
+        importlib.import_module(old)
+    assert importlib.import_module(re.search(r"experiments\.\S+", str(seen.value))[0])
+
+
+def test_other_modules_are_still_missing():
+    with pytest.raises(ModuleNotFoundError, match="No module named 'iwps_jax.absent'"):
+        importlib.import_module("iwps_jax.absent")
+
+
+def test_warnings_point_at_the_line_that_uses_an_old_name(tmp_path):
+    user = tmp_path / "user.py"
+    user.write_text(
+        "import iwps_jax.linear_probe\n"
+        "from iwps_jax.campaign import folder\n"
+        "from iwps_jax import farthest_first\n"
+    )
+    command = [sys.executable, "-W", "default::DeprecationWarning:__main__", str(user)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.findall(r"user.py:(\d): DeprecationWarning: (\S+) is", result.stderr)
+    assert found == [
+        ("1", "iwps_jax.linear_probe"),
+        ("2", "iwps_jax.campaign"),
+        ("2", "iwps_jax.campaign.folder"),
+        ("3", "iwps_jax.farthest_first"),
+    ]

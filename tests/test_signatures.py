@@ -1,0 +1,224 @@
+"""The promises to callers: names, signatures, docstrings."""
+
+import inspect
+import re
+import types
+from operator import attrgetter
+
+import pytest
+
+import iwps_jax
+from experiments.classification import training
+from experiments.engine import checkpoint
+from experiments.models import classifiers
+from iwps_jax import loop
+from iwps_jax.heads import cross_fitted
+from iwps_jax.pool import chunks, planning, scan
+
+EMPTY = inspect.Parameter.empty
+
+HEAD = "features, kernel, bias"
+CROSS_FITTED = "features, cross_fit, labeled_features, labels"
+PIXEL_HEAD = "features, where, kernel, bias"
+DRAWS = "*, num_draws=10, dropout_rate=0.1"
+REDUCED = "values, where, predicted"
+CANDIDATES = "candidates_per_pick=4, where=None"
+MEAN = iwps_jax.mean_of_pixels
+SIGNATURES = {
+    "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
+    "holdout_weights=None, steps=3, learning_rate=0.001",
+    "holdout_changes": f"{HEAD}, holdout_features, holdout_labels, *, "
+    "steps=3, learning_rate=0.001",
+    "iwps": "apply_fn, params, inputs, holdout_inputs, holdout_labels, *, "
+    "steps=3, learning_rate=0.001",
+    "iwps_mlp": "layers, inputs, holdout_inputs, holdout_labels, *, "
+    "steps=3, learning_rate=0.001",
+    "dense_layers": "apply_fn, params, inputs",
+    "holdout_gradient": "apply_fn, params, holdout_inputs, holdout_labels",
+    "iwps_app": "apply_fn, params, inputs, holdout_gradient",
+    "iwps_app_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
+    "holdout_weights=None",
+    "class_balanced_weights": "labels, num_classes, where=None",
+    "cross_fitted_iwps": f"{CROSS_FITTED}, *, weights=None, steps=3, "
+    "learning_rate=0.001",
+    "cross_fitted_iwps_app": f"{CROSS_FITTED}, *, weights=None",
+    "gradient_kernel": "apply_fn, params, inputs_a, labels_a, inputs_b, labels_b",
+    "entropy": "logits",
+    "margin": "logits",
+    "least_confidence": "logits",
+    "mc_dropout": "log_probs",
+    "variation_ratio": "log_probs",
+    "bald": "log_probs",
+    "iwps_pixel_head": f"{PIXEL_HEAD}, holdout_features, holdout_labels, "
+    "holdout_where, *, steps=10, learning_rate=0.01",
+    "iwps_app_pixel_head": f"{PIXEL_HEAD}, gradient",
+    "pixel_head_gradient": "features, labels, where, kernel, bias",
+    "pixel_head_embedding": PIXEL_HEAD,
+    "pixel_mc_dropout": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
+    "pixel_bald": f"key, {PIXEL_HEAD}, {DRAWS}, reduction={MEAN}",
+    "pixel_scores": f"score_fn, {PIXEL_HEAD}, *, reduction={MEAN}",
+    "mean_of_pixels": REDUCED,
+    "mean_of_highest": f"{REDUCED}, *, share=0.1",
+    "highest_region": f"{REDUCED}, *, side=16",
+    "mean_of_classes": f"{REDUCED}, *, num_classes",
+    "pooled_features": "features, where",
+    "upsample": "maps, factor",
+    "error_reduction": f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001",
+    "expected_entropy_reduction": (
+        f"{HEAD}, reference_features, *, steps=3, learning_rate=0.001"
+    ),
+    "top_k": "scores, k, where=None",
+    "k_center_greedy": "features, k, labeled",
+    "badge": "key, features, logits, k, where=None",
+    "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
+    "feature_space": "features",
+    "gradient_space": "features, logits",
+    "score_in_chunks": "score_fn, inputs, *, chunk_size",
+    "sample_keys": "key, rows",
+    "score_pool": "score_fn, pool, *, chunk_size=None, devices=None, "
+    "show_progress=False",
+    "top_k_of_pool": "score_fn, pool, k, *, where=None, chunk_size=None, "
+    "devices=None, folder=None, show_progress=False",
+}
+IN_MODULES = {  # research, and what needs more than JAX
+    **{
+        f"contrib.{name}": f"key, scores, space, k, *, {CANDIDATES}"
+        for name in (
+            *("farthest_first", "score_weighted"),
+            *("k_means_plus_plus", "greedy_volume"),
+        )
+    },
+    "contrib.rescored_iwps": "key, scores, look_ahead, k, *, "
+    f"steps=3, learning_rate=0.001, {CANDIDATES}",
+    "heads.cross_fitted.cross_fitted_heads": "key, features, labels, where=None, *, "
+    "num_classes, num_folds=5, penalty=0.01",
+}
+AROUND_SCORES = (
+    "class_balanced_weights",
+    "dense_layers",
+    "feature_space",
+    "gradient_space",
+    "highest_region",
+    "mean_of_classes",
+    "mean_of_highest",
+    "mean_of_pixels",
+    "pixel_scores",
+    "pooled_features",
+    "sample_keys",
+    "score_in_chunks",
+    "score_pool",
+    "top_k_of_pool",
+    "upsample",
+)
+LITERATURE = [
+    *(name for name in SIGNATURES if name not in AROUND_SCORES),
+    *(name for name in IN_MODULES if name.startswith("contrib.")),
+]
+MODULES = (
+    *(loop, training, checkpoint, cross_fitted),
+    *(chunks, planning, scan, classifiers),
+)
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters.values())
+
+
+def public_functions():
+    """What users can call: the package's functions and those of its modules."""
+    functions = {
+        name: attrgetter(name)(iwps_jax) for name in (*SIGNATURES, *IN_MODULES)
+    }
+    for module in MODULES:
+        for name, value in vars(module).items():
+            is_own = getattr(value, "__module__", None) == module.__name__
+            if is_own and inspect.isfunction(value) and not name.startswith("_"):
+                functions[f"{module.__name__}.{name}"] = value
+    return functions
+
+
+PUBLIC = public_functions()
+
+
+# Names and signatures
+
+
+def test_all_is_complete_and_sorted():
+    assert iwps_jax.__all__ == sorted(iwps_jax.__all__)
+    names = {
+        name
+        for name, value in vars(iwps_jax).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    helpers = {"answer_old_names", "moved_function", "warn_if_excluded"}
+    assert set(iwps_jax.__all__) == (names - helpers) | {"loop"}
+    assert names >= {*SIGNATURES, "LoopState", "RoundInfo"}
+
+
+def test_every_exported_function_has_a_promised_signature():
+    exported = [getattr(iwps_jax, name) for name in iwps_jax.__all__]
+    functions = {f.__name__ for f in exported if inspect.isfunction(f)}
+    assert functions == set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", [*SIGNATURES, *IN_MODULES])
+def test_signature_is_the_promised_one(name):
+    function = attrgetter(name)(iwps_jax)
+    bare = [p.replace(annotation=EMPTY) for p in parameters(function)]
+    promised = SIGNATURES.get(name) or IN_MODULES[name]
+    assert str(inspect.Signature(bare)) == f"({promised})"
+
+
+def test_loop_functions_take_verbs_by_name():
+    names = {
+        name: [(p.name, p.kind.name) for p in parameters(getattr(loop, name))]
+        for name in ("init", "train", "acquire", "step")
+    }
+    start = [("key", "POSITIONAL_OR_KEYWORD"), ("state", "POSITIONAL_OR_KEYWORD")]
+    verbs = {name: (name, "KEYWORD_ONLY") for name in ("fit", "score", "select")}
+    assert names["step"] == [*start, *verbs.values()]
+    assert names["train"] == [*start, verbs["fit"]]
+    assert names["acquire"] == [*start, verbs["score"], verbs["select"]]
+    assert names["init"][-1] == ("budget", "KEYWORD_ONLY")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_key_comes_first_and_defaults_are_keyword_only(name):
+    for position, parameter in enumerate(parameters(PUBLIC[name])):
+        assert parameter.name != "key" or position == 0
+        assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is not EMPTY and parameter.name != "where":
+            assert parameter.kind is parameter.KEYWORD_ONLY
+        assert parameter.annotation is not EMPTY
+
+
+# Docstrings
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_function_says_what_it_is(name):
+    summary = inspect.getdoc(PUBLIC[name]).splitlines()[0]
+    assert summary.endswith(".") and len(summary) > 20
+
+
+@pytest.mark.parametrize("name", LITERATURE)
+def test_scores_and_selectors_have_all_sections(name):
+    function = attrgetter(name)(iwps_jax)
+    doc = inspect.getdoc(function)
+    sections = ("Args:", "Returns:", "Raises:", "References:", "Example:")
+    places = [doc.find(f"\n\n{section}\n") for section in sections]
+    assert -1 not in places and places == sorted(places)
+    args = doc[places[0] : places[1]]
+    documented = re.findall(r"^    (\w+): ", args, flags=re.MULTILINE)
+    assert documented == [p.name for p in parameters(function)]
+    references = doc[places[3] : places[4]]
+    assert re.search(r"\b(19|20)\d\d\b", references)
+    assert "    >>> " in doc[places[4] :]
+    if name != "top_k":  # its one sentence is the formula
+        assert re.search(r"^    \S.* = .*", doc[: places[0]], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [*AROUND_SCORES, *IN_MODULES, "loop.step"])
+def test_other_functions_of_the_readme_have_an_example(name):
+    function = attrgetter(name)(iwps_jax)
+    assert ">>> " in inspect.getdoc(function)
