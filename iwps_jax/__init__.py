@@ -4,7 +4,7 @@ Scores are pure functions from arrays to one number per candidate, bigger = labe
 first; selectors turn scores into rows; `loop` drives rounds of both.
 """
 
-from iwps_jax import loop
+from iwps_jax import contrib, loop
 from iwps_jax.loop import LoopState, RoundInfo
 from iwps_jax.moved import answer_old_names, moved_function
 from iwps_jax.pixels.head import HeadGradient
@@ -83,6 +83,7 @@ __all__ = [
     "badge",
     "bald",
     "class_balanced_weights",
+    "contrib",
     "cross_fitted_iwps",
     "cross_fitted_iwps_app",
     "dense_layers",
@@ -125,6 +126,8 @@ __all__ = [
     "upsample",
     "variation_ratio",
 ]
+
+__version__ = "0.7.0"
 
 warn_if_excluded()
 answer_old_names()

@@ -95,5 +95,5 @@ def write_arrays_atomically(path: str | Path, arrays: Mapping[str, np.ndarray]) 
         OSError: if it cannot be written; what was there before still is.
     """
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays)  # type: ignore[arg-type]  # no name is allow_pickle
     write_atomically(path, content.getvalue())

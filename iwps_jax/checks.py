@@ -139,17 +139,19 @@ def require_key(name: str, key: AnyArray) -> None:
     """Refuses what is not one random key, of the typed or of the older kind."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     is_typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    is_raw = dtype == jnp.uint32 and len(shape) == 1
+    is_raw = dtype == jnp.uint32 and len(shape or ()) == 1
     if not (is_raw or (is_typed and shape == ())):
         raise TypeError(f"{name} must be one key, as made by jax.random.key(seed).")
 
 
 def require_same_tree(name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Refuses a pytree whose structure or shapes differ from those of `like`."""
-    if jax.tree.structure(tree) != jax.tree.structure(like):
+    of_tree: Any = jax.tree.structure(tree)
+    of_like: Any = jax.tree.structure(like)
+    if of_tree != of_like:
         raise ValueError(
             f"{name} must have the structure of {like_name}, got "
-            f"{jax.tree.structure(tree)} and {jax.tree.structure(like)}."
+            f"{of_tree} and {of_like}."
         )
     for leaf, expected in zip(
         jax.tree.leaves(tree), jax.tree.leaves(like), strict=True

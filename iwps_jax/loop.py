@@ -45,13 +45,13 @@ class RoundInfo(NamedTuple):
         num_labeled: labeled rows before them.
         picks: [k] rows chosen, in order.
         num_nonfinite: NaN or infinite numbers among the scores of all rows; a run
-            should stop when this is not zero.
+            should stop when this is not zero. The int 0 where there are no scores.
     """
 
     round: jax.Array
     num_labeled: jax.Array
     picks: jax.Array
-    num_nonfinite: jax.Array
+    num_nonfinite: jax.Array | int
 
 
 def init(

@@ -192,8 +192,8 @@ def logits_of(
     rows: AnyArray, head: Head | None = None
 ) -> Float[jax.Array, "n classes"]:
     """The logits of rows of features, or, without a head, the rows themselves."""
-    rows = numerics.upcast(_floating(rows))
-    return rows if head is None else head_logits(rows, *map(jnp.asarray, head))
+    wide = numerics.upcast(_floating(rows))
+    return wide if head is None else head_logits(wide, *map(jnp.asarray, head))
 
 
 def predictions(rows: AnyArray, *, head: Head | None = None) -> Predictions:

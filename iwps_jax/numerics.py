@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PyTree
 
+from iwps_jax.types import AnyArray
+
 # Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -123,7 +125,7 @@ def _power_of_two(n: jax.Array) -> jax.Array:
 
 
 def label_residual(
-    logits: Float[jax.Array, "*batch classes"], labels: Int[jax.Array, "*batch"]
+    logits: Float[jax.Array, "*batch classes"], labels: Int[AnyArray, "*batch"]
 ) -> Float[jax.Array, "*batch classes"]:
     """Minus the gradient of the cross-entropy in the logits.
 

@@ -1,12 +1,35 @@
+import ast
+import atexit
+import functools
 import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Before JAX is imported, and for the processes that tests start. Most of a test's time
+# is the compiler's: programs are compiled quickly unless a test is marked `optimized`,
+# and once for all workers and processes of a run. A folder that is named beforehand is
+# kept, so that the next run finds its programs.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.mkdtemp(prefix="iwps_jax_programs_")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+for name, value in {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
+}.items():
+    os.environ.setdefault(name, value)
 
 import jax
 import jaxtyping
 import pytest
 from hypothesis import settings
-from jax.experimental.compilation_cache import compilation_cache
+
+ROOT = Path(__file__).parents[1]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -16,6 +39,74 @@ jax.config.update("jax_num_cpu_devices", 8)
 # Every example may compile, so no deadline; derandomized, so CI is repeatable.
 settings.register_profile("jax", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("jax")
+
+
+# The library alone
+
+RUNNER = {"pytest", "hypothesis", "beartype", "jax", "jaxlib", "jaxtyping", "numpy"}
+RUNNER |= {"scipy", "packaging", "optax"}  # of these, SciPy comes with JAX
+APART = ("iwps_jax.app", "iwps_jax.__main__.main", "experiments", "benchmarks")
+FOLDERS = [ROOT / folder for folder in ("iwps_jax/app", "experiments", "benchmarks")]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--library",
+        action="store_true",
+        help="only what needs no extra: `pip install .` and the packages of `runner`",
+    )
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Whether `--library` leaves a file out."""
+    if not config.getoption("--library") or collection_path.suffix != ".py":
+        return None
+    return True if not needs_library_alone(collection_path) else None
+
+
+@functools.cache
+def needs_library_alone(path):
+    """Whether a file and its helpers import neither extras nor what needs them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package = name.split(".")[0]
+            helper = ROOT / "tests" / f"{package}.py"
+            if any(f"{name}.".startswith(f"{apart}.") for apart in APART):
+                return False
+            if helper.exists():
+                if not needs_library_alone(helper):
+                    return False
+            elif package not in RUNNER | {"iwps_jax"} | sys.stdlib_module_names:
+                return False
+    return True
+
+
+# Compiling
+
+
+def pytest_configure(config):
+    if config.getoption("--library"):  # also of the doctests, beyond this folder
+        config.option.ignore = [*(config.option.ignore or ()), *map(str, FOLDERS)]
+        config.args = [a for a in config.args if Path(a).resolve() not in FOLDERS]
+    config.addinivalue_line(
+        "markers", "optimized: compiled as for users; all others for a quick start"
+    )
+    config.addinivalue_line(
+        "markers", "full: left out unless asked for by -m 'full or not full'"
+    )
+
+
+@pytest.fixture(autouse=True)
+def compiled_quickly(request):
+    """Compiles for a quick start unless the test is marked `optimized`."""
+    is_quick = request.node.get_closest_marker("optimized") is None
+    jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
 @pytest.fixture
@@ -29,32 +120,3 @@ def without_jaxtyping():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="module")
-def kept_programs(tmp_path_factory):
-    """A folder that keeps a file's programs, so that a run again compiles nothing.
-
-    As programs that are started from a command line do.
-    """
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.05,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield settings["jax_compilation_cache_dir"]
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """For what runs once and whose numbers are compared with nothing that is not."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

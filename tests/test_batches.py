@@ -22,8 +22,6 @@ SELECTORS = {
 FIXED = [name for name in SELECTORS if name != "k_means_plus_plus"]
 KEY = jax.random.key(0)
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @cache
 def jitted(name, k, candidates_per_pick=4):

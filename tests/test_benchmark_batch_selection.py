@@ -6,8 +6,6 @@ from benchmark_runs import run
 
 from benchmarks import batch_selection
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def test_every_selector_is_compared_with_the_scores(tmp_path, capsys):
     sizes = ("--pool-size", 60, "--dim", 4, "--classes", 3, "--holdout-size", 5)

@@ -17,8 +17,6 @@ from some_campaigns import (
 
 from iwps_jax.app.campaign import folder
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):

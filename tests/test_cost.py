@@ -11,6 +11,8 @@ from experiments import cost, models
 from experiments.classification import cost_programs, flops
 from experiments.classification.cost_programs import HOLDOUT_SIZE, STEPS
 
+pytestmark = pytest.mark.optimized
+
 SHAPE, HIDDEN = (16, 16, 1), (64, 48)
 SIZES = (256, *HIDDEN, 10)
 WEIGHTS = sum(d_in * d_out for d_in, d_out in zip(SIZES, SIZES[1:], strict=False))
@@ -177,7 +179,6 @@ def test_turns_are_interleaved_and_slow_programs_leave_early():
     assert times[1][0] > 1e-3
 
 
-@pytest.mark.usefixtures("kept_programs")
 @pytest.mark.parametrize(
     ("options", "turns"), [(("--turns", "2"), 2), (("--smoke",), 1)]
 )

@@ -50,7 +50,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
         assert not [address for address in fetched if "//" in address]
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

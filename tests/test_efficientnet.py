@@ -7,8 +7,8 @@ import pytest
 from dataset_files import REAL_DIRS
 from jax import lax
 
-from experiments import backbone
-from iwps_jax.backbones import efficientnet, torch_file
+from experiments.frozen.features import compute
+from iwps_jax.backbones import efficientnet, efficientnet_weights, torch_file
 from iwps_jax.backbones.efficientnet import Convolution
 
 # The published architecture, block by block.
@@ -145,8 +145,8 @@ def test_gray_images_are_repeated():
     network = efficientnet.fold(some_state_dict())
     gray = some_images(3, 2, 2, 1)
     np.testing.assert_array_equal(
-        backbone.compute(network, gray),
-        backbone.compute(network, np.repeat(gray, 3, -1)),
+        compute(network, gray),
+        compute(network, np.repeat(gray, 3, -1)),
     )
 
 
@@ -160,11 +160,11 @@ def test_chunks_do_not_show():
     """Chunks are padded to one size, which changes nothing."""
     network = efficientnet.fold(some_state_dict())
     images = some_images(11, 2, 2, 3)
-    found = backbone.compute(network, images)
+    found = compute(network, images)
     assert found.shape == (11, 1280) and found.dtype == np.float32
-    np.testing.assert_array_equal(backbone.compute(network, images[8:]), found[8:])
-    np.testing.assert_array_equal(backbone.compute(network, images[:8]), found[:8])
-    assert backbone.compute(network, images[:0]).shape == (0, 1280)
+    np.testing.assert_array_equal(compute(network, images[8:]), found[8:])
+    np.testing.assert_array_equal(compute(network, images[:8]), found[:8])
+    assert compute(network, images[:0]).shape == (0, 1280)
     assert np.ptp(found, axis=0).max() > 0.1
 
 
@@ -185,7 +185,7 @@ def test_published_weights_recognize_photographs(monkeypatch):
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    path = REAL_DIRS[1].parent / "weights" / backbone.FILE
+    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.FILE
     if not path.is_file():
         pytest.skip(f"the published weights are not in {path.parent}")
     photographs = []

@@ -25,6 +25,7 @@ def on_device(arrays):
     return [jnp.asarray(array) for array in arrays]
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("scale", "learning_rate"), [(1.0, 1e-3), (1.0, 1e-1), (20.0, 1e-2)]
 )
@@ -62,6 +63,7 @@ def entropy_changes(features, kernel, bias, references, learning_rate):
     return np.reshape(changes, (len(features), -1, len(references)))
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 @pytest.mark.parametrize("learning_rate", [1e-3, 1e-1])
 def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_rate):

@@ -13,8 +13,7 @@ from test_efficientnet import (
     some_state_dict,
 )
 
-from experiments import backbone
-from iwps_jax.backbones import efficientnet, torch_file
+from iwps_jax.backbones import efficientnet, efficientnet_weights, torch_file
 
 maps_of = jax.jit(
     efficientnet.feature_maps,
@@ -132,7 +131,7 @@ def test_published_weights_tell_the_temple_from_the_sky():
     """Places of one kind have alike maps: the sky's are nearer to each other."""
     from sklearn.datasets import load_sample_images
 
-    path = REAL_DIRS[1].parent / "weights" / backbone.FILE
+    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.FILE
     if not path.is_file():
         pytest.skip(f"the published weights are not in {path.parent}")
     temple = load_sample_images().images[0][:416:2, :640:2][None]

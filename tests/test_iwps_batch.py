@@ -11,8 +11,6 @@ import reference
 from iwps_jax import Evidence, iwps_batch, selection
 from iwps_jax.selection.iwps_batch import LEAST_VARIANCE, PRIOR
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @partial(jax.jit, static_argnames=("k", "candidates_per_pick"))
 def select(scores, evidence, where, k, candidates_per_pick=4, seed=0):

@@ -277,7 +277,6 @@ def picks(out):
     return {(p["method"], p["seed"], p["round"]): p["ids"] for p in lines}
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_seeds_that_are_run_apart_are_reported_together(tmp_path):
     few = ("--smoke", "--imbalances", 10, "--rounds", 1, "--max-steps", 50)
     few = (*few, "--ours", "margin", "--methods", "random", "margin")

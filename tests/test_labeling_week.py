@@ -25,7 +25,6 @@ from iwps_jax.app.campaign import folder, labels_of, skipped_of, unanswered_of
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 ROUNDS, ASKED = 5, 30
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture

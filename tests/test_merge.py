@@ -1,8 +1,6 @@
 """Several runs side by side: the grid, the counts, the tables, what is refused."""
 
 import json
-import sys
-from types import SimpleNamespace
 
 import pytest
 from made_up_run import some_dataset, write_run
@@ -10,6 +8,7 @@ from PIL import Image
 from test_page import read, rendered
 
 from experiments import report
+from experiments.data import datasets
 from experiments.reporting import merge, records, summary, tables
 
 METHODS = ("random", "margin", "iwps")
@@ -24,8 +23,7 @@ def loader(monkeypatch):
             raise RuntimeError("kmnist could not be loaded. Tried:\n - a long list")
         return some_dataset()
 
-    module = SimpleNamespace(load=load)
-    monkeypatch.setitem(sys.modules, "experiments.data.datasets", module)
+    monkeypatch.setattr(datasets, "load", load)
 
 
 def write_grid(path):

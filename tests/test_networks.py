@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import backbone
 from experiments.classification.methods import PoolView
 from experiments.classification.networks import (
     RECIPES,
@@ -14,6 +13,7 @@ from experiments.classification.networks import (
 )
 from experiments.classification.study import ONE_SEED
 from experiments.data.datasets import Dataset
+from experiments.frozen import features
 
 
 def some_dataset(channels=3, classes=4):
@@ -50,10 +50,10 @@ def test_a_frozen_backbone_gives_standardized_features(monkeypatch):
     rng = np.random.default_rng(1)
     train = rng.exponential(3.0, (20, 5)).astype(np.float32)
     train[:, 2] = 0
-    features = backbone.Features(train, train[:10] + 1, "made up.")
-    monkeypatch.setattr(backbone, "embed", lambda dataset: features)
+    made = features.Features(train, train[:10] + 1, "made up.")
+    monkeypatch.setattr(features, "embed", lambda dataset: made)
     network, inputs = RECIPES["efficientnet_lite0"].make(dataset)
-    assert inputs.train is features.train and inputs.test is features.test
+    assert inputs.train is made.train and inputs.test is made.test
     layers, normalize = network.dense_layers(network.init(jax.random.key(0)))
     seen = np.asarray(normalize(inputs.train))
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-5)

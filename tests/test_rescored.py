@@ -15,8 +15,6 @@ from iwps_jax import contrib
 KEY = jax.random.key(0)
 OPTIONS = dict(steps=3, learning_rate=0.5)
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def some_look_ahead(seed, pool=12, features=4, classes=3):
     rng = np.random.default_rng(seed)

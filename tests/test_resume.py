@@ -15,9 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import pytest
-import test_run
 from test_run import run_main, without_seconds
 
 from experiments import mnist_imbalanced
@@ -101,17 +99,6 @@ KILLS = (
     # picks: Random's last round appends twice before.
     Kill("append", 4, {"random": {"2", "3"}, "badge": {"1"}}, FITS - 4),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Here and in the processes, so that the bits can be the same; not to run fast."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(test_run, "PROGRAMS", test_run.Programs())
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def command(out):

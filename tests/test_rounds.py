@@ -202,8 +202,8 @@ class Bomb:
             write(*arguments)
 
         patch.setattr(rounds_module.checkpoint, "save", bombed_save)
-        patch.setattr(rounds_module.folder, "append_lines", torn_append)
-        patch.setattr(rounds_module.folder, "write_lines", bombed_write)
+        patch.setattr(rounds_module.run_folder, "append_lines", torn_append)
+        patch.setattr(rounds_module.run_folder, "write_lines", bombed_write)
 
 
 def test_every_call_is_made_as_often_as_the_rounds_need_it(tmp_path, monkeypatch):

@@ -13,12 +13,12 @@ from scene_files import (
     zip_cityscapes,
 )
 
+from experiments.segmentation.data.datasets import load
 from experiments.segmentation.data.loading import padded_batches, training_batches
 from experiments.segmentation.data.scenes import (
     MemorySource,
     SceneError,
     distinct_colors,
-    load,
 )
 
 

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +15,8 @@ from experiments import report
 from experiments.reporting import tables
 from experiments.reporting.measures import ACCURACY, FOREGROUND_MIOU, MIOU, measure_of
 from experiments.reporting.records import read_record
+from experiments.reporting.summary import summarize
+from experiments.segmentation.data import datasets
 
 METHODS, SEEDS, ROUNDS = ("random", "badge", "iwps"), 3, 2
 UNDEFINED = 4  # the class without an IoU in seed 0
@@ -109,7 +109,7 @@ def test_the_main_measure_is_the_one_of_the_config(tmp_path, measure):
     write_segmentation_run(tmp_path, scenes, measure=measure.key, **options)
     record = read_record(tmp_path)
     assert record.measure is measure
-    summary = report.summarize(record)
+    summary = summarize(record)
     values = summary["methods"]["iwps"]
     assert values["final_class_iou_sd"] == [None] * 11  # one seed
     for shown in (table_of(summary), tables.to_markdown(summary)):
@@ -228,9 +228,8 @@ def test_the_command_loads_the_scenes_that_the_run_names(tmp_path, monkeypatch, 
     named = {"name": "folder", "images": "i", "masks": "m", "ignore": [0, 9]}
     small_run(tmp_path, scenes, scenes=named)
     asked = []
-    loader = SimpleNamespace(load=lambda **options: asked.append(options) or scenes)
-    package = SimpleNamespace(scenes=loader)
-    monkeypatch.setitem(sys.modules, "experiments.segmentation.data", package)
+    load = lambda **options: asked.append(options) or scenes  # noqa: E731
+    monkeypatch.setattr(datasets, "load", load)
     report.main([str(tmp_path)])
     assert asked == [named]
     assert "Digit scenes, 2 seeds, 1 round" in capsys.readouterr().out

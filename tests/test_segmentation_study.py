@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -39,8 +38,7 @@ FILES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def isolated(tmp_path_factory, kept_programs):
-    del kept_programs
+def isolated(tmp_path_factory):
     with isolate(tmp_path_factory.mktemp("cache")):
         yield
 
@@ -241,7 +239,7 @@ def interrupt(monkeypatch, module, name, call, step=None):
 
 KILLS = {
     "in a fit": (training, "mean_loss", 9),
-    "after a checkpoint": (rounds.folder, "append_lines", 3),
+    "after a checkpoint": (rounds.run_folder, "append_lines", 3),
 }
 
 
@@ -285,7 +283,7 @@ study.main(sys.argv[1:])
 """
 
 
-def test_a_killed_run_ends_with_the_same_bits(finished, kept_programs, tmp_path):
+def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path):
     """SIGKILL in the midst of a fit of round 1; the files were made by a process."""
     expected, options, _ = finished
     out = tmp_path / "out"
@@ -295,7 +293,6 @@ def test_a_killed_run_ends_with_the_same_bits(finished, kept_programs, tmp_path)
         capture_output=True,
         text=True,
         cwd=Path(cityscapes.__file__).parents[1],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": kept_programs},
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     assert [p.name for p in (out / "checkpoints" / "random").glob("[0-9]*")] == ["1"]

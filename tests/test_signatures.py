@@ -8,9 +8,7 @@ from operator import attrgetter
 import pytest
 
 import iwps_jax
-from experiments.classification import training
-from experiments.engine import checkpoint
-from experiments.models import classifiers
+import iwps_jax.contrib
 from iwps_jax import loop
 from iwps_jax.heads import cross_fitted
 from iwps_jax.pool import chunks, planning, scan
@@ -114,30 +112,29 @@ LITERATURE = [
     *(name for name in SIGNATURES if name not in AROUND_SCORES),
     *(name for name in IN_MODULES if name.startswith("contrib.")),
 ]
-MODULES = (
-    *(loop, training, checkpoint, cross_fitted),
-    *(chunks, planning, scan, classifiers),
-)
+SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
+MODULES = (loop, cross_fitted, chunks, planning, scan)
 
 
 def parameters(function):
     return list(inspect.signature(function).parameters.values())
 
 
-def public_functions():
-    """What users can call: the package's functions and those of its modules."""
-    functions = {
-        name: attrgetter(name)(iwps_jax) for name in (*SIGNATURES, *IN_MODULES)
+def functions_of(modules):
+    """The public functions that modules define, by dotted name."""
+    return {
+        f"{module.__name__}.{name}": value
+        for module in modules
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", None) == module.__name__
+        if inspect.isfunction(value) and not name.startswith("_")
     }
-    for module in MODULES:
-        for name, value in vars(module).items():
-            is_own = getattr(value, "__module__", None) == module.__name__
-            if is_own and inspect.isfunction(value) and not name.startswith("_"):
-                functions[f"{module.__name__}.{name}"] = value
-    return functions
 
 
-PUBLIC = public_functions()
+PUBLIC = {
+    **{name: attrgetter(name)(iwps_jax) for name in (*SIGNATURES, *IN_MODULES)},
+    **functions_of(MODULES),
+}
 
 
 # Names and signatures
@@ -151,7 +148,7 @@ def test_all_is_complete_and_sorted():
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     helpers = {"answer_old_names", "moved_function", "warn_if_excluded"}
-    assert set(iwps_jax.__all__) == (names - helpers) | {"loop"}
+    assert set(iwps_jax.__all__) == (names - helpers) | {"contrib", "loop"}
     assert names >= {*SIGNATURES, "LoopState", "RoundInfo"}
 
 
@@ -201,21 +198,34 @@ def test_every_public_function_says_what_it_is(name):
     assert summary.endswith(".") and len(summary) > 20
 
 
+def sections_of(function_or_module):
+    """The text of a docstring before its sections, by "", and of each of them."""
+    doc = inspect.getdoc(function_or_module)
+    parts = re.split(rf"\n\n({'|'.join(SECTIONS)}):\n", f"\n\n{doc}")
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def arguments_of(sections):
+    return re.findall(r"^    (\w+): ", sections.get("Args", ""), flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", LITERATURE)
 def test_scores_and_selectors_have_all_sections(name):
+    """Args and Raises that all functions of a module share stand in its docstring."""
     function = attrgetter(name)(iwps_jax)
-    doc = inspect.getdoc(function)
-    sections = ("Args:", "Returns:", "Raises:", "References:", "Example:")
-    places = [doc.find(f"\n\n{section}\n") for section in sections]
-    assert -1 not in places and places == sorted(places)
-    args = doc[places[0] : places[1]]
-    documented = re.findall(r"^    (\w+): ", args, flags=re.MULTILINE)
-    assert documented == [p.name for p in parameters(function)]
-    references = doc[places[3] : places[4]]
-    assert re.search(r"\b(19|20)\d\d\b", references)
-    assert "    >>> " in doc[places[4] :]
+    own = sections_of(function)
+    shared = sections_of(inspect.getmodule(function))
+    in_module = [section for section in ("Args", "Raises") if section in shared]
+    assert list(own) == ["", *(s for s in SECTIONS if s in own)]
+    assert {*own, *in_module} >= {*SECTIONS}
+    names = [p.name for p in parameters(function)]
+    common = arguments_of(shared)
+    assert common == [name for name in names if name in common]
+    assert arguments_of(own) == [name for name in names if name not in common]
+    assert re.search(r"\b(19|20)\d\d\b", own["References"])
+    assert "    >>> " in own["Example"]
     if name != "top_k":  # its one sentence is the formula
-        assert re.search(r"^    \S.* = .*", doc[: places[0]], flags=re.MULTILINE)
+        assert re.search(r"^    \S.* = .*", own[""], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [*AROUND_SCORES, *IN_MODULES, "loop.step"])

@@ -10,7 +10,7 @@ import jax
 import pytest
 from test_run import Programs
 
-from experiments import backbone, grid, models
+from experiments import grid, models
 from experiments.ablations import (
     exact_vs_first_order,
     full_network,
@@ -19,6 +19,8 @@ from experiments.ablations import (
 )
 from experiments.classification import command, series
 from experiments.classification.config import Config
+from experiments.engine import command_line
+from iwps_jax.backbones.efficientnet_weights import BackboneError, find_weights
 
 DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
 LARGE = ("svhn", "cifar10")
@@ -96,8 +98,8 @@ def test_every_run_has_a_folder_of_its_own():
 def test_smoke(dataset, kind, main, tmp_path):
     if dataset in LARGE:
         try:
-            backbone.find_weights()
-        except backbone.BackboneError as error:
+            find_weights()
+        except BackboneError as error:
             pytest.skip(f"the weights of the backbone cannot be had: {error}")
     out = tmp_path / "out"
     printed = main(module_of(dataset, kind), "--smoke", *FEW, *SHORT, "--out", out)
@@ -221,10 +223,10 @@ def test_exact_and_first_order_agree_for_tiny_steps(tmp_path):
 def test_only_a_program_keeps_its_compiled_programs(monkeypatch):
     """A call must not change the settings of the process that makes it."""
     kept = []
-    monkeypatch.setattr(command, "keep_programs", lambda: kept.append(True))
-    assert command.program_arguments(["--smoke"]) == ["--smoke"] and not kept
-    monkeypatch.setattr(command.sys, "argv", ["program", "--seeds", "2"])
-    assert command.program_arguments(None) == ["--seeds", "2"] and kept
+    monkeypatch.setattr(command_line, "keep_programs", lambda: kept.append(True))
+    assert command_line.program_arguments(["--smoke"]) == ["--smoke"] and not kept
+    monkeypatch.setattr(command_line.sys, "argv", ["program", "--seeds", "2"])
+    assert command_line.program_arguments(None) == ["--seeds", "2"] and kept
 
 
 def test_smokes_of_all_studies_stand_side_by_side(monkeypatch):

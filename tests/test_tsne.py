@@ -12,14 +12,11 @@ from experiments.data import datasets
 from experiments.reporting import embedding_plot
 from experiments.reporting.embedding_plot import Panel, Points, embedding_png
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 SMALL = ("--smoke", "--background", "40")
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory, kept_programs):
-    del kept_programs
+def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tsne")
     tsne.main([*SMALL, "--out", str(folder)])
     return folder

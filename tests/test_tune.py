@@ -12,8 +12,6 @@ from experiments import tune
 from experiments.data import datasets
 from experiments.tune import Options, assign_folds, recommend, wrong_among_picks
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
-
 SMALL = Options(
     dataset="digits",
     seeds=2,
@@ -58,8 +56,7 @@ def test_the_highest_quarter_of_the_left_out_is_counted():
 
 
 @pytest.fixture(scope="module")
-def tuned(kept_programs):
-    del kept_programs
+def tuned():
     return tune.tune(SMALL)
 
 

@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from iwps_jax.types import AnyArray
+
 VERSION = 2  # raised when the features of the same image change
 EPSILON = 1e-3  # of the batch norms
 NUM_FEATURES = 1280
@@ -185,7 +187,7 @@ def fold(state_dict: Mapping[str, np.ndarray]) -> Network:
     )
 
 
-def features(network: Network, images: jax.Array) -> jax.Array:
+def features(network: Network, images: AnyArray) -> jax.Array:
     """The mean over the pixels of the last feature map.
 
     Args:
@@ -205,7 +207,7 @@ def features(network: Network, images: jax.Array) -> jax.Array:
 
 
 def feature_maps(
-    network: Network, images: jax.Array, *, enlargement: int = ENLARGEMENT
+    network: Network, images: AnyArray, *, enlargement: int = ENLARGEMENT
 ) -> jax.Array:
     """What two inner stages make of every place of an image.
 
@@ -244,7 +246,7 @@ def _end_of_stage(stage: int) -> int:
     return sum(row.repeats for row in STAGES[: stage + 1])
 
 
-def _enlarge(images: jax.Array, factor: int) -> jax.Array:
+def _enlarge(images: AnyArray, factor: int) -> jax.Array:
     """The network's inputs, in [-1, 1]."""
     n, h, w, c = images.shape
     if c not in (1, 3):

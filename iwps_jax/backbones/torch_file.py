@@ -170,7 +170,8 @@ class _Unpickler(pickle.Unpickler):
                 storage, offset, size, rest[0]
             ),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-        } | {("torch", name): dtype for name, dtype in DTYPES.items()}
+            **{("torch", name): dtype for name, dtype in DTYPES.items()},
+        }
 
     def find_class(self, module: str, name: str) -> Any:
         """The harmless meaning of a name."""

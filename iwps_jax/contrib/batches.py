@@ -7,9 +7,21 @@ All have one signature, so that one can take the place of another:
 The candidates are the `candidates_per_pick · k` eligible rows with the highest scores;
 of these the selector picks one after another, ties to the higher score unless it draws.
 With one candidate a pick, all choose the rows of `top_k`, each in its own order.
+
+Args:
+    key: randomness of the draws; only `k_means_plus_plus` uses it.
+    scores: one number per row; infinities rank as such.
+    space: the points x, from `feature_space` or `gradient_space`.
+    k: how many rows to choose.
+    candidates_per_pick: how many candidates there are for every pick.
+    where: rows that may be chosen; all by default.
+
+Raises:
+    ValueError: if k is not in [1, rows left], there is no candidate a pick or shapes
+        disagree; outside `jax.jit` also for a score of NaN.
+    TypeError: if scores are not floating point or `where` is not boolean.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +31,8 @@ from jaxtyping import Bool, Float, Int, Key
 
 from iwps_jax import checks, numerics
 from iwps_jax.selection import spaces
-from iwps_jax.selection.candidates import number_of_candidates
+from iwps_jax.selection.candidates import number_of_candidates, relative
+from iwps_jax.selection.greedy import draw_gain, greedy
 from iwps_jax.selection.highest import top_rows
 from iwps_jax.selection.spaces import Space
 from iwps_jax.types import AnyArray
@@ -44,21 +57,8 @@ def farthest_first(
     Scores only choose the candidates: the more there are, the more the picks are
     spread and the less they score. The core-set's greedy steps, without its centers.
 
-    Args:
-        key: not used; for one signature of all.
-        scores: one number per row; infinities rank as such.
-        space: the points x, from `feature_space` or `gradient_space`.
-        k: how many rows to choose.
-        candidates_per_pick: so many times k candidates.
-        where: rows that may be chosen; all by default.
-
     Returns:
         k distinct rows; copies of picks come last, by their scores.
-
-    Raises:
-        ValueError: if k is not in [1, rows left], there is no candidate a pick or
-            shapes disagree; outside `jax.jit` also for a score of NaN.
-        TypeError: if scores are not floating point or `where` is not boolean.
 
     References:
         Gonzalez 1985, "Clustering to Minimize the Maximum Intercluster Distance", the
@@ -73,14 +73,11 @@ def farthest_first(
         >>> print(farthest_first(key, scores, line, 2, candidates_per_pick=2))
         [0 3]
     """
-    number, where = _check(key, scores, space, k, candidates_per_pick, where)
-    return _farthest_first(scores, space, where, k=int(k), number=number)
+    return _select(_farthest_first, key, scores, space, k, candidates_per_pick, where)
 
 
-@partial(jax.jit, static_argnames=("k", "number"))
-def _farthest_first(scores, space, where, *, k, number):
-    candidates = _candidates(scores, space, where, number)
-    return _pick_in_turn(candidates, k, lambda i, nearest: nearest)
+def _farthest_first(key, candidates, k):
+    return _spread(candidates, lambda i, nearest: nearest)
 
 
 def score_weighted(
@@ -99,21 +96,8 @@ def score_weighted(
     For scores whose zero means "of no use", as that of IWPS and of entropy does: what
     scores zero or less is picked last, by its score, as are copies of picks.
 
-    Args:
-        key: not used; for one signature of all.
-        scores: one number per row; infinities rank as such.
-        space: the points x, from `feature_space` or `gradient_space`.
-        k: how many rows to choose.
-        candidates_per_pick: so many times k candidates.
-        where: rows that may be chosen; all by default.
-
     Returns:
         k distinct rows.
-
-    Raises:
-        ValueError: if k is not in [1, rows left], there is no candidate a pick or
-            shapes disagree; outside `jax.jit` also for a score of NaN.
-        TypeError: if scores are not floating point or `where` is not boolean.
 
     References:
         The greedy steps of Gonzalez 1985 with weighted points; Dyer and Frieze 1985,
@@ -125,19 +109,12 @@ def score_weighted(
         >>> print(score_weighted(jax.random.key(0), scores, line, 3))
         [0 1 2]
     """
-    number, where = _check(key, scores, space, k, candidates_per_pick, where)
-    return _score_weighted(scores, space, where, k=int(k), number=number)
+    return _select(_score_weighted, key, scores, space, k, candidates_per_pick, where)
 
 
-@partial(jax.jit, static_argnames=("k", "number"))
-def _score_weighted(scores, space, where, *, k, number):
-    candidates = _candidates(scores, space, where, number)
-    positive = jnp.where(candidates.eligible, jnp.maximum(candidates.scores, 0), 0)
-    highest = positive.max()
-    # An infinite score leaves nothing to the finite ones.
-    relative = positive / jnp.where(highest > 0, highest, 1)
-    weights = jnp.where((positive == highest) & (highest > 0), 1, relative)
-    return _pick_in_turn(candidates, k, lambda i, nearest: weights * jnp.sqrt(nearest))
+def _score_weighted(key, candidates, k):
+    weights = relative(jnp.where(candidates.eligible, candidates.scores, 0))
+    return _spread(candidates, lambda i, nearest: weights * jnp.sqrt(nearest))
 
 
 def k_means_plus_plus(
@@ -157,21 +134,8 @@ def k_means_plus_plus(
     in the gradient space with all rows as candidates it is `badge`, but for the first
     pick and the bias.
 
-    Args:
-        key: randomness of the D² sampling.
-        scores: one number per row; infinities rank as such.
-        space: the points x, from `feature_space` or `gradient_space`.
-        k: how many rows to choose.
-        candidates_per_pick: so many times k candidates.
-        where: rows that may be chosen; all by default.
-
     Returns:
         k distinct rows.
-
-    Raises:
-        ValueError: if k is not in [1, rows left], there is no candidate a pick or
-            shapes disagree; outside `jax.jit` also for a score of NaN.
-        TypeError: if scores are not floating point or `where` is not boolean.
 
     References:
         Arthur, Vassilvitskii 2007, "k-means++: The Advantages of Careful Seeding",
@@ -184,21 +148,17 @@ def k_means_plus_plus(
         >>> print(k_means_plus_plus(key, scores, line, 3, candidates_per_pick=1))
         [0 2 1]
     """
-    number, where = _check(key, scores, space, k, candidates_per_pick, where)
-    return _k_means_plus_plus(key, scores, space, where, k=int(k), number=number)
+    return _select(
+        _k_means_plus_plus, key, scores, space, k, candidates_per_pick, where
+    )
 
 
-@partial(jax.jit, static_argnames=("k", "number"))
-def _k_means_plus_plus(key, scores, space, where, *, k, number):
-    candidates = _candidates(scores, space, where, number)
-
+def _k_means_plus_plus(key, candidates, k):
     def draw(i, nearest):
-        # Gumbel noise turns an argmax into a draw in proportion to the distance.
         noise = jax.random.gumbel(jax.random.fold_in(key, i), nearest.shape)
-        log_weight = jnp.where(nearest.max() > 0, jnp.log(nearest), 0.0)
-        return log_weight + noise.astype(nearest.dtype)
+        return draw_gain(nearest, noise.astype(nearest.dtype))
 
-    return _pick_in_turn(candidates, k, draw)
+    return _spread(candidates, draw)
 
 
 def greedy_volume(
@@ -219,21 +179,8 @@ def greedy_volume(
     can tell, counts as covered; once all are, the rest goes by score. Memory beside
     the arguments: candidates · k.
 
-    Args:
-        key: not used; for one signature of all.
-        scores: one number per row; infinities rank as such.
-        space: the points x, from `feature_space` or `gradient_space`.
-        k: how many rows to choose.
-        candidates_per_pick: so many times k candidates.
-        where: rows that may be chosen; all by default.
-
     Returns:
         k distinct rows.
-
-    Raises:
-        ValueError: if k is not in [1, rows left], there is no candidate a pick or
-            shapes disagree; outside `jax.jit` also for a score of NaN.
-        TypeError: if scores are not floating point or `where` is not boolean.
 
     References:
         Chen, Zhang, Zhou 2018, "Fast Greedy MAP Inference for Determinantal Point
@@ -247,44 +194,76 @@ def greedy_volume(
         >>> print(greedy_volume(jax.random.key(0), scores, plane, 2))
         [0 2]
     """
-    number, where = _check(key, scores, space, k, candidates_per_pick, where)
-    return _greedy_volume(scores, space, where, k=int(k), number=number)
+    return _select(_greedy_volume, key, scores, space, k, candidates_per_pick, where)
 
 
-@partial(jax.jit, static_argnames=("k", "number"))
-def _greedy_volume(scores, space, where, *, k, number):
-    candidates = _candidates(scores, space, where, number)
-    points, eligible = candidates.points, candidates.eligible
+def _greedy_volume(key, candidates, k):
+    points = candidates.points
     squares = spaces.squared_norms(points)
     limit = COVERED * jnp.finfo(squares.dtype).eps * squares
 
-    def pick(i, carry):
-        outside, columns, eligible, picks = carry
-        value = jnp.where(outside > limit, outside, 0)
-        row = _best(candidates, value, eligible)
+    def uncovered(outside):
+        return jnp.where(outside > limit, outside, 0)
+
+    def gain(i, state, eligible):
+        outside, _ = state
+        return uncovered(outside)
+
+    def update(i, state, row):
+        outside, columns = state
+        value = uncovered(outside)[row]
         # One more column of the Cholesky factor of L.
         shared = jnp.matmul(columns[:, row], columns, precision=numerics.PRECISION)
-        length = jnp.where(value[row] > 0, value[row], 1)
+        length = jnp.where(value > 0, value, 1)
         column = (spaces.inner_products(points, row) - shared) / jnp.sqrt(length)
-        column = jnp.where(value[row] > 0, column, 0)
-        columns = columns.at[i].set(column)
-        eligible = eligible.at[row].set(False)
-        return outside - column**2, columns, eligible, picks.at[i].set(row)
+        column = jnp.where(value > 0, column, 0)
+        return outside - column**2, columns.at[i].set(column)
 
     columns = jnp.zeros((k, len(squares)), squares.dtype)
-    picks = jnp.zeros(k, jnp.int32)
-    carry = squares, columns, eligible, picks
-    return candidates.rows[jax.lax.fori_loop(0, k, pick, carry)[-1]]
+    return (squares, columns), gain, update
 
 
-def _check(key, scores, space, k, candidates_per_pick, where):
-    """The number of candidates and the mask; refuses what no selector can use."""
+def _spread(candidates, value_of):
+    """The highest score, then the largest `value_of(i, nearest)`.
+
+    `nearest` holds the squared distance to the nearest pick, zero for what is picked.
+    """
+
+    def gain(i, nearest, eligible):
+        value = value_of(i, jnp.where(eligible, nearest, 0))
+        return jnp.where(i == 0, 0, value)
+
+    def update(i, nearest, row):
+        return spaces.nearer(candidates.points, row, nearest)
+
+    nearest = jnp.full_like(candidates.points.right_squares, jnp.inf)
+    return nearest, gain, update
+
+
+def _select(rule, key, scores, space, k, candidates_per_pick, where):
+    """Refuses what no selector can use; then the picks of one."""
     checks.require_key("key", key)
     checks.require_no_nan("scores", scores, "pool")
     for name, array in zip(Space._fields, space, strict=True):
         if array is not None:
             checks.require_size(f"space.{name}", array, 0, len(scores), "scores")
-    return number_of_candidates(scores, k, candidates_per_pick, where)
+    number, where = number_of_candidates(scores, k, candidates_per_pick, where)
+    return _pick(key, scores, space, where, rule=rule, k=int(k), number=number)
+
+
+@partial(jax.jit, static_argnames=("rule", "k", "number"))
+def _pick(key, scores, space, where, *, rule, k, number):
+    """The picks by `rule(key, candidates, k) -> state, gain, update` of `greedy`."""
+    candidates = _candidates(scores, space, where, number)
+    state, gain, update = rule(key, candidates, k)
+
+    def best(gains):  # ties go to the higher score
+        is_best = gains == gains.max()
+        rank = jnp.where(is_best, candidates.ranks, len(gains) - 1).min()
+        return candidates.order[rank]
+
+    picks = greedy(k, state, candidates.eligible, gain=gain, update=update, best=best)
+    return candidates.rows[picks]
 
 
 class _Candidates(NamedTuple):
@@ -320,31 +299,3 @@ def _candidates(scores, space, where, number):
         rows, order = numbers.astype(best.dtype), best
     points = spaces.geometry(space, where)
     return _Candidates(points, numerics.upcast(scores), where, rows, ranks, order)
-
-
-def _best(candidates, value, eligible):
-    """The position of the largest value; ties go to the higher score."""
-    value = jnp.where(eligible, value, -jnp.inf)
-    is_best = eligible & (value == value.max())
-    rank = jnp.where(is_best, candidates.ranks, len(value) - 1).min()
-    return candidates.order[rank].astype(jnp.int32)
-
-
-def _pick_in_turn(
-    candidates: _Candidates, k: int, value_of: Callable[..., jax.Array]
-) -> Int[jax.Array, " k"]:
-    """The highest score, then the largest `value_of(i, nearest)`, one after another.
-
-    `nearest` holds the squared distance to the nearest pick, zero for what is picked.
-    """
-
-    def pick(i, carry):
-        nearest, eligible, picks = carry
-        value = value_of(i, jnp.where(eligible, nearest, 0))
-        row = _best(candidates, jnp.where(i == 0, 0, value), eligible)
-        nearest = spaces.nearer(candidates.points, row, nearest)
-        return nearest, eligible.at[row].set(False), picks.at[i].set(row)
-
-    nearest = jnp.full_like(candidates.points.right_squares, jnp.inf)
-    carry = nearest, candidates.eligible, jnp.zeros(k, jnp.int32)
-    return candidates.rows[jax.lax.fori_loop(0, k, pick, carry)[-1]]

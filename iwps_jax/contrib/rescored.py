@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, Integer, Key
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head
 from iwps_jax.selection.candidates import number_of_candidates
+from iwps_jax.selection.greedy import greedy
 from iwps_jax.selection.highest import top_rows
 from iwps_jax.types import AnyArray
 
@@ -122,9 +123,8 @@ def _rescored(scores, look_ahead, where, learning_rate, *, k, steps, number):
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )
 
-    def pick(i, carry):
-        logits, holdout_logits, eligible, picks = carry
-        deltas = displace(features, logits, predicted)
+    def gain(i, state, eligible):
+        _, holdout_logits, deltas = state
         log_probs = jax.nn.log_softmax(holdout_logits).T
 
         def score(delta, coupling):
@@ -133,20 +133,21 @@ def _rescored(scores, look_ahead, where, learning_rate, *, k, steps, number):
             )
             return changes.mean()
 
-        scores = jnp.where(eligible, jax.vmap(score)(deltas, reach), -jnp.inf)
-        best = jnp.argmax(scores)  # candidates are in order of their first scores
-        coupling = head.couplings(features, features[best][None])
-        return (
-            logits + coupling * deltas[best][None],
-            holdout_logits + reach[best][:, None] * deltas[best][None],
-            eligible.at[best].set(False),
-            picks.at[i].set(candidates[best]),
+        return jax.vmap(score)(deltas, reach)
+
+    def learn(i, state, row):
+        logits, holdout_logits, deltas = state
+        coupling = head.couplings(features, features[row][None])
+        return of_head(
+            logits + coupling * deltas[row][None],
+            holdout_logits + reach[row][:, None] * deltas[row][None],
         )
 
-    carry = (
-        logits,
-        head.head_logits(others, kernel, bias),
-        jnp.asarray(where)[candidates],
-        jnp.zeros(k, jnp.int32),
-    )
-    return jax.lax.fori_loop(0, k, pick, carry)[-1]
+    def of_head(logits, holdout_logits):
+        return logits, holdout_logits, displace(features, logits, predicted)
+
+    start = of_head(logits, head.head_logits(others, kernel, bias))
+    eligible = jnp.asarray(where)[candidates]
+    # Candidates are in order of their first scores, and argmax takes the first.
+    picks = greedy(k, start, eligible, gain=gain, update=learn, best=jnp.argmax)
+    return candidates[picks]

@@ -6,44 +6,21 @@ as a buffer with a mask, as for `experiments.classification.training.fit`.
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Bool, Float, Integer, Key
 
 from iwps_jax import checks, numerics
+from iwps_jax.heads import logistic
 from iwps_jax.scores.cross_fitted import CrossFit
 from iwps_jax.types import AnyArray
 
-MAX_ITERATIONS = 1000
 # No farther than this from the minimum: the distance is at most ‖gradient‖ / penalty,
 # since the penalty makes the loss strongly convex.
 TOLERANCE = 1e-3
-MEMORY = 10  # moves that L-BFGS remembers
 
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
-
-
-class _Search(NamedTuple):
-    """L-BFGS under way.
-
-    Attributes:
-        at: where it is.
-        gradient: there.
-        direction: to search next.
-        scale: how far along it, in its lengths.
-        memory: of the last moves and of the gradient's changes along them.
-        count: gradients taken.
-    """
-
-    at: jax.Array
-    gradient: jax.Array
-    direction: jax.Array
-    scale: jax.Array
-    memory: optax.ScaleByLBFGSState
-    count: jax.Array | int
 
 
 def cross_fitted_heads(
@@ -159,50 +136,11 @@ def _head(features, labels, where, penalty, num_classes):
     size = jnp.where(size > 0, size, 1)
     # The bias is the weight of a feature that is always one.
     scaled = jnp.column_stack([centered / size, where.astype(features.dtype)])
-    found = _minimum(scaled, labels, weights, penalty, num_classes)
+    found = logistic.minimum(
+        *(scaled, labels, weights),
+        penalty=penalty,
+        num_classes=num_classes,
+        tolerance=TOLERANCE * penalty,
+    )
     kernel = found[:-1] / size
     return kernel, found[-1] - _matmul(mean, kernel)
-
-
-def _minimum(features, labels, weights, penalty, num_classes):
-    """Where the penalized loss is lowest, within `TOLERANCE`: [d, classes].
-
-    L-BFGS that halves a step while it leads so far beyond the lowest point of its line
-    that the slope there is half of that where it began: slopes keep their digits in
-    float32 where losses do not (Nocedal & Wright 2006, ch. 7).
-    """
-    weighted = features * weights[:, None]
-
-    def gradient_of(at):
-        residual = numerics.label_residual(_matmul(features, at), labels)
-        return penalty * at - _matmul(weighted.T, residual)
-
-    def goes_on(search):
-        is_far = _dot(search.gradient, search.gradient) >= (TOLERANCE * penalty) ** 2
-        return (search.count < MAX_ITERATIONS) & is_far
-
-    # One loop of one gradient each, whether a step is taken or halved, so that a batch
-    # of problems under `jax.vmap` computes nothing twice, as it does in the line search
-    # of `optax.lbfgs`, a loop within the loop.
-    def step(search):
-        at = search.at + search.scale * search.direction
-        gradient = gradient_of(at)
-        slope, ahead = (_dot(g, search.direction) for g in (search.gradient, gradient))
-        is_good = ahead <= jnp.abs(slope) / 2
-        uphill, memory = solver.update(gradient, search.memory, at)
-        count = search.count + 1
-        taken = _Search(at, gradient, -uphill, one, memory, count)
-        halved = search._replace(scale=search.scale / 2, count=count)
-        return jax.tree.map(partial(jnp.where, is_good), taken, halved)
-
-    zeros = jnp.zeros((features.shape[1], num_classes), features.dtype)
-    one = jnp.ones((), features.dtype)
-    solver = optax.scale_by_lbfgs(MEMORY, scale_init_precond=True)
-    slopes = gradient_of(zeros)
-    uphill, memory = solver.update(slopes, solver.init(zeros), zeros)
-    start = _Search(zeros, slopes, -uphill, one, memory, 0)
-    return jax.lax.while_loop(goes_on, step, start).at
-
-
-def _dot(a, b):
-    return (a * b).sum()

@@ -18,9 +18,9 @@ import optax
 from jaxtyping import Array, Float, Integer
 
 from iwps_jax import checks, numerics
+from iwps_jax.heads import logistic
 from iwps_jax.types import AnyArray
 
-MAX_ITERATIONS = 1000
 # No farther than this from the kernel of the minimum: the distance is at most
 # ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
 TOLERANCE = 1e-3
@@ -137,55 +137,23 @@ def fit_linear_probe(
 @partial(jax.jit, static_argnames="num_classes")
 def _fits(features, labels, weights, holdout_features, holdout_labels, *, num_classes):
     """The heads of all penalties; `weights` are zero for rows that are not there."""
+    # The bias is the weight of a feature that is always one, and has no penalty.
+    features, holdout_features = (
+        jnp.column_stack([f, jnp.ones(len(f))]) for f in (features, holdout_features)
+    )
+    is_penalized = jnp.ones((features.shape[1], 1)).at[-1].set(0)
 
     def fit(penalty):
-        def loss(head):
-            losses = _losses(head, features, labels)
-            return (weights * losses).sum() + penalty / 2 * (head[0] ** 2).sum()
-
-        kernel = jnp.zeros((features.shape[1], num_classes))
-        # Large penalties would let the bias, which has none, stop early.
-        tolerance = TOLERANCE * jnp.minimum(penalty, 1e-2)
-        head = _minimum(loss, (kernel, jnp.zeros(num_classes)), tolerance)
-        predicted = _logits(head, holdout_features).argmax(-1)
-        return _Fits(
-            *head,
-            _losses(head, holdout_features, holdout_labels).mean(),
-            (predicted == holdout_labels).sum(),
+        head = logistic.minimum(
+            *(features, labels, weights),
+            penalty=penalty * is_penalized,
+            num_classes=num_classes,
+            # Large penalties would let the bias, which has none, stop early.
+            tolerance=TOLERANCE * jnp.minimum(penalty, 1e-2),
         )
+        logits = jnp.matmul(holdout_features, head, precision=numerics.PRECISION)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, holdout_labels)
+        num_right = (logits.argmax(-1) == holdout_labels).sum()
+        return _Fits(head[:-1], head[-1], losses.mean(), num_right)
 
     return jax.lax.map(fit, jnp.array(PENALTIES))
-
-
-def _logits(head, features):
-    kernel, bias = head
-    return jnp.matmul(features, kernel, precision=numerics.PRECISION) + bias[None]
-
-
-def _losses(head, features, labels):
-    return optax.softmax_cross_entropy_with_integer_labels(
-        _logits(head, features), labels
-    )
-
-
-def _minimum(loss, start, tolerance):
-    """Where L-BFGS ends: at a gradient of this length, or after enough steps."""
-    solver = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    def goes_on(carry):
-        _, state = carry
-        count = optax.tree_utils.tree_get(state, "count")
-        gradient = optax.tree_utils.tree_get(state, "grad")
-        size = optax.tree_utils.tree_norm(gradient)
-        return (count == 0) | ((count < MAX_ITERATIONS) & (size >= tolerance))
-
-    def step(carry):
-        at, state = carry
-        value, gradient = value_and_grad(at, state=state)
-        updates, state = solver.update(
-            gradient, state, at, value=value, grad=gradient, value_fn=loss
-        )
-        return optax.apply_updates(at, updates), state
-
-    return jax.lax.while_loop(goes_on, step, (start, solver.init(start)))[0]

@@ -81,7 +81,8 @@ def upsample(
         raise TypeError(f"maps must be floating point, got {maps.dtype}.")
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}.")
-    grid = Grid(*maps.shape[1:3], factor)
+    height, width = maps.shape[1:3]
+    grid = Grid(height, width, factor)
     corners = jnp.moveaxis(to_corners(jnp.asarray(maps)), -1, 1)
     return jnp.moveaxis(from_cells(enlarge(corners, grid), grid), 1, -1)
 
@@ -131,7 +132,7 @@ def shrink(
     ]
     end = grid.stride + 1
     padding = [(0, 0) for _ in n]
-    return sum(
+    return sum(  # type: ignore[return-value]  # of four arrays, not the int 0 of none
         jnp.pad(part, (*padding, (start, end - start)))
         for part, start in zip(of_corners, grid.offsets, strict=True)
     )

@@ -57,7 +57,8 @@ def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Ch
             been returned by then.
         MemoryError: if a chunk is more than the devices hold.
     """
-    running, placed = deque(), None
+    running: deque[tuple[_Placed, PyTree]] = deque()
+    placed = None
     try:
         for placed in _read_ahead(program, source, spans):
             if isinstance(placed, PoolError):
@@ -96,7 +97,7 @@ def probe(
                 read[row], _ = sources.read_chunk(source, row, row + 1)
             except PoolError:
                 read[row] = None
-    scores = {row: None for row in read}
+    scores: dict[int, float | None] = {row: None for row in read}
     known = [row for row in read if read[row] is not None]
     for first in range(0, len(known), program.size):
         some = known[first : first + program.size]
@@ -118,7 +119,8 @@ def _read_ahead(program, source, spans) -> Iterator[_Placed | PoolError]:
     An error comes in its place, for the chunks before it to be finished first. The
     thread is a daemon: a source that blocks does not keep an interrupted program.
     """
-    ready, is_over = queue.Queue(READ_AHEAD), threading.Event()
+    ready: queue.Queue[_Placed | PoolError | None] = queue.Queue(READ_AHEAD)
+    is_over = threading.Event()
 
     def hand_over(placed):
         while not is_over.is_set():

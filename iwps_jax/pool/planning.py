@@ -177,9 +177,9 @@ def _available_on_host() -> int:
     group = Path("/sys/fs/cgroup")
     limit = group / "memory.max"
     if limit.exists() and limit.read_text().strip().isdigit():
-        lines = (group / "memory.stat").read_text().splitlines()
+        counts = (group / "memory.stat").read_text().splitlines()
         # Pages of files count as used but are given back on demand.
-        cached = int(dict(line.split() for line in lines)["inactive_file"])
+        cached = int(dict(line.split() for line in counts)["inactive_file"])
         used = int((group / "memory.current").read_text()) - cached
         free = min(free, int(limit.read_text()) - used)
     return max(free, 0)

@@ -23,7 +23,7 @@ def gathered(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     if jax.process_count() == 1:
         return [arrays]
     packed = io.BytesIO()
-    np.savez(packed, **arrays)
+    np.savez(packed, **arrays)  # type: ignore[arg-type]  # no name is allow_pickle
     message = np.frombuffer(packed.getvalue(), np.uint8)
     lengths = _all_gather(np.int32(len(message)))
     padded = np.zeros(lengths.max(), np.uint8)
@@ -55,7 +55,7 @@ def together(work: Callable[[], T]) -> T:
     Raises:
         PoolError: if another process had an error; quotes it.
     """
-    result, error = None, None
+    error = None
     try:
         result = work()
     except Exception as caught:

@@ -65,7 +65,7 @@ def digest(where: Bool[np.ndarray, " pool"] | None) -> str | None:
     """A mask in a word; None if it leaves all rows."""
     if where is None or where.all():
         return None
-    return hashlib.sha256(np.packbits(where)).hexdigest()
+    return hashlib.sha256(np.packbits(where).data).hexdigest()
 
 
 def open_record(

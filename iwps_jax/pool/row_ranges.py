@@ -18,7 +18,7 @@ def num_rows(spans: Spans) -> int:
 
 def union(spans: Int[np.ndarray, "_ 2"]) -> Spans:
     """The same rows in sorted, disjoint spans that do not touch."""
-    merged = []
+    merged: list[list[int]] = []
     for start, stop in spans[np.argsort(spans[:, 0], kind="stable")].tolist():
         if merged and start <= merged[-1][1]:
             merged[-1][1] = max(merged[-1][1], stop)

@@ -318,8 +318,5 @@ def _in_order_of_processes(parts: list[PyTree], program, source) -> PyTree:
         raise ValueError(f"all processes must score one pool, got sizes {sizes}.")
     return jax.tree.unflatten(
         structure,
-        [
-            np.concatenate([each[str(i)] for each in told])
-            for i in range(structure.num_leaves)
-        ],
+        [np.concatenate([each[str(i)] for each in told]) for i in range(len(leaves))],
     )

@@ -152,10 +152,11 @@ def check_like(rows: PyTree, first: PyTree) -> None:
     Raises:
         ValueError: if structure, shapes or types are not those of the first rows.
     """
-    if jax.tree.structure(rows) != jax.tree.structure(first):
+    of_rows: Any = jax.tree.structure(rows)
+    of_first: Any = jax.tree.structure(first)
+    if of_rows != of_first:
         raise ValueError(
-            f"all rows must have the structure {jax.tree.structure(first)} of the "
-            f"first, got {jax.tree.structure(rows)}."
+            f"all rows must have the structure {of_first} of the first, got {of_rows}."
         )
     pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(first), strict=True)
     for leaf, like in pairs:
@@ -247,7 +248,7 @@ class _Stream:
 
     def __init__(self, chunks: Iterator[PyTree]):
         self._chunks = chunks
-        self._held = deque()
+        self._held: deque[PyTree] = deque()
         self._first = self._end = 0  # rows that are held
         self._like = None
 

@@ -187,8 +187,13 @@ def _pairs(tree) -> list[tuple[AnyArray, AnyArray]] | None:
     if ranks in ([1, 2], [2, 1]):
         kernel, bias = children if ranks == [2, 1] else reversed(children)
         return [(kernel, bias)]
-    found = [_pairs(child) for child in children]
-    return None if None in found else [pair for pairs in found for pair in pairs]
+    found = []
+    for child in children:
+        pairs = _pairs(child)
+        if pairs is None:
+            return None
+        found += pairs
+    return found
 
 
 def _natural_order(name):

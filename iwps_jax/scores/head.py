@@ -42,9 +42,9 @@ def check_holdout(features: AnyArray, labels: AnyArray, kernel: AnyArray) -> Non
 
 
 def head_logits(
-    features: Float[jax.Array, "n d"],
-    kernel: Float[jax.Array, "d classes"],
-    bias: Float[jax.Array, " classes"],
+    features: Float[AnyArray, "n d"],
+    kernel: Float[AnyArray, "d classes"],
+    bias: Float[AnyArray, " classes"],
 ) -> Float[jax.Array, "n classes"]:
     """The outputs z = h kernel + bias of every row."""
     return jnp.matmul(features, kernel, precision=numerics.PRECISION) + bias[None]

@@ -57,5 +57,5 @@ def checked_weights(
     checks.require_axes("holdout_labels", holdout_labels, "m")
     size = len(holdout_labels)
     checks.require_weights("holdout_weights", weights, size, "holdout_labels")
-    weights = numerics.upcast(weights)
-    return weights / weights.sum()
+    wide = numerics.upcast(weights)
+    return wide / wide.sum()

@@ -9,6 +9,8 @@ through a tie or a NaN-free but infinite score.
     gradients   BADGE, and the factors of the last layer's gradients
     spaces      distances and inner products: of features, or of those gradients
     iwps_batch  IWPS-batch: what a label tells about the holdout set, pick by pick
+    greedy      the loop of all that pick one row after another
+    candidates  how many of the highest scores a batch looks at
 
 Research alternatives are in `iwps_jax.contrib`.
 """

@@ -1,4 +1,8 @@
-"""The candidates of a batch: how many of the highest scores are looked at."""
+"""The candidates of a batch: how many, and what a score is worth among others."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
 
 from iwps_jax import checks
 from iwps_jax.selection.highest import check_where
@@ -15,3 +19,14 @@ def number_of_candidates(
             f"candidates_per_pick must be at least 1, got {candidates_per_pick}."
         )
     return min(int(candidates_per_pick) * int(k), len(scores)), where
+
+
+def relative(scores: Float[jax.Array, " rows"]) -> Float[jax.Array, " rows"]:
+    """Scores from 0 to 1, in units of the highest; what is below zero counts as zero.
+
+    An infinite score leaves nothing to the finite ones.
+    """
+    scores = jnp.maximum(scores, 0)
+    highest = scores.max()
+    relative = scores / jnp.where(highest > 0, highest, 1)
+    return jnp.where((scores == highest) & (highest > 0), 1, relative)

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from iwps_jax import blocks, checks, numerics
+from iwps_jax.selection import spaces
+from iwps_jax.selection.greedy import greedy
+from iwps_jax.selection.spaces import Space
 from iwps_jax.types import AnyArray
 
 CENTERS_PER_BLOCK = 128
@@ -55,25 +58,15 @@ def k_center_greedy(
 @partial(jax.jit, static_argnames="k")
 def _k_center_greedy(features, labeled, *, k):
     labeled = jnp.asarray(labeled)
-    scale = blocks.to_unit_range(
-        blocks.largest_entries(features), jnp.ones_like(labeled)
+    points = spaces.geometry(Space(features, None), jnp.ones_like(labeled))
+    return greedy(
+        k,
+        _distance_to_labeled(features, points.right_scale, labeled),
+        ~labeled,
+        gain=lambda i, distance, eligible: distance,
+        update=lambda i, distance, row: spaces.nearer(points, row, distance),
+        best=blocks.argmax,
     )
-    distance = _distance_to_labeled(features, scale, labeled)
-
-    def pick(i, carry):
-        distance, is_center, rows = carry
-        row = blocks.argmax(jnp.where(is_center, -1, distance))
-        center = blocks.take_rows(features, row[None]) * scale
-
-        def nearer(start, size, distance):
-            change = blocks.take_slice(features, start, size) * scale - center
-            return jnp.minimum(distance, blocks.sum_rows(change**2))
-
-        distance = blocks.in_blocks(nearer, distance)
-        return distance, is_center.at[row].set(True), rows.at[i].set(row)
-
-    rows = jnp.zeros(k, jnp.int32)
-    return jax.lax.fori_loop(0, k, pick, (distance, labeled, rows))[-1]
 
 
 def _distance_to_labeled(features, scale, labeled):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
 from iwps_jax import blocks, checks, numerics
+from iwps_jax.selection.greedy import draw_gain, greedy
 from iwps_jax.selection.highest import check_where
 from iwps_jax.types import AnyArray
 
@@ -100,14 +101,11 @@ def _badge(key, features, logits, where, *, k):
     residual_square, square = blocks.in_blocks(square_norms, (zeros, zeros))
     largest = blocks.argmax(jnp.where(where, residual_square * square, -1))
 
-    def pick(i, carry):
-        distance, eligible, rows = carry
-        # Gumbel noise turns an argmax into a draw in proportion to the distance.
+    def gain(i, distance, eligible):
         noise = jax.random.gumbel(jax.random.fold_in(key, i), distance.shape)
-        weight = jnp.where(eligible, distance, 0)
-        log_weight = jnp.where(weight.max() > 0, jnp.log(weight), 0.0)
-        drawn = blocks.argmax(jnp.where(eligible, log_weight + noise, -jnp.inf))
-        row = jnp.where(i == 0, largest, drawn)
+        return draw_gain(jnp.where(eligible, distance, 0), noise)
+
+    def update(i, distance, row):
         chosen = factors(blocks.take_rows, row[None])
 
         def nearer(start, size, distance):
@@ -118,12 +116,14 @@ def _badge(key, features, logits, where, *, k):
             )
             return jnp.minimum(distance, to_row)
 
-        distance = blocks.in_blocks(nearer, distance)
-        return distance, eligible.at[row].set(False), rows.at[i].set(row)
+        return blocks.in_blocks(nearer, distance)
+
+    def best(gains):  # before the first pick all are infinite: the largest wins the tie
+        is_tie = gains[largest] == gains.max()
+        return jnp.where(is_tie, largest, blocks.argmax(gains))
 
     distance = jnp.full_like(zeros, jnp.inf)
-    rows = jnp.zeros(k, jnp.int32)
-    return jax.lax.fori_loop(0, k, pick, (distance, where, rows))[-1]
+    return greedy(k, distance, where, gain=gain, update=update, best=best)
 
 
 def softmax_of(logits):

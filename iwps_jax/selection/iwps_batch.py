@@ -25,7 +25,8 @@ from jaxtyping import Bool, Float, Int, Integer, Key
 
 from iwps_jax import blocks, checks, numerics
 from iwps_jax.scores.head import check_head, check_same_features, head_logits
-from iwps_jax.selection.candidates import number_of_candidates
+from iwps_jax.selection.candidates import number_of_candidates, relative
+from iwps_jax.selection.greedy import greedy
 from iwps_jax.selection.highest import top_rows
 from iwps_jax.types import AnyArray, Head
 
@@ -151,7 +152,7 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     dtype = jnp.result_type(jnp.float32, *evidence[:5])
     head_ = Head(evidence.kernel.astype(dtype), evidence.bias.astype(dtype))
     counts = _counts(evidence.labels, len(evidence.bias), dtype)
-    usefulness = _relative(jnp.where(where, numerics.upcast(scores), 0))
+    usefulness = relative(jnp.where(where, numerics.upcast(scores), 0))
     rarity = _rarity(evidence.features, head_, counts)
     # What is of no use is ordered by its score, and so it is picked where it must be.
     order = jnp.where(usefulness > 0, usefulness * rarity, jnp.minimum(scores, 0))
@@ -196,33 +197,31 @@ def _pick_in_turn(scores, probs, variance, known, counts, eligible, k):
     """Positions of k candidates, in order of choice."""
     points, targets, weights = known
 
-    def pick(i, carry):
-        covariance, own, columns, counts, eligible, picks = carry
-        gain = variance * _matmul(covariance**2, weights) / (1 + variance * own)
-        value = scores * _matmul(probs, 1 / (1 + counts)) * gain
-        best = jnp.argmax(jnp.where(eligible, value, -jnp.inf)).astype(jnp.int32)
+    def gain(i, state, eligible):
+        covariance, own, _, counts = state
+        told = variance * _matmul(covariance**2, weights) / (1 + variance * own)
+        return scores * _matmul(probs, 1 / (1 + counts)) * told
+
+    def learn(i, state, row):
+        covariance, own, columns, counts = state
         # What the pick takes from every covariance: A⁻¹ loses one outer product.
-        shrink = jnp.sqrt(variance[best] / (1 + variance[best] * own[best]))
-        shared = _matmul(columns[:, best], columns)
-        column = (_matmul(points, points[best]) - shared) * shrink
+        shrink = jnp.sqrt(variance[row] / (1 + variance[row] * own[row]))
+        shared = _matmul(columns[:, row], columns)
+        column = (_matmul(points, points[row]) - shared) * shrink
         return (
-            covariance - column[:, None] * (covariance[best] * shrink)[None],
+            covariance - column[:, None] * (covariance[row] * shrink)[None],
             jnp.maximum(own - column**2, 0),
             columns.at[i].set(column),
-            counts + probs[best],
-            eligible.at[best].set(False),
-            picks.at[i].set(best),
+            counts + probs[row],
         )
 
-    carry = (
+    start = (
         _matmul(points, targets.T),
         blocks.sum_rows(points**2),
         jnp.zeros((k, len(points)), points.dtype),
         counts,
-        eligible,
-        jnp.zeros(k, jnp.int32),
     )
-    return jax.lax.fori_loop(0, k, pick, carry)[-1]
+    return greedy(k, start, eligible, gain=gain, update=learn, best=jnp.argmax)
 
 
 def _rows(features, rows, dtype):
@@ -302,11 +301,3 @@ def _whitening(evidence, head_):
 
 def _unit_scale(largest):
     return blocks.to_unit_range(largest[None], jnp.ones(1, bool))
-
-
-def _relative(scores):
-    """Scores from 0 to 1, in units of the highest, also where that is infinite."""
-    scores = jnp.maximum(scores, 0)
-    highest = scores.max()
-    relative = scores / jnp.where(highest > 0, highest, 1)
-    return jnp.where((scores == highest) & (highest > 0), 1, relative)

@@ -85,7 +85,7 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
             "holdout_labels": task.holdout_labels,
             "holdout_rows": task.holdout_rows,
             "mean": task.scaling.mean,
-            "factor": np.float64(task.scaling.factor),
+            "factor": np.array(task.scaling.factor, np.float64),
         }
         write_arrays_atomically(half / ARRAYS, arrays)
         about = {
@@ -153,11 +153,8 @@ def read_record(folder: str | Path) -> Campaign:
 def paths_of(folder: str | Path) -> Paths:
     """Where the pool and the ids of a campaign are."""
     about = _about(Path(folder))
-    pool, ids = (
-        None if about[name] is None else _found(Path(folder), about[name])
-        for name in ("pool", "ids")
-    )
-    return Paths(pool, ids)
+    ids = None if about["ids"] is None else _found(Path(folder), about["ids"])
+    return Paths(_found(Path(folder), about["pool"]), ids)
 
 
 def _seen_from(folder, path) -> dict[str, str]:
@@ -320,7 +317,8 @@ def _events(folder, task) -> tuple[Batch | Answers, ...]:
     for number, path in enumerate(paths, start=1):
         if path.name != f"{number:06}.json":
             raise FileError(f"{folder / EVENTS} lacks {number:06}.json.")
-    events, seen = [], set()
+    events: list[Batch | Answers] = []
+    seen: set[int] = set()
     for path in paths:
         event = _event(path, task)
         rows = set(event.rows.tolist())
@@ -333,6 +331,8 @@ def _events(folder, task) -> tuple[Batch | Answers, ...]:
 
 def _event(path, task) -> Batch | Answers:
     told = _json(path)
+    event: Batch | Answers
+    columns: tuple[np.ndarray, ...]
     try:
         if told["event"] == "ask":
             event = Batch(

@@ -31,12 +31,12 @@ def tell(
     task = state.task
     if len(ids) != len(labels):
         raise ValueError(f"there must be a label for each of {len(ids)} ids.")
-    ids = [str(name) for name in ids]
-    rows = naming.rows_of(task.ids, len(task.pool), ids)
-    _refuse_holdout(task, ids, rows)
-    told = naming.classes_of(task.classes, ids, labels)
-    is_answered = [label is not None for label in told]
-    rows, told = rows[is_answered], np.array([t for t in told if t is not None], int)
+    names = [str(name) for name in ids]
+    rows = naming.rows_of(task.ids, len(task.pool), names)
+    _refuse_holdout(task, names, rows)
+    classes = naming.classes_of(task.classes, names, labels)
+    rows = rows[[c is not None for c in classes]]
+    told = np.array([c for c in classes if c is not None], int)
     if not len(rows):
         return state
     _refuse_broken(task, rows[told != naming.SKIPPED])

@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from iwps_jax.types import AnyArray
-
 ROWS = 10_000
 
 
@@ -21,7 +19,7 @@ class Scaling(NamedTuple):
     mean: np.ndarray
     factor: float
 
-    def of(self, features: AnyArray) -> AnyArray:
+    def of(self, features: np.ndarray) -> np.ndarray:
         """Scaled features [n, d], float32."""
         return (features.astype(np.float32) - self.mean[None]) * self.factor
 

@@ -146,10 +146,10 @@ def start(
         >>> ids
         ['1']
     """
-    classes = _checked_classes(classes)
+    names = _checked_classes(classes)
     checks.require_finite("holdout_features", holdout_features, "m d")
     checks.batch_size("holdout_features", holdout_features)
-    checks.require_labels("holdout_labels", holdout_labels, len(classes))
+    checks.require_labels("holdout_labels", holdout_labels, len(names))
     checks.require_size(
         "holdout_labels", holdout_labels, 0, len(holdout_features), "holdout_features"
     )
@@ -172,7 +172,7 @@ def start(
         np.asarray(holdout_features, np.float32),
         np.asarray(holdout_labels, np.int32),
         holdout_rows,
-        classes,
+        names,
         method,
         int(steps),
         float(learning_rate),
@@ -182,7 +182,7 @@ def start(
     return Campaign(task, (), None)
 
 
-def _checked_classes(classes):
+def _checked_classes(classes) -> tuple[str, ...]:
     classes = tuple(str(name) for name in classes)
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
         raise ValueError(f"classes must be two or more distinct names, got {classes}.")
@@ -245,7 +245,7 @@ def ids_of(task: Task, rows: np.ndarray) -> list[str]:
 
 
 def _last_answers(state) -> list[tuple[int, int]]:
-    last = {}
+    last: dict[int, int] = {}
     for answers in answers_of(state):
         last.update(zip(answers.rows.tolist(), answers.labels.tolist(), strict=True))
     return sorted(last.items())

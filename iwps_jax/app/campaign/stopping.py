@@ -116,7 +116,9 @@ def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
     that was corrected is none.
     """
     labels = labels_of(state)
-    predicted, points, wrongs = {}, [], []
+    predicted: dict[int, int] = {}
+    points: list[Point] = []
+    wrongs: list[bool] = []
     for event in state.events:
         if isinstance(event, Batch):
             if event.method != "random":

@@ -135,8 +135,9 @@ def holdout_warnings(
     """What is missing in a holdout set, a sentence each."""
     warnings = []
     counts = np.asarray(counts)
-    missing = [classes[c] for c in np.flatnonzero(counts == 0)]
-    few = [classes[c] for c in np.flatnonzero((counts > 0) & (counts < FEWEST))]
+    missing = [classes[c] for c in np.flatnonzero(counts == 0).tolist()]
+    is_few = (counts > 0) & (counts < FEWEST)
+    few = [classes[c] for c in np.flatnonzero(is_few).tolist()]
     if missing:
         warnings.append(
             f"the holdout set has no sample of {_some(missing)}: nothing that is "
@@ -190,5 +191,5 @@ def overlap_of_best(
         0.0
     """
     k = max(1, round(share * len(one)))
-    best = [np.argsort(-np.asarray(x), kind="stable")[:k] for x in (one, other)]
-    return len(np.intersect1d(*best)) / k
+    best, others = (np.argsort(-np.asarray(x), kind="stable")[:k] for x in (one, other))
+    return len(np.intersect1d(best, others)) / k

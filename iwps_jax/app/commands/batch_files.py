@@ -78,7 +78,7 @@ def hand_out(
     Raises:
         OSError: if something cannot be written; no event and no file is there then.
     """
-    batch = state.events[-1]
+    batch = batches_of(state)[-1]
     name = f"{len(state.events):06}"
     written = _write(picks_of(state, batch), options, name)
     try:
@@ -96,8 +96,8 @@ def hand_out_again(state: Campaign, options: argparse.Namespace) -> Sequence[Pat
         FileError: if there is none.
     """
     waiting = set(unanswered_of(state))
-    picks = (pick for batch in batches_of(state) for pick in picks_of(state, batch))
-    picks = [pick for pick in picks if int(pick.row) in waiting]
+    asked = (pick for batch in batches_of(state) for pick in picks_of(state, batch))
+    picks = [pick for pick in asked if int(pick.row) in waiting]
     if not picks:
         raise FileError(f"{options.campaign} has no sample without an answer.")
     return _write(picks, options, f"{len(state.events):06}-again")

@@ -17,7 +17,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +45,11 @@ class BadRows(NamedTuple):
     """Rows of a pool that cannot be scored: with NaN, infinities or too large numbers.
 
     Attributes:
-        count: how many.
+        total: how many.
         first: the first of them.
     """
 
-    count: int
+    total: int
     first: list[int]
 
 
@@ -110,16 +110,18 @@ def bad_rows(pool: Any, *, are_logits: bool = False) -> BadRows:
     first_row, _ = sources.read_chunk(source, 0, 1)
     row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(first_row))
     step = max(1, BLOCK_BYTES // max(row_bytes, 1))
-    count, first = 0, []
-    for start in range(0, source.size, step):
-        rows, _ = sources.read_chunk(source, start, min(start + step, source.size))
+    size = cast(int, source.size)  # an iterator, which has none, is no pool here
+    total = 0
+    first: list[int] = []
+    for start in range(0, size, step):
+        rows, _ = sources.read_chunk(source, start, min(start + step, size))
         is_bad = np.zeros(sources.num_rows(rows), bool)
         for leaf in map(np.asarray, jax.tree.leaves(rows)):
             is_bad |= ~is_good(leaf).reshape(len(leaf), -1).all(axis=1)
-        count += int(is_bad.sum())
+        total += int(is_bad.sum())
         found = np.flatnonzero(is_bad)[: ROWS_NAMED - len(first)]
         first += (start + found).tolist()
-    return BadRows(count, first)
+    return BadRows(total, first)
 
 
 def _fits(numbers) -> np.ndarray:
@@ -151,7 +153,7 @@ def _of_pool(options, files):
         "shapes": [list(leaf.shape) for leaf in leaves],
         "dtypes": [str(leaf.dtype) for leaf in leaves],
         "ids": files.ids is not None,
-        "bad_rows": bad.count,
+        "bad_rows": bad.total,
         "first_bad_rows": bad.first,
     }
     return {"pool": told}
@@ -229,10 +231,8 @@ def label_numbers(
     """
     if classes is None:
         if num_classes is None:
-            places = {
-                naming.number_of(a.label): f"{path}: line {a.line}" for a in answers
-            }
-            places.pop(None, None)
+            told = ((naming.number_of(a.label), a.line) for a in answers)
+            places = {c: f"{path}: line {line}" for c, line in told if c is not None}
             require_few_classes(places)
             num_classes = max(places, default=-1) + 1
         classes = list(map(str, range(num_classes)))

@@ -165,7 +165,8 @@ def _classes(options, told, judged, holdout) -> tuple[str, ...]:
         if holdout is not None:
             _require_order(classes)
         return classes
-    names, places = set(), {}
+    names: set[str] = set()
+    places: dict[int, str] = {}
     for path, answers in ((options.labels, told), (options.holdout, judged)):
         for answer in answers:
             number = naming.number_of(answer.label)

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,7 +97,7 @@ def read(options: argparse.Namespace) -> Given:
     if options.logits is not None and options.head is not None:
         raise ValueError("--head is for features, of a --pool, not for --logits.")
     name = options.pool if options.logits is None else options.logits
-    pool = None if name is None else open_pool(name)
+    pool: Any = None if name is None else open_pool(name)
     has_columns = getattr(pool, "ndim", None) == 2
     head = None if options.head is None else read_head(options.head)
     if head is not None and has_columns:
@@ -243,6 +243,7 @@ def rows_of_ids(path: Path, ids: naming.Ids, size: int) -> np.ndarray:
     Raises:
         FileError: if an id is not of the pool; names the line.
     """
+    answered: Collection[str]
     if path.suffix.lower() == ".txt":
         numbers, listed = read_ids_of_lines(path)
         lines = answered = dict(zip(listed, numbers, strict=True))

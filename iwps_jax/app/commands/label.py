@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 from iwps_jax.app.campaign import (
-    Answers,
     Campaign,
     ask,
     folder,
@@ -20,6 +19,7 @@ from iwps_jax.app.campaign import (
     outlook,
     unanswered_of,
 )
+from iwps_jax.app.campaign.state import answers_of
 from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.answers import add_campaign, add_wait, take_answers
 from iwps_jax.app.commands.processes import use_all_cores
@@ -70,7 +70,7 @@ def _label(options):
 
 
 def _said(before: Campaign, state: Campaign) -> str:
-    told: Answers = state.events[-1]
+    told = answers_of(state)[-1]
     skipped = int((told.labels < 0).sum())
     now = outlook(state)
     asked = len(unanswered_of(before)) - now.num_unanswered

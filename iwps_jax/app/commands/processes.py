@@ -92,7 +92,7 @@ def join(options: argparse.Namespace) -> bool:
     return True
 
 
-def watch_over(folder: Path | None) -> Callable[[], None]:
+def watch_over(folder: Path | None) -> Callable[[], object]:
     """Says what to do should this process be ended from outside.
 
     When another process dies, JAX aborts this one, and no line of Python runs.

@@ -226,7 +226,13 @@ def _together(options, method, files, where, k) -> TopK:
         for rows in (candidates.rows, drawn)
     )
     evidence = Evidence(
-        features, *files.head, files.holdout.features, *files.training, sample
+        features,
+        files.head.kernel,
+        files.head.bias,
+        files.holdout.features,
+        files.training.features,
+        files.training.labels,
+        sample,
     )
     return methods.pick_together(candidates, evidence, k)
 
@@ -308,7 +314,11 @@ def _picks(method, files, top, why) -> list[Pick]:
 
 def _hurt(why, number) -> dict[str, str]:
     """Who is hurt by a pick, and by how much; those who are not are left out."""
-    if not isinstance(why, methods.Explanation) or why.hurts is None:
+    if (
+        not isinstance(why, methods.Explanation)
+        or why.hurts is None
+        or why.hurts_by is None
+    ):
         return {"hurts": "", "hurts_by": ""}
     is_hurt = why.hurts_by[number] > 0
     return {

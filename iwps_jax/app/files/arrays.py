@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +42,7 @@ class _Place(NamedTuple):
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype
-    order: str = "C"
+    order: Literal["C", "F"] = "C"
 
 
 def open_array(path: str | Path, name: str = "features") -> np.ndarray:

@@ -96,7 +96,7 @@ def read_exported(path: str | Path) -> list[Answer]:
         raise FileError(f"{path} must hold a list of tasks, not of lists.") from error
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
-    answers = {}
+    answers: dict[str, Answer] = {}
     for number, task in enumerate(tasks, start=1):
         try:
             answer = Answer(_id(task), _label(task), number, "task")

@@ -108,7 +108,8 @@ def read_answers(path: str | Path) -> list[Answer]:
     Raises:
         FileError: if it cannot be read, or an id is empty or there twice.
     """
-    answers, lines = [], {}
+    answers: list[Answer] = []
+    lines: dict[str, int] = {}
     for line, record in read_table(path, ("id", "label")):
         if not record["id"]:
             raise FileError(f"{path}: line {line} must have an id.")

@@ -213,15 +213,16 @@ def _require_distinct(source, what, names, places, place):
 def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
     """Ids, where each is, and whether these places are lines or rows."""
     if path.suffix.lower() == ".npy":
-        ids = open_array(path)
-        if ids.ndim != 1 or ids.dtype.kind not in "iuUS":
+        listed = open_array(path)
+        if listed.ndim != 1 or listed.dtype.kind not in "iuUS":
             raise FileError(
-                f"{path} must hold a vector of strings or integers, got {ids.dtype} "
-                f"of shape {ids.shape}."
+                f"{path} must hold a vector of strings or integers, got {listed.dtype} "
+                f"of shape {listed.shape}."
             )
-        if ids.dtype.kind == "S":
-            ids = np.char.decode(ids)
-        return [str(id_).strip() for id_ in ids.tolist()], range(len(ids)), "row"
+        if listed.dtype.kind == "S":
+            listed = np.char.decode(listed)
+        ids = [str(id_).strip() for id_ in listed.tolist()]
+        return ids, range(len(ids)), "row"
     if path.suffix.lower() not in (".csv", ".txt"):
         raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
     if path.suffix.lower() == ".csv":

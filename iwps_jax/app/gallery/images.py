@@ -91,7 +91,7 @@ def _of_file(find, id_, row, side):
 
 def _finder(folder: Path) -> Callable[[str], Path]:
     """How to get the path of an id's image; the folder is listed once, if at all."""
-    listed = []
+    listed: list[dict] = []
 
     def find(id_: str) -> Path:
         if Path(id_).is_absolute() or ".." in re.split(r"[/\\]", id_) or "\0" in id_:

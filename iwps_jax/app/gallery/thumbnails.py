@@ -4,6 +4,7 @@ import base64
 import io
 import warnings
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,9 +33,9 @@ def of_file(path: Path, side: int) -> Picture:
             with Image.open(path) as image:
                 return thumbnail(image, side)
     except Image.DecompressionBombError as error:
+        most = 2 * cast(int, Image.MAX_IMAGE_PIXELS)  # the limit that was broken
         raise ValueError(
-            f"{path} must have at most {2 * Image.MAX_IMAGE_PIXELS:,} pixels to be "
-            "shown, it has more."
+            f"{path} must have at most {most:,} pixels to be shown, it has more."
         ) from error
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
