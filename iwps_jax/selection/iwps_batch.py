@@ -151,7 +151,8 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     where = jnp.asarray(where)
     dtype = jnp.result_type(jnp.float32, *evidence[:5])
     head_ = Head(evidence.kernel.astype(dtype), evidence.bias.astype(dtype))
-    counts = _counts(evidence.labels, len(evidence.bias), dtype)
+    is_class = evidence.labels[:, None] == jnp.arange(len(evidence.bias))[None]
+    counts = is_class.sum(0).astype(dtype)
     usefulness = relative(jnp.where(where, numerics.upcast(scores), 0))
     rarity = _rarity(evidence.features, head_, counts)
     # What is of no use is ordered by its score, and so it is picked where it must be.
@@ -165,13 +166,11 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     # Only ratios of gains matter, and squares of huge targets leave float32.
     targets = targets * _unit_scale(jnp.abs(targets).max())
     picks = _pick_in_turn(
-        usefulness[candidates],
-        probs,
-        variance,
-        _Known(whiten(points), targets, weights),
-        counts,
-        where[candidates],
         k,
+        where[candidates],
+        (usefulness[candidates], whiten(points), probs, variance),
+        (targets, weights),
+        counts,
     )
     return candidates[picks]
 
@@ -179,23 +178,14 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
 
-class _Known(NamedTuple):
-    """Candidates and targets in the coordinates L⁻¹ a, where A = L Lᵀ is one.
+def _pick_in_turn(k, eligible, candidates, targets, counts):
+    """Positions of k candidates, in order of choice.
 
-    Attributes:
-        points: of the candidates.
-        targets: of the targets.
-        weights: w_m v_m of the targets.
+    Points and targets stand in the coordinates L⁻¹ a, where A = L Lᵀ is one; the
+    weights are w_m v_m.
     """
-
-    points: Float[jax.Array, "candidates d+1"]
-    targets: Float[jax.Array, "targets d+1"]
-    weights: Float[jax.Array, " targets"]
-
-
-def _pick_in_turn(scores, probs, variance, known, counts, eligible, k):
-    """Positions of k candidates, in order of choice."""
-    points, targets, weights = known
+    scores, points, probs, variance = candidates
+    targets, weights = targets
 
     def gain(i, state, eligible):
         covariance, own, _, counts = state
@@ -226,11 +216,6 @@ def _pick_in_turn(scores, probs, variance, known, counts, eligible, k):
 
 def _rows(features, rows, dtype):
     return jnp.asarray(features)[rows].astype(dtype)
-
-
-def _counts(labels, num_classes, dtype):
-    is_class = labels[:, None] == jnp.arange(num_classes)[None]
-    return is_class.sum(0).astype(dtype)
 
 
 def _rarity(features, head_, counts):
