@@ -192,7 +192,6 @@ def terms_of(heads, weights, of_fold):
     )
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("compared", "learning_rate"), [(4096, 1e-3), (200, 1e-5), (200, 1.0)]
 )
@@ -217,7 +216,6 @@ def test_scores_are_the_sum_over_folds(compared, learning_rate):
     reference.assert_same_scores(found[:compared], terms.sum(1), np.abs(terms).sum(1))
 
 
-@pytest.mark.optimized
 def test_first_order_scores_are_the_sum_over_folds():
     features, heads, labeled, labels, weights = some_problem(4096)
     arrays = features, heads, labeled, labels
@@ -238,7 +236,6 @@ def test_first_order_scores_are_the_sum_over_folds():
     reference.assert_same_scores(found, terms.sum(1), np.abs(terms).sum(1))
 
 
-@pytest.mark.optimized
 def test_one_head_for_all_folds_is_iwps_on_all_labels():
     features, heads, labeled, labels, _ = some_problem(4096)
     heads = heads._replace(

@@ -1,5 +1,6 @@
 """Last layers fitted to features that are given, by optax.
 
+logistic       the solver of both: multinomial logistic regression
 linear_probe   the head whose penalty a holdout set chooses
 cross_fitted   heads that have each not seen a fold of the labels
 """

@@ -1,8 +1,10 @@
-"""Multinomial logistic regression: the one solver of all heads.
+"""Multinomial logistic regression: the solver behind all heads of this package.
 
-n        samples, masked by a weight of zero
-d        features; a bias is the weight of a feature that is always one
-classes  of the problem, also those without a label
+Axis names:
+
+    n        samples; a row of weight zero is no sample
+    d        features; a bias is the weight of a feature that is always one
+    classes  classes of the problem, with or without samples
 """
 
 from functools import partial
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from iwps_jax import numerics
+from iwps_jax import checks, numerics
 
 MAX_GRADIENTS = 1000
 MEMORY = 10  # moves that L-BFGS remembers
@@ -30,7 +32,7 @@ class _Search(NamedTuple):
         direction: to search next.
         scale: how far along it, in its lengths.
         memory: of the last moves and of the gradient's changes along them.
-        count: gradients taken.
+        num_gradients: computed so far, but for the first.
     """
 
     at: jax.Array
@@ -38,7 +40,7 @@ class _Search(NamedTuple):
     direction: jax.Array
     scale: jax.Array
     memory: optax.ScaleByLBFGSState
-    count: jax.Array | int
+    num_gradients: jax.Array | int
 
 
 def minimum(
@@ -46,10 +48,58 @@ def minimum(
     labels: Int[Array, " n"],
     weights: Float[Array, " n"],
     *,
-    penalty: Float[Array, ""] | Float[Array, "d 1"],
-    tolerance: Float[Array, ""],
+    penalty: float | Float[Array, ""] | Float[Array, "d 1"],
     num_classes: int,
+    tolerance: float | Float[Array, ""],
 ) -> Float[Array, "d classes"]:
+    """The parameters A at which the penalized cross-entropy is lowest.
+
+        argmin over A of  Σ_i w_i [-log softmax(h_i A)_(y_i)]
+                          + Σ_j penalty_j / 2 · ‖A_j‖²
+
+    L-BFGS starts at zero and ends where the gradient is shorter than `tolerance`. If
+    every penalty is positive, the minimum is unique and at most
+    tolerance / min_j penalty_j away. A feature that is always one may have penalty 0;
+    its weights, the biases, then sum to zero over the classes. Without a penalty, the
+    bias of a class without samples has no minimum: it falls until the mean probability
+    of the class is below `tolerance`. Deterministic.
+
+    The search halves a step that leads too far beyond the lowest point of its line,
+    which it tells by the slope there: in float32, slopes keep their digits where losses
+    do not.
+
+    Args:
+        features: h, finite even in rows of weight zero. If they are not centered or not
+            of about unit scale, the search may end early, after `MAX_GRADIENTS`.
+        labels: y, in [0, num_classes).
+        weights: w, at least 0; their sum is one where the loss is a mean.
+        penalty: at least 0; one number, or one for every feature.
+        num_classes: of the problem.
+        tolerance: on the length of the gradient, positive.
+
+    Returns:
+        A, in the dtype of the features.
+
+    Raises:
+        ValueError: if shapes disagree; values are not checked.
+        TypeError: if features are not floating point or labels not integers.
+
+    References:
+        Nocedal & Wright 2006, "Numerical Optimization", Algorithms 7.4 and 7.5.
+
+    Example:
+        >>> features = jnp.array([[-1.0, 1.0], [1.0, 1.0]])  # the second is always one
+        >>> labels, weights = jnp.array([0, 1]), jnp.array([0.5, 0.5])
+        >>> found = minimum(
+        ...     features, labels, weights, penalty=0.1, num_classes=2, tolerance=1e-4
+        ... )
+        >>> print((features @ found).argmax(1))
+        [0 1]
+    """
+    checks.require_floating("features", features, "n d")
+    checks.require_integers("labels", labels)
+    for name, its in (("labels", labels), ("weights", weights)):
+        checks.require_size(name, its, 0, len(features), "features")
     weighted = features * weights[:, None]
 
     def gradient_of(at):
@@ -58,22 +108,23 @@ def minimum(
 
     def goes_on(search):
         is_far = _dot(search.gradient, search.gradient) >= tolerance**2
-        return (search.count < MAX_GRADIENTS) & is_far
+        return (search.num_gradients < MAX_GRADIENTS) & is_far
 
-    # One loop of one gradient each, whether a step is taken or halved, so that a batch
-    # of problems under `jax.vmap` computes nothing twice, as it does in the line search
-    # of `optax.lbfgs`, a loop within the loop.
+    # Every turn of the one loop computes one gradient, and takes a step or halves it.
+    # In `optax.lbfgs`, the line search is a loop within the loop, in which a batch of
+    # problems under `jax.vmap` would wait for the slowest at every step.
     def step(search):
         at = search.at + search.scale * search.direction
         gradient = gradient_of(at)
         slope, ahead = (_dot(g, search.direction) for g in (search.gradient, gradient))
         is_good = ahead <= jnp.abs(slope) / 2
         uphill, memory = solver.update(gradient, search.memory, at)
-        count = search.count + 1
-        # Rounding may have made the memory's curvature negative.
+        count = search.num_gradients + 1
+        # Rounding can make a curvature in the memory negative, mostly that of a bias
+        # without a minimum. Then the direction may lead uphill, where no halving helps.
         descent = -jnp.where(_dot(uphill, gradient) > 0, uphill, gradient)
         taken = _Search(at, gradient, descent, one, memory, count)
-        halved = search._replace(scale=search.scale / 2, count=count)
+        halved = search._replace(scale=search.scale / 2, num_gradients=count)
         return jax.tree.map(partial(jnp.where, is_good), taken, halved)
 
     zeros = jnp.zeros((features.shape[1], num_classes), features.dtype)
