@@ -39,7 +39,7 @@ def middle(features: AnyArray, scale: AnyArray) -> AnyArray:
     return jax.lax.fori_loop(0, num_blocks, add, zeros)
 
 
-def to_unit_range(entries: AnyArray, where: AnyArray) -> AnyArray:
+def to_unit_range(entries: AnyArray, where: AnyArray) -> jax.Array:
     """The normal power of two that brings the largest eligible entry close to one."""
     largest = jnp.max(entries, where=where, initial=0)
     _, exponent = jnp.frexp(largest)

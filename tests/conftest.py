@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 # Before JAX is imported, and for the processes that tests start. Most of a test's time
-# is the compiler's: programs are compiled quickly unless a test is marked `optimized`,
-# and once for all workers and processes of a run. A folder that is named beforehand is
+# is the compiler's: LLVM works less on programs that run once, and each is compiled
+# once for all workers and processes of a run. A folder that is named beforehand is
 # kept, so that the next run finds its programs.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.mkdtemp(prefix="iwps_jax_programs_")
@@ -17,8 +17,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
 for name, value in {
     "JAX_PLATFORMS": "cpu",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+    "XLA_FLAGS": "--xla_backend_optimization_level=1 "
+    "--xla_llvm_disable_expensive_passes=true",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
 }.items():
@@ -95,18 +96,27 @@ def pytest_configure(config):
         config.option.ignore = [*(config.option.ignore or ()), *map(str, FOLDERS)]
         config.args = [a for a in config.args if Path(a).resolve() not in FOLDERS]
     config.addinivalue_line(
-        "markers", "optimized: compiled as for users; all others for a quick start"
-    )
-    config.addinivalue_line(
         "markers", "full: left out unless asked for by -m 'full or not full'"
     )
 
 
-@pytest.fixture(autouse=True)
-def compiled_quickly(request):
-    """Compiles for a quick start unless the test is marked `optimized`."""
-    is_quick = request.node.get_closest_marker("optimized") is None
-    jax.config.update("jax_disable_most_optimizations", is_quick)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps together the tests of a file whose fixtures serve many of them."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo", None)
+        made = fixtures.name2fixturedefs.values() if fixtures else ()
+        if any(
+            f[-1].scope == "module" and f[-1].func.__module__ != __name__ for f in made
+        ):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_a_file():
+    """Frees the memory of a file's programs; the next file compiles others."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ SMALL = (
 
 @contextlib.contextmanager
 def isolate(folder):
-    """For `with`: own caches; programs compiled quickly, not to run quickly."""
+    """For `with`: own caches."""
     patch = pytest.MonkeyPatch()
-    jax.config.update("jax_disable_most_optimizations", True)
     patch.setenv("IWPS_JAX_CACHE", str(folder))
     patch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
     patch.delenv("CITYSCAPES_DATASET", raising=False)
@@ -32,7 +31,6 @@ def isolate(folder):
         yield
     finally:
         patch.undo()
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def write_scenes(root, number=18):

@@ -7,6 +7,7 @@ from benchmark_runs import run
 from benchmarks import batch_selection
 
 
+@pytest.mark.full
 def test_every_selector_is_compared_with_the_scores(tmp_path, capsys):
     sizes = ("--pool-size", 60, "--dim", 4, "--classes", 3, "--holdout-size", 5)
     options = ("--chunk-size", 16, "--k", 3, "--candidates", 2, "--repeats", 2)

@@ -7,6 +7,7 @@ from benchmark_runs import run
 from benchmarks import pixel_head
 
 
+@pytest.mark.full
 def test_all_programs_of_the_look_ahead_give_the_same_scores():
     setting = pixel_head.smaller(pixel_head.SETTINGS["digit_scenes"], 8)
     programs = pixel_head.programs(setting._replace(pool_size=3, chunk_size=2))
@@ -26,6 +27,7 @@ def test_all_programs_of_the_look_ahead_give_the_same_scores():
     np.testing.assert_allclose(through_network, ours[:2], atol=1e-6)
 
 
+@pytest.mark.full
 def test_a_pixel_head_run(tmp_path, capsys):
     written = run(
         pixel_head,

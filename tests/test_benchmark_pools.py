@@ -4,6 +4,7 @@ import json
 import sys
 
 import jax
+import pytest
 
 from benchmarks import large_pool, score_command, strong_scaling
 
@@ -28,6 +29,7 @@ def test_a_pool_on_disk_is_scanned_as_one_in_memory(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["numbers"]  # no pool is left
 
 
+@pytest.mark.full
 def test_devices_and_processes_pick_the_same(tmp_path, capsys):
     out = tmp_path / "scaling.json"
     strong_scaling.main([*TINY, "--rows", "3001", "--repeats", "2", "--out", str(out)])
@@ -42,6 +44,7 @@ def test_devices_and_processes_pick_the_same(tmp_path, capsys):
     assert "DIFFERENT" not in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_the_command_is_watched_while_it_scores(tmp_path, capsys):
     out = tmp_path / "numbers" / "command.json"
     score_command.main(["--smoke", "--folder", str(tmp_path), "--out", str(out)])

@@ -150,6 +150,7 @@ def test_a_floor_by_hand():
     assert found.bound == "bytes" and found.share == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["iwps_last_layer", "iwps_app_last_layer"])
 def test_a_floor_is_not_above_what_the_program_does(name):
     n, m, d, c = 64, 32, 128, 5
@@ -167,6 +168,7 @@ def test_a_pick_is_what_more_picks_take_longer():
     assert "larger --pool-size" in roofline.a_pick(few, few, 9).not_measured
 
 
+@pytest.mark.full
 def test_a_roofline_run(tmp_path, capsys):
     written = run(
         roofline,
@@ -185,6 +187,7 @@ def test_a_roofline_run(tmp_path, capsys):
 # A study's time
 
 
+@pytest.mark.full
 def test_a_study_is_split_into_phases_that_add_up(tmp_path, capsys):
     written = run(
         study_time,

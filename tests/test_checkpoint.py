@@ -223,7 +223,7 @@ SIZE = 50_000
 SAVE_FOREVER = f"""
 import sys
 import jax.numpy as jnp
-from iwps_jax import checkpoint
+from experiments.engine import checkpoint
 
 with checkpoint.open_folder(sys.argv[1]) as manager:
     like = {{"array": jnp.zeros({SIZE}), "step": jnp.zeros((), jnp.int32)}}

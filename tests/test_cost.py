@@ -11,8 +11,6 @@ from experiments import cost, models
 from experiments.classification import cost_programs, flops
 from experiments.classification.cost_programs import HOLDOUT_SIZE, STEPS
 
-pytestmark = pytest.mark.optimized
-
 SHAPE, HIDDEN = (16, 16, 1), (64, 48)
 SIZES = (256, *HIDDEN, 10)
 WEIGHTS = sum(d_in * d_out for d_in, d_out in zip(SIZES, SIZES[1:], strict=False))

@@ -72,7 +72,6 @@ def switched(problem, **options):
 # Parity with the float64 oracle.
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("sizes", "scale", "learning_rate"),
     [
@@ -299,7 +298,6 @@ def test_options_must_be_positive(without_jaxtyping, argument, value):
         iwps_jax.iwps_mlp(*small_problem(14), **{argument: value})
 
 
-@pytest.mark.optimized
 def test_memory_is_bounded_by_the_chunk():
     """Whatever the pool; in the chunk no faster than its rows."""
     layers, inputs, holdout, labels = reference.network_problem(0, 1, (30, 40, 5), 20)

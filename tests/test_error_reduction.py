@@ -12,6 +12,7 @@ from scipy import stats
 import iwps_jax
 
 SEEDS = st.integers(0, 2**31 - 1)
+EVERY = 16  # of 4,096 candidates, those that the oracle is asked of
 
 
 def problem(seed, pool, dim, classes, references, scale=1.0):
@@ -25,7 +26,6 @@ def on_device(arrays):
     return [jnp.asarray(array) for array in arrays]
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("scale", "learning_rate"), [(1.0, 1e-3), (1.0, 1e-1), (20.0, 1e-2)]
 )
@@ -36,14 +36,17 @@ def test_matches_reference(scale, learning_rate):
     def score(*arrays):
         return iwps_jax.error_reduction(*arrays, learning_rate=learning_rate)
 
+    # All are scored at once; the oracle, which takes them one by one, is asked of some.
+    found = score(*on_device(arrays))[::EVERY]
+    arrays[0] = arrays[0][::EVERY]
     expected = reference.error_reduction(*arrays, learning_rate=learning_rate)
     # The score is an entropy, not a change of one. A confident candidate changes it by
     # less than float32 can show beside it: such scores have no order to compare.
     features, kernel, bias, references = map(reference.wide, arrays)
     now = reference.entropy(references @ kernel + bias).mean()
     visible = np.abs(expected + now) > 1e-6 * now
-    assert visible.sum() > 1000
-    reference.assert_same_scores(score(*on_device(arrays)), expected, ranked=visible)
+    assert visible.sum() > 1000 / EVERY
+    reference.assert_same_scores(found, expected, ranked=visible)
 
 
 def entropy_changes(features, kernel, bias, references, learning_rate):
@@ -63,7 +66,6 @@ def entropy_changes(features, kernel, bias, references, learning_rate):
     return np.reshape(changes, (len(features), -1, len(references)))
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 @pytest.mark.parametrize("learning_rate", [1e-3, 1e-1])
 def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_rate):
@@ -78,10 +80,9 @@ def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_
     def score(*arrays):
         return iwps_jax.expected_entropy_reduction(*arrays, learning_rate=learning_rate)
 
-    # All are scored at once; the oracle, which takes them one by one, is asked of some.
-    found = np.asarray(score(*on_device(arrays)), np.float64)[::5]
+    found = np.asarray(score(*on_device(arrays)), np.float64)[::EVERY]
     features, *others = arrays
-    changes = entropy_changes(features[::5], *others, learning_rate)
+    changes = entropy_changes(features[::EVERY], *others, learning_rate)
     expected, size = -changes.sum((1, 2)), np.abs(changes).sum((1, 2))
     assert np.all(np.abs(found - expected) <= 1e-4 * size)
     assert stats.spearmanr(found, expected)[0] > 0.9999

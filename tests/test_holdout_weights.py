@@ -10,8 +10,6 @@ import reference
 
 import iwps_jax
 
-pytestmark = pytest.mark.optimized
-
 SCORES = {
     "iwps_last_layer": jax.jit(iwps_jax.iwps_last_layer),
     "iwps_app_last_layer": jax.jit(iwps_jax.iwps_app_last_layer),

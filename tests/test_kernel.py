@@ -74,7 +74,6 @@ def autodiff_gradients(apply_fn, params, inputs, labels):
 # Parity with the oracle.
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_iwps_app_matches_reference(scale):
     problem = reference.network_problem(0, 4096, (16, 16, 5), 20, scale)
@@ -95,7 +94,6 @@ def test_iwps_app_matches_reference(scale):
     )
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("dim", "classes", "holdout", "scale", "rectified"),
     [
@@ -123,7 +121,6 @@ def test_iwps_app_last_layer_matches_reference(dim, classes, holdout, scale, rec
     )
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_gradient_kernel_matches_reference(scale):
     layers, inputs, others, labels = reference.network_problem(

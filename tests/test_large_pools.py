@@ -10,8 +10,6 @@ import iwps_jax
 from iwps_jax import blocks, contrib
 from iwps_jax.selection import coreset
 
-pytestmark = pytest.mark.optimized
-
 BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
 

@@ -77,7 +77,6 @@ def learning_rate_of(problem, change):
     return float(low)
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("side", [0.99, 1.01])
 @pytest.mark.parametrize(

@@ -104,7 +104,6 @@ def test_oracle_change_equals_difference_of_losses(scale, learning_rate):
 # Parity with the oracle.
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("dim", "classes", "holdout", "scale", "learning_rate", "rectified"),
     [
@@ -143,7 +142,6 @@ def test_last_layer_matches_reference_for_any_number_of_steps(steps):
     )
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("scale", "learning_rate"),
     [(1.0, 1e-6), (1.0, 1e-3), (1.0, 1e-1), (20.0, 1e-6), (20.0, 1e-3)],
@@ -390,7 +388,6 @@ def iwps_memory(layers, pool_size, steps):
     return compiled.memory_analysis().temp_size_in_bytes / 4
 
 
-@pytest.mark.optimized
 def test_memory_of_iwps_is_five_networks_a_candidate_whatever_the_steps():
     layers = [
         (jnp.zeros((96, 128)), jnp.zeros(128)),

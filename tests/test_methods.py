@@ -27,7 +27,6 @@ COMPARED = (*METHODS, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
 SEE_HOLDOUT = ("iwps_app", "iwps", "iwps_batch", *FULL_NETWORK, *SOME_SIZES)
 NOT_BY_SCORE_ALONE = ("coreset", "badge", "iwps_batch")
 NUM_IMAGES = 120
-FAST_COMPILE = {"xla_backend_optimization_level": "0"}
 NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8, 6))
 
 
@@ -126,7 +125,7 @@ def select():
 def score():
     """Scores by all methods, 64 rows at once."""
     program, _ = make_programs(64)
-    return program.lower(variables_like(), some_view()).compile(FAST_COMPILE)
+    return program.lower(variables_like(), some_view()).compile()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,7 @@ def scores(score, variables):
     made = {64: score(variables, some_view())}
     for chunk_size in (7, 10**6):
         program, _ = make_programs(chunk_size)
-        program = program.lower(variables_like(), some_view()).compile(FAST_COMPILE)
+        program = program.lower(variables_like(), some_view()).compile()
         made[chunk_size] = program(variables, some_view())
     return made
 

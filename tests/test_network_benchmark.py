@@ -1,6 +1,7 @@
 """Scores beside networks: fair opponents, all programs traced, a tiny real run."""
 
 import argparse
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -68,38 +69,40 @@ NETWORK_SIZES = argparse.Namespace(
 )
 
 
-@pytest.fixture(scope="module")
-def network_programs():
-    """Samples and shape of the result of every program, by network; none is run."""
-    found = {}
+@functools.cache
+def network_programs(name):
+    """Samples and shape of the result of every program of a network; none is run."""
+    samples = {}
 
-    def traced(name):
+    def traced():
         subject = networks.make_subject(name, NETWORK_SIZES)
         scored = networks.prepare(subject, 4)
         programs = networks.on_network(subject, scored)
         if name == "resnet50":  # the same programs, which take long to trace
             programs = {networks.FORWARD: programs[networks.FORWARD]}
-        samples[name] = {row: program.samples for row, program in programs.items()}
+        samples.update({row: program.samples for row, program in programs.items()})
         results = {row: p.run(*p.arguments) for row, p in programs.items()}
         return results, scored
 
-    samples = {}
     with pytest.MonkeyPatch.context() as patch:
         # Its own compiler options cannot be within a trace.
         patch.setattr(
             networks, "initial_variables", lambda network, key: network.init(key)
         )
-        for name in ("mlp", "resnet18", "resnet50"):
-            results, scored = jax.eval_shape(lambda name=name: traced(name))
-            found[name] = samples[name], results, scored
-    return found
+        results, scored = jax.eval_shape(traced)
+    return samples, results, scored
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [("mlp", 10), ("resnet18", 10), ("resnet50", 1000)]
+    ("name", "classes"),
+    [
+        ("mlp", 10),
+        pytest.param("resnet18", 10, marks=pytest.mark.full),
+        pytest.param("resnet50", 1000, marks=pytest.mark.full),
+    ],
 )
-def test_every_program_on_a_network_scores_its_samples(network_programs, name, classes):
-    samples, results, scored = network_programs[name]
+def test_every_program_on_a_network_scores_its_samples(name, classes):
+    samples, results, scored = network_programs(name)
     assert results["forward pass"].shape == (samples["forward pass"], classes)
     for row, result in results.items():
         if row == "holdout_gradient":
@@ -112,13 +115,12 @@ def test_every_program_on_a_network_scores_its_samples(network_programs, name, c
     assert scored.arrays.holdout_features.shape[0] == 4
 
 
-def test_every_score_has_a_row_in_one_of_the_two(network_programs):
-    rows = [row.name for row in scores.rows(1e-3)] + list(network_programs["mlp"][0])
+def test_every_score_has_a_row_in_one_of_the_two():
+    rows = [row.name for row in scores.rows(1e-3)] + list(network_programs("mlp")[0])
     # What chooses or cuts up is no score.
     others = {"top_k", "k_center_greedy", "badge", "score_in_chunks", "sample_keys"}
     others |= {"LoopState", "RoundInfo", "loop", "PoolError", "Records", "TopK"}
-    others |= {"farthest_first", "score_weighted", "k_means_plus_plus", "greedy_volume"}
-    others |= {"rescored_iwps", "LookAhead", "feature_space", "gradient_space", "Space"}
+    others |= {"contrib", "feature_space", "gradient_space", "Space"}
     others |= {"iwps_batch", "Evidence"}
     others |= {"dense_layers", "score_pool", "top_k_of_pool", "holdout_changes"}
     # Scores of images are timed by `benchmarks.pixel_head`.
@@ -132,9 +134,10 @@ def test_every_score_has_a_row_in_one_of_the_two(network_programs):
         assert any(row == name or row.startswith(f"{name} ") for row in rows), name
 
 
-def test_the_aims_are_of_rows_that_exist(network_programs):
+@pytest.mark.full
+def test_the_aims_are_of_rows_that_exist():
     for name, aimed in (("mlp", 6), ("resnet18", 3), ("resnet50", 0)):
-        rows = [*network_programs[name][0], *(row.name for row in scores.rows(1e-3))]
+        rows = [*network_programs(name)[0], *(row.name for row in scores.rows(1e-3))]
         found = networks.comparisons(name, rows)
         pairs = [
             row for row in found if row.least and {row.what, row.against} <= {*rows}
@@ -142,6 +145,7 @@ def test_the_aims_are_of_rows_that_exist(network_programs):
         assert len(pairs) == aimed + (name == "mlp")
 
 
+@pytest.mark.full
 def test_a_network_run_compares_within_itself(tmp_path, monkeypatch, capsys):
     rows, on_network = scores.rows, networks.on_network
     some = ("forward pass", "iwps_last_layer with features", "iwps_app")

@@ -221,7 +221,6 @@ def test_bald_is_neither_negative_nor_above_mc_dropout(key, scale):
     assert np.all(bald >= 0) and np.all(bald <= mc_dropout * (1 + 1e-5) + 1e-6)
 
 
-@pytest.mark.optimized
 def test_memory_does_not_grow_with_the_draws_or_the_images(key):
     def temporary(pool, num_draws):
         shapes = jax.eval_shape(

@@ -137,7 +137,6 @@ def look_ahead_memory(pool_size, chunk_size, dim=64, classes=10):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.optimized
 def test_memory_of_the_look_ahead_follows_the_chunk_not_the_pool():
     small, large = (look_ahead_memory(size, 256) for size in (1024, 65536))
     assert large - small <= 2 * 4 * (65536 - 1024)  # at most two vectors of scores

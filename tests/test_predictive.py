@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 import iwps_jax
 
-pytestmark = pytest.mark.optimized
-
 SEEDS = st.integers(0, 2**31 - 1)
 DRAWS, CLASSES = 10, 10
 

@@ -204,7 +204,7 @@ def test_other_networks_take_no_such_weights(resnet):
 
 OFFLINE = """
 import sys
-from experiments.segmentation import weights
+from experiments.models import resnet_weights as weights
 try:
     weights.load_resnet50(None)
 except weights.WeightsError as error:

@@ -6,7 +6,6 @@ process, and the folder itself by the processes that come after.
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,8 @@ FITS = len(METHODS) * (ROUNDS + 1)
 # Runs the real command with a bomb in it: python -c SABOTEUR place number arguments.
 SABOTEUR = """
 import os, signal, sys, threading, time
-from experiments import folder, mnist_imbalanced, rounds
+from experiments import mnist_imbalanced
+from experiments.engine import rounds, run_folder
 
 place, number, *arguments = sys.argv[1:]
 stage, calls = None, 0
@@ -51,7 +51,7 @@ def staged(name, function):
 
 rounds._fit_and_test = staged("fit", rounds._fit_and_test)
 rounds._pick = staged("score", rounds._pick)
-timed, append_lines = rounds._timed, folder.append_lines
+timed, append_lines = rounds._timed, run_folder.append_lines
 
 def timed_bomb(program, *arguments):
     global stage
@@ -65,7 +65,7 @@ def timed_bomb(program, *arguments):
 def torn_append(path, lines):
     if place == "append" and is_it():
         with path.open("ab") as file:
-            file.write(folder._encode(lines)[:-40])
+            file.write(run_folder._encode(lines)[:-40])
         die()
     append_lines(path, lines)
 
@@ -75,7 +75,7 @@ def before_rename(event, details):
             die()
 
 rounds._timed = timed_bomb
-folder.append_lines = torn_append
+run_folder.append_lines = torn_append
 sys.addaudithook(before_rename)
 mnist_imbalanced.main(arguments)
 """
@@ -106,14 +106,13 @@ def command(out):
     return ["--smoke", *options, "--out", str(out)]
 
 
-def start(folder, *arguments):
-    """Runs the command in a process, as a user does; compiled programs in `folder`."""
+def start(*arguments):
+    """Runs the command in a process, as a user does."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=Path(mnist_imbalanced.__file__).parents[1],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "programs")},
     )
 
 
@@ -139,7 +138,7 @@ def kill_four_times(folder):
     left = []
     for kill in KILLS:
         bomb = ("-c", SABOTEUR, kill.place, kill.number)
-        ended = start(folder, *bomb, *command(folder / "out"))
+        ended = start(*bomb, *command(folder / "out"))
         copy = folder / f"after_{kill.place}"
         shutil.copytree(folder / "out", copy)
         left.append((copy, ended))
@@ -152,7 +151,7 @@ def kills(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     finish = ("-m", "experiments.mnist_imbalanced", *command(folder / "out"))
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(kill_four_times, folder), pool.submit(start, folder, *finish)
+        yield pool.submit(kill_four_times, folder), pool.submit(start, *finish)
 
 
 @pytest.fixture(scope="module")

@@ -214,7 +214,11 @@ def test_every_call_is_made_as_often_as_the_rounds_need_it(tmp_path, monkeypatch
 
 
 # All of the first method, and the first of the second, after a finished one.
-POINTS = [(place, n) for place, most in CALLS.items() for n in range(1, most // 2 + 2)]
+POINTS = [
+    pytest.param(place, n, marks=[pytest.mark.full] if 1 < n <= most // 2 else [])
+    for place, most in CALLS.items()
+    for n in range(1, most // 2 + 2)
+]
 
 
 @pytest.mark.parametrize(("place", "number"), POINTS)

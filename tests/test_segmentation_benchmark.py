@@ -25,14 +25,6 @@ TINY = (
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _fast_compile():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture
 def small_network(monkeypatch):
     """Instead of ResNet-50, which takes half a minute to compile, every 8th pixel."""

@@ -60,14 +60,6 @@ def scenes():
     return colored_scenes(NUM_POOL + NUM_HOLDOUT)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Most of the time would go into making tiny programs fast."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 class View:
     """What a run shows to the methods, and which holdout rows they asked for."""
 

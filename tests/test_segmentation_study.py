@@ -90,6 +90,7 @@ def assert_finished(out, methods, num_classes, seeds=2, num_rounds=2):
 # Runs from beginning to end
 
 
+@pytest.mark.full
 def test_cityscapes_from_its_folders(tmp_path):
     """Crops, flips, two parts a minibatch, bfloat16; ids become 19 classes."""
     write_cityscapes(tmp_path / "city", per_city=5, shape=(40, 72))
@@ -243,7 +244,10 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("where", ["in a fit", "after a checkpoint"])
+@pytest.mark.parametrize(
+    "where",
+    ["in a fit", pytest.param("after a checkpoint", marks=pytest.mark.full)],
+)
 def test_an_interrupted_run_ends_with_the_same_bits(
     finished, tmp_path, monkeypatch, where
 ):
@@ -266,7 +270,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(
 SABOTEUR = """
 import os, signal, sys
 import jax
-jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_num_cpu_devices", 8)
 from experiments.segmentation import __main__ as study, training
 
@@ -283,6 +286,7 @@ study.main(sys.argv[1:])
 """
 
 
+@pytest.mark.full
 def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path):
     """SIGKILL in the midst of a fit of round 1; the files were made by a process."""
     expected, options, _ = finished

@@ -215,7 +215,6 @@ def test_oracle_embedding_is_the_gradient_by_autodiff():
     )
 
 
-@pytest.mark.optimized
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_badge_starts_at_the_largest_gradient(scale):
     rng = np.random.default_rng(1)

@@ -8,7 +8,6 @@ from operator import attrgetter
 import pytest
 
 import iwps_jax
-import iwps_jax.contrib
 from iwps_jax import loop
 from iwps_jax.heads import cross_fitted
 from iwps_jax.pool import chunks, planning, scan

@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 
-import jax
 import pytest
 from test_run import Programs
 
@@ -31,6 +30,7 @@ FEW = ("--methods", "random", "iwps")
 RUN = {("mnist", "balanced"), ("mnist", "imbalanced"), ("cifar10", "balanced")}
 SHORT = ("--max-steps", 50)
 PROGRAMS = Programs()
+FULL = pytest.mark.full
 
 
 def module_of(dataset, kind):
@@ -43,7 +43,7 @@ def configs_of(dataset, kind):
 
 @pytest.fixture
 def main(monkeypatch):
-    """Calls a main with programs that are compiled once for all tests, and quickly."""
+    """Calls a main with programs that are compiled once for all tests."""
 
     def call(module, *arguments):
         PROGRAMS.install(monkeypatch)
@@ -52,9 +52,7 @@ def main(monkeypatch):
             module.main([*map(str, arguments)])
         return output.getvalue()
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield call
-    jax.config.update("jax_disable_most_optimizations", False)
+    return call
 
 
 def read(out, name):
@@ -113,6 +111,7 @@ def test_smoke(dataset, kind, main, tmp_path):
     assert (out / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.full
 def test_resnet_runs_from_end_to_end(main, tmp_path, monkeypatch):
     """An eighth of the width, five training steps and one round."""
     narrow = functools.partial(models.resnet18, width=8)
@@ -137,8 +136,10 @@ def test_resnet_runs_from_end_to_end(main, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "module, methods",
     [
-        (full_network, ("iwps_full", "iwps_app_full")),
-        (holdout_size, ("iwps_holdout_1", "iwps_app_holdout_20")),
+        pytest.param(full_network, ("iwps_full", "iwps_app_full"), marks=FULL),
+        pytest.param(
+            holdout_size, ("iwps_holdout_1", "iwps_app_holdout_20"), marks=FULL
+        ),
         (holdout_source, ("iwps_on_training", "iwps_app_on_training")),
     ],
 )

@@ -28,6 +28,7 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
+import experiments
 from experiments.data.refusal import Refusal
 from iwps_jax.atomic_write import UNFINISHED, write_atomically
 
@@ -198,7 +199,7 @@ def _version(package: str) -> str:
 
 def _commit() -> str | None:
     """The commit of the checkout that runs, marked if files of it were changed."""
-    root = Path(__file__).parents[1]
+    root = Path(experiments.__file__).parents[1]
     if not (root / ".git").exists():
         return None
     git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]

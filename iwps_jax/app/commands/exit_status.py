@@ -6,9 +6,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import iwps_jax
 from iwps_jax.pool.sources import PoolError
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+PACKAGE = Path(iwps_jax.__file__).parent
 UNREAD = 141  # as of a program that SIGPIPE ends
 
 
@@ -65,4 +67,4 @@ def _is_refusal(error):
 def _is_ours(error):
     """Whether it was raised in this package."""
     origin = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(origin).is_relative_to(Path(__file__).parents[1])
+    return Path(origin).is_relative_to(PACKAGE)
