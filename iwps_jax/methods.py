@@ -65,7 +65,7 @@ class Explanation(NamedTuple):
     hurts_by: Float[AnyArray, "n most"] | None
 
 
-def score_of(
+def make_score(
     method: str,
     head: Head | None = None,
     holdout: Holdout | None = None,
@@ -89,7 +89,7 @@ def score_of(
         ValueError: if the method is unknown or lacks a head or holdout set.
 
     Example:
-        >>> print(score_of("margin")(jnp.zeros((1, 2))))
+        >>> print(make_score("margin")(jnp.zeros((1, 2))))
         [1.]
     """
     if method == "random":

@@ -98,7 +98,7 @@ AROUND = {
 
 def documented_on(page):
     text = (DOCS / page).read_text(encoding="utf-8")
-    return re.findall(r"^::: iwps_jax\.(\w+)$", text, re.MULTILINE)
+    return re.findall(r"^::: iwps_jax\.(?:contrib\.)?(\w+)$", text, re.MULTILINE)
 
 
 def test_every_score_and_selector_is_on_one_page_of_a_method():

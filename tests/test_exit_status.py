@@ -56,5 +56,5 @@ def test_a_pipe_of_other_things_is_a_refusal(capsys):
     def work():
         raise BrokenPipeError(32, "Broken pipe", "pool of a server")
 
-    assert exit_status.status_of(work) == 2
+    assert exit_status.run(work) == 2
     assert "pool of a server" in capsys.readouterr().err

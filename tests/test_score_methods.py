@@ -183,13 +183,13 @@ def test_random_is_of_the_seed_and_the_row_alone(here):
     other = [pick.row for pick in score(*asked, "--seed", 1)]
     assert len({*first, *other}) > K
     rows = jnp.arange(SIZE)
-    values = np.asarray(methods.score_of("random", seed=1)(rows))
+    values = np.asarray(methods.make_score("random", seed=1)(rows))
     assert other == [str(row) for row in np.argsort(-values)[:K]]
 
 
 def test_random_draws_are_uniform_over_the_rows():
     values = np.concatenate(
-        [methods.score_of("random", seed=s)(jnp.arange(1000)) for s in range(4)]
+        [methods.make_score("random", seed=s)(jnp.arange(1000)) for s in range(4)]
     )
     assert reference.stats.kstest(values, "uniform").pvalue > 0.01
 
@@ -308,7 +308,7 @@ def test_columns_are_those_that_can_be_had(here, monkeypatch, asked, more):
 
 def test_scores_are_written_with_no_more_digits_than_they_have(here):
     rows = np.arange(SIZE)
-    values = np.asarray(methods.score_of("random")(rows))
+    values = np.asarray(methods.make_score("random")(rows))
     for pick in score("--pool", "pool.npy", "--method", "random", k=SIZE):
         assert np.float32(pick.score) == values[int(pick.row)]
         assert len(pick.score) <= len("1.2345678e-10")
@@ -319,7 +319,7 @@ def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
     """As `top_k_of_pool` needs it: arrays are arguments, nothing else changes."""
     head = Head(PROBLEM["kernel"], PROBLEM["bias"])
     holdout = Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
-    score_fn = methods.score_of(name, head, holdout)
+    score_fn = methods.make_score(name, head, holdout)
     leaves = jax.tree.leaves((score_fn.args, score_fn.keywords))
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
     assert len(arrays) == {"random": 0, **dict.fromkeys(methods.JUDGED, 4)}.get(name, 2)
@@ -327,6 +327,6 @@ def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
 
 def test_unknown_methods_and_missing_models_are_refused():
     with pytest.raises(ValueError, match="method must be one of iwps, .* got bald"):
-        methods.score_of("bald")
+        methods.make_score("bald")
     with pytest.raises(ValueError, match="iwps_app needs a head and a holdout set"):
-        methods.score_of("iwps_app")
+        methods.make_score("iwps_app")

@@ -30,7 +30,7 @@ from scipy import stats
 
 import iwps_jax
 from experiments.classification.config import Config
-from experiments.classification.methods import of_last_layer
+from experiments.classification.methods import score_last_layer
 from experiments.classification.run import make_splits
 from experiments.classification.study import (
     ONE_SEED,
@@ -137,9 +137,9 @@ def _both_scores(study: Study, rates: Sequence[float]) -> Callable:
                 *arguments, steps=setting.steps, learning_rate=rate
             )
 
-        return of_last_layer(setting, score_fn)
+        return score_last_layer(setting, score_fn)
 
-    first_order = of_last_layer(setting, iwps_jax.iwps_app_last_layer)
+    first_order = score_last_layer(setting, iwps_jax.iwps_app_last_layer)
 
     def score(key, variables, view):
         exact = jnp.stack([exact_at(rate)(key, variables, view) for rate in rates])

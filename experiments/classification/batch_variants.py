@@ -24,14 +24,14 @@ import jax.numpy as jnp
 import iwps_jax
 from experiments.classification.methods import (
     Setting,
-    batch_of,
-    of_last_layer,
     of_logits,
     over_pool,
+    score_last_layer,
     scores_and_evidence,
+    take_batch,
 )
 from experiments.classification.variants import part_of_holdout
-from experiments.engine.method import Method, highest_of
+from experiments.engine.method import Method, take_highest
 from iwps_jax import contrib
 from iwps_jax.heads.cross_fitted import cross_fitted_heads
 
@@ -62,10 +62,10 @@ def make_batch_variants(setting: Setting) -> dict[str, Method]:
         learning_rate=setting.learning_rate,
     )
     one_each = part_of_holdout(setting.holdout_per_class, 1)
-    iwps = of_last_layer(setting, look_ahead)
+    iwps = score_last_layer(setting, look_ahead)
     margin = of_logits(setting, iwps_jax.margin)
     cross_fitted = _cross_fitted(setting)
-    whole_batch = batch_of(setting.acquire_size)
+    whole_batch = take_batch(setting.acquire_size)
 
     def spread(score_fn, selector, candidates, space=_gradient_space):
         select = _spread(setting.acquire_size, selector, candidates, space)
@@ -84,13 +84,13 @@ def make_batch_variants(setting: Setting) -> dict[str, Method]:
         "margin_volume": spread(margin, contrib.greedy_volume, MANY),
         "iwps_batch_margin": Method(scores_and_evidence(setting, margin), whole_batch),
         "iwps_batch_alone": Method(scores_and_evidence(setting, _same), whole_batch),
-        "iwps_cross_fitted": Method(cross_fitted, highest_of(setting.acquire_size)),
+        "iwps_cross_fitted": Method(cross_fitted, take_highest(setting.acquire_size)),
         "iwps_batch_cross_fitted": Method(
             scores_and_evidence(setting, cross_fitted), whole_batch
         ),
         "iwps_batch_holdout_1": Method(
             scores_and_evidence(
-                setting, of_last_layer(setting, look_ahead, one_each), one_each
+                setting, score_last_layer(setting, look_ahead, one_each), one_each
             ),
             whole_batch,
         ),

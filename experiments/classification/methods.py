@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 import iwps_jax
-from experiments.engine.method import Method, farthest_of, highest_of
+from experiments.engine.method import Method, take_farthest, take_highest
 from experiments.models import Network
 
 METHODS = (
@@ -82,23 +82,23 @@ def make_methods(setting: Setting) -> dict[str, Method]:
         steps=setting.steps,
         learning_rate=setting.learning_rate,
     )
-    highest = highest_of(setting.acquire_size)
+    highest = take_highest(setting.acquire_size)
     return {
         "random": Method(_uniform, highest),
         "entropy": Method(of_logits(setting, iwps_jax.entropy), highest),
         "margin": Method(of_logits(setting, iwps_jax.margin), highest),
         "mc_dropout": Method(_of_draws(setting, iwps_jax.mc_dropout), highest),
         "bald": Method(_of_draws(setting, iwps_jax.bald), highest),
-        "coreset": Method(_features(setting), farthest_of(setting.acquire_size)),
+        "coreset": Method(_features(setting), take_farthest(setting.acquire_size)),
         "badge": Method(_features_and_logits(setting), _k_means_plus_plus(setting)),
         "error_reduction": Method(_expected_error(setting), highest),
         "iwps_app": Method(
-            of_last_layer(setting, iwps_jax.iwps_app_last_layer), highest
+            score_last_layer(setting, iwps_jax.iwps_app_last_layer), highest
         ),
-        "iwps": Method(of_last_layer(setting, look_ahead), highest),
+        "iwps": Method(score_last_layer(setting, look_ahead), highest),
         "iwps_batch": Method(
-            scores_and_evidence(setting, of_last_layer(setting, look_ahead)),
-            batch_of(setting.acquire_size),
+            scores_and_evidence(setting, score_last_layer(setting, look_ahead)),
+            take_batch(setting.acquire_size),
         ),
     }
 
@@ -121,7 +121,7 @@ def holdout(key: jax.Array, view: PoolView) -> tuple[jax.Array, jax.Array]:
     return view.holdout_ids, view.holdout_labels
 
 
-def of_last_layer(
+def score_last_layer(
     setting: Setting, score_fn: Callable, judges: Callable = holdout
 ) -> Callable:
     """For scores of the last layer that ask labeled samples for their loss.
@@ -197,7 +197,7 @@ def scores_and_evidence(
     return score
 
 
-def batch_of(acquire_size: int) -> Callable:
+def take_batch(acquire_size: int) -> Callable:
     """The selector `iwps_batch`, for scores and evidence."""
 
     def select(key, scores, where):

@@ -18,10 +18,10 @@ from experiments.classification.methods import (
     PoolView,
     Setting,
     holdout,
-    of_last_layer,
     over_pool,
+    score_last_layer,
 )
-from experiments.engine.method import Method, highest_of
+from experiments.engine.method import Method, take_highest
 from iwps_jax.types import Variables
 
 HOLDOUT_SIZES = (1, 2, 5, 10, 20)
@@ -63,14 +63,14 @@ def make_variants(setting: Setting) -> dict[str, Method]:
         "iwps_app_full": _first_order_of_all_layers(setting),
     }
     for method, score_fn in last_layer.items():
-        scores[f"{method}_on_training"] = of_last_layer(
+        scores[f"{method}_on_training"] = score_last_layer(
             setting, score_fn, training_subset(setting.num_initial)
         )
         for size in HOLDOUT_SIZES:
-            scores[f"{method}_holdout_{size}"] = of_last_layer(
+            scores[f"{method}_holdout_{size}"] = score_last_layer(
                 setting, score_fn, part_of_holdout(setting.holdout_per_class, size)
             )
-    highest = highest_of(setting.acquire_size)
+    highest = take_highest(setting.acquire_size)
     return {name: Method(scores[name], highest) for name in VARIANTS}
 
 

@@ -18,7 +18,7 @@ class Method(NamedTuple):
     select: Callable
 
 
-def highest_of(acquire_size: int) -> Callable:
+def take_highest(acquire_size: int) -> Callable:
     """The selector that takes the highest scores."""
 
     def select(key, scores, where):
@@ -28,7 +28,7 @@ def highest_of(acquire_size: int) -> Callable:
     return select
 
 
-def farthest_of(acquire_size: int) -> Callable:
+def take_farthest(acquire_size: int) -> Callable:
     """The selector of Coreset: the farthest features, one after another."""
 
     def select(key, features, where):

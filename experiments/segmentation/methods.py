@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import iwps_jax
-from experiments.engine.method import Method, farthest_of, highest_of
+from experiments.engine.method import Method, take_farthest, take_highest
 from experiments.models import Segmenter
 from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import IGNORE
@@ -97,8 +97,8 @@ def make_methods(setting: Setting) -> dict[str, Method]:
     highest, farthest, spread = map(
         jax.jit,
         (
-            highest_of(setting.acquire_size),
-            farthest_of(setting.acquire_size),
+            take_highest(setting.acquire_size),
+            take_farthest(setting.acquire_size),
             _k_means_plus_plus(setting),
         ),
     )

@@ -108,9 +108,10 @@ def geometry(space: Space, where: Bool[jax.Array, " pool"]) -> Geometry:
     """The scales and norms of a space, as its rows of `where` need them."""
     features, logits = space
     entries = blocks.largest_entries(features)
+    of_bias: jax.Array | int = 0
     if logits is None:
         softmax, right_scale = None, blocks.to_unit_range(entries, where)
-        left_scale, of_bias = jnp.ones_like(right_scale), 0
+        left_scale = jnp.ones_like(right_scale)
     else:
         softmax = gradients.softmax_of(logits)
         right_scale = blocks.to_unit_range(jnp.maximum(entries, 1), where)

@@ -63,13 +63,13 @@ def _batch(state, k, where) -> Batch:
 
 def _at_random(state, k, where):
     task = state.task
-    score_fn = methods.score_of("random", seed=task.seed)
+    score_fn = methods.make_score("random", seed=task.seed)
     return top_k_of_pool(score_fn, range(len(task.pool)), k, where=where)
 
 
 def _highest(state, k, where):
     task = state.task
-    score_fn = methods.score_of(
+    score_fn = methods.make_score(
         task.method,
         Head(state.head.kernel, state.head.bias),
         Holdout(task.scaling.of(task.holdout_features), task.holdout_labels),

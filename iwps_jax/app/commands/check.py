@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Reads, prints and writes the report; returns the exit status."""
-    return exit_status.status_of(lambda: _check(options))
+    return exit_status.run(lambda: _check(options))
 
 
 def _check(options):
@@ -280,7 +280,7 @@ def _of_sample(files):
     told = {"predicted": {"rows": len(sample), "counts": counts}}
     if not is_logits and files.holdout is not None:
         exact, first_order = (
-            score_pool(methods.score_of(name, files.head, files.holdout), sample)
+            score_pool(methods.make_score(name, files.head, files.holdout), sample)
             for name in ("iwps", "iwps_app")
         )
         spearman = advice.rank_correlation(exact, first_order)

@@ -14,7 +14,7 @@ PACKAGE = Path(iwps_jax.__file__).parent
 UNREAD = 141  # as of a program that SIGPIPE ends
 
 
-def status_of(work: Callable[[], None]) -> int:
+def run(work: Callable[[], None]) -> int:
     """Does the work; returns the exit status.
 
     Args:

@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Checks everything, then makes the folder; returns the exit status."""
-    return exit_status.status_of(lambda: _init(options))
+    return exit_status.run(lambda: _init(options))
 
 
 def _init(options):

@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Takes all answers or none; returns the exit status."""
-    return exit_status.status_of(lambda: _label(options))
+    return exit_status.run(lambda: _label(options))
 
 
 def _label(options):

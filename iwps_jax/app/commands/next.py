@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Asks, writes, and keeps what was asked; returns the exit status."""
-    return exit_status.status_of(lambda: _next(options))
+    return exit_status.run(lambda: _next(options))
 
 
 def _next(options):

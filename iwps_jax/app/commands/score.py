@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
             close = processes.watch_over(options.folder)
         _score(options)
 
-    status = exit_status.status_of(work)
+    status = exit_status.run(work)
     close()
     if status and is_one_of_several:
         processes.leave(status)
@@ -257,7 +257,7 @@ def _highest(options, method, files, where, k) -> TopK:
 def _score_fn(options, method, files) -> Callable:
     if ":" in method:
         return inputs.made_by(method)
-    return methods.score_of(
+    return methods.make_score(
         method, files.head, files.holdout, seed=options.seed, **_look_ahead(options)
     )
 

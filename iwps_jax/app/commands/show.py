@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the page; returns the exit status."""
-    return exit_status.status_of(lambda: _show(options))
+    return exit_status.run(lambda: _show(options))
 
 
 def _show(options):

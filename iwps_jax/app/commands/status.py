@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints, and writes what is asked for; returns the exit status."""
-    return exit_status.status_of(lambda: _status(options))
+    return exit_status.run(lambda: _status(options))
 
 
 def _status(options):
