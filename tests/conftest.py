@@ -18,7 +18,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 for name, value in {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_backend_optimization_level=1 "
-    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
@@ -110,6 +111,13 @@ def pytest_collection_modifyitems(items):
             f[-1].scope == "module" and f[-1].func.__module__ != __name__ for f in made
         ):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly(request):
+    """The library's tests run a program once; those that train run one for long."""
+    is_quick = needs_library_alone(request.path)
+    jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
 @pytest.fixture(scope="module", autouse=True)

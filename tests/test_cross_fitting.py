@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +17,8 @@ from iwps_jax.heads.cross_fitted import cross_fitted_heads
 FOLDS, CLASSES, ROOM = 3, 10, 128
 fit = partial(cross_fitted_heads, num_classes=CLASSES, num_folds=FOLDS)
 jitted_fit = jax.jit(fit)
-score = jax.jit(iwps_jax.cross_fitted_iwps)
-first_order_score = jax.jit(iwps_jax.cross_fitted_iwps_app)
+score = compiling.jit(iwps_jax.cross_fitted_iwps)
+first_order_score = compiling.jit(iwps_jax.cross_fitted_iwps_app)
 
 
 def digits_heads(seed, features, labels, where, *, penalty=1e-2):

@@ -1,5 +1,6 @@
 """IWPS of a whole fully connected network: parity, equalities, invariants, corners."""
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +26,7 @@ def apply_network(layers, inputs):
     return inputs @ kernel + bias[None]
 
 
-@jax.jit
+@compiling.jit
 def jitted(problem, learning_rate=1e-3):
     return iwps_jax.iwps_mlp(*problem, learning_rate=learning_rate)
 

@@ -1,6 +1,6 @@
 """Expected error reduction: against a real head update for every possible label."""
 
-import jax
+import compiling
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def on_device(arrays):
 def test_matches_reference(scale, learning_rate):
     arrays = problem(0, 4096, 32, 4, 50, scale)
 
-    @jax.jit
+    @compiling.jit
     def score(*arrays):
         return iwps_jax.error_reduction(*arrays, learning_rate=learning_rate)
 
@@ -76,7 +76,7 @@ def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_
     """
     arrays = problem(0, 4096, 32, 4, 50, scale)
 
-    @jax.jit
+    @compiling.jit
     def score(*arrays):
         return iwps_jax.expected_entropy_reduction(*arrays, learning_rate=learning_rate)
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +80,7 @@ def test_iwps_app_matches_reference(scale):
     problem = reference.network_problem(0, 4096, (16, 16, 5), 20, scale)
     layers, inputs, holdout, labels = on_device(problem)
 
-    @jax.jit
+    @compiling.jit
     def score(layers, inputs, holdout, labels):
         slope = iwps_jax.holdout_gradient(apply_network, layers, holdout, labels)
         return iwps_jax.iwps_app(apply_network, layers, inputs, slope)
@@ -115,7 +116,7 @@ def test_iwps_app_last_layer_matches_reference(dim, classes, holdout, scale, rec
         problem["holdout_labels"],
     )
     reference.assert_same_scores(
-        jax.jit(iwps_jax.iwps_app_last_layer)(**on_device(problem)),
+        compiling.jit(iwps_jax.iwps_app_last_layer)(**on_device(problem)),
         -kernel.mean(axis=1),
         np.abs(kernel).mean(axis=1),
     )
@@ -128,7 +129,7 @@ def test_gradient_kernel_matches_reference(scale):
     )
     own = predicted(layers, inputs)
     expected = reference.gradient_kernel(layers, inputs, own, others, labels)
-    found = jax.jit(partial(iwps_jax.gradient_kernel, apply_network))(
+    found = compiling.jit(partial(iwps_jax.gradient_kernel, apply_network))(
         *on_device((layers, inputs, own, others, labels))
     )
     assert found.dtype == jnp.float32

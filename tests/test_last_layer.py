@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ import iwps_jax
 from iwps_jax.scores import head, lookahead
 
 
-@jax.jit
+@compiling.jit
 def last_layer(problem, learning_rate=1e-3):
     return iwps_jax.iwps_last_layer(**problem, learning_rate=learning_rate)
 

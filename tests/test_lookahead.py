@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import compiling
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ def apply_network(layers, inputs):
     return inputs @ kernel + bias[None]
 
 
-@partial(jax.jit, static_argnames=("steps", "learning_rate"))
+@partial(compiling.jit, static_argnames=("steps", "learning_rate"))
 def last_layer(problem, steps=3, learning_rate=1e-3):
     return iwps_jax.iwps_last_layer(**problem, steps=steps, learning_rate=learning_rate)
 
@@ -152,7 +153,7 @@ def test_iwps_matches_reference(scale, learning_rate):
     )
     score = partial(iwps_jax.iwps, apply_network, learning_rate=learning_rate)
     on_jax = jax.tree.map(jnp.asarray, (layers, inputs, holdout, labels))
-    scores = jax.jit(score)(*on_jax)
+    scores = compiling.jit(score)(*on_jax)
     changes = reference.look_ahead_changes(
         layers, inputs, holdout, labels, learning_rate=learning_rate
     )

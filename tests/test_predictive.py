@@ -1,6 +1,6 @@
 """Scores of the predicted distribution: entropy, margin, MC-Dropout, BALD."""
 
-import jax
+import compiling
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,28 +34,28 @@ def some_log_probs(seed, scale, noise, pool=4096):
 @pytest.mark.parametrize("name", ["entropy", "margin", "least_confidence"])
 def test_one_prediction_matches_reference(name, scale):
     logits = some_logits(0, scale)
-    scores = jax.jit(getattr(iwps_jax, name))(jnp.asarray(logits))
+    scores = compiling.jit(getattr(iwps_jax, name))(jnp.asarray(logits))
     reference.assert_same_scores(scores, getattr(reference, name)(logits))
 
 
 @pytest.mark.parametrize(("scale", "noise"), [(1.0, 1.0), (20.0, 1.0), (0.0, 20.0)])
 def test_mc_dropout_matches_reference(scale, noise):
     log_probs = some_log_probs(1, scale, noise)
-    scores = jax.jit(iwps_jax.mc_dropout)(jnp.asarray(log_probs))
+    scores = compiling.jit(iwps_jax.mc_dropout)(jnp.asarray(log_probs))
     reference.assert_same_scores(scores, reference.mc_dropout(log_probs))
 
 
 @pytest.mark.parametrize(("scale", "noise"), [(1.0, 1.0), (20.0, 1.0), (0.0, 20.0)])
 def test_bald_matches_reference(scale, noise):
     log_probs = some_log_probs(2, scale, noise)
-    scores = jax.jit(iwps_jax.bald)(jnp.asarray(log_probs))
+    scores = compiling.jit(iwps_jax.bald)(jnp.asarray(log_probs))
     reference.assert_same_scores(scores, reference.bald(log_probs))
 
 
 @pytest.mark.parametrize(("scale", "noise"), [(1.0, 1.0), (20.0, 1.0), (0.0, 20.0)])
 def test_variation_ratio_matches_reference(scale, noise):
     log_probs = some_log_probs(3, scale, noise)
-    scores = jax.jit(iwps_jax.variation_ratio)(jnp.asarray(log_probs))
+    scores = compiling.jit(iwps_jax.variation_ratio)(jnp.asarray(log_probs))
     expected = reference.variation_ratio(log_probs)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
