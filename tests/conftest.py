@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import compiling
+
 # Before JAX is imported, and for the processes that tests start. Most of a test's time
 # is the compiler's: LLVM works less on programs that run once, and each is compiled
 # once for all workers and processes of a run. A folder that is named beforehand is
@@ -17,9 +19,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
 for name, value in {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=1 "
-    "--xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_use_fusion_emitters=false",
+    "XLA_FLAGS": " ".join(compiling.QUICK_FLAGS),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
