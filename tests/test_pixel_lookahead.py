@@ -198,8 +198,9 @@ def test_ignored_labels_may_be_anything():
         labels = np.where(problem["holdout_where"], problem["holdout_labels"], ignored)
         found = score(changed(problem, holdout_labels=labels.astype(np.uint8)))
         np.testing.assert_array_equal(found, expected)
-    signed = np.where(problem["holdout_where"], problem["holdout_labels"], -100)
-    found = score(changed(problem, holdout_labels=signed.astype(np.int32)))
+    labels = problem["holdout_labels"].astype(np.int32)
+    signed = np.where(problem["holdout_where"], labels, -100)
+    found = score(changed(problem, holdout_labels=signed))
     np.testing.assert_array_equal(found, expected)
 
 

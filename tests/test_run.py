@@ -11,14 +11,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from kept_programs import Programs
 
 from experiments import mnist_imbalanced
-from experiments.classification import run, study, training
 from experiments.classification.config import Config
 from experiments.classification.methods import METHODS
 from experiments.data import datasets
 from experiments.engine import checkpoint, rounds
-from experiments.engine.method import Method
 
 SEEDS, ROUNDS, ACQUIRE_SIZE = 2, 2, 50
 NUM_INITIAL = 5 * 20 + 5 * 2
@@ -31,52 +30,6 @@ FILES = {
     *("config.json", "splits.npz", "metrics.jsonl", "picks.jsonl"),
     *("summary.json", "curves.png", "selected.png", "report.html", "checkpoints"),
 }
-
-
-class Programs:
-    """Compiled programs, kept for later runs with the same settings but methods.
-
-    `counts` says how often a study was made, `fit` or a method's score traced, and
-    a method compiled or asked for.
-    """
-
-    def __init__(self):
-        self.counts, self.kept = Counter(), {}
-
-    def install(self, patch):
-        """Makes runs take programs from here; only what is missing is compiled."""
-        patch.setattr(run, "make_study", self.make_study)
-        patch.setattr(run, "compile_acquire", self.compile_acquire)
-
-    def make_study(self, config, *data):
-        settings = {**config.settings(), "methods": None}
-        key = json.dumps(settings)
-        if key not in self.kept:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(training, "fit", self.counted("fit", training.fit))
-                made = study.make_study(config, *data)
-                made.compile_train()
-            methods = {
-                name: Method(self.counted(name, method.score), method.select)
-                for name, method in made.methods.items()
-            }
-            self.kept[key] = made._replace(methods=methods)
-        return self.kept[key]
-
-    def compile_acquire(self, made, method):
-        name = next(n for n, other in made.methods.items() if other is method)
-        self.counts["asked for", name] += 1
-        key = id(made), name
-        if key not in self.kept:
-            self.kept[key] = study.compile_acquire(made, method)
-        return self.kept[key]
-
-    def counted(self, name, function):
-        def count(*arguments, **options):
-            self.counts["traced", name] += 1
-            return function(*arguments, **options)
-
-        return count
 
 
 PROGRAMS = Programs()

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from test_run import Programs
+from kept_programs import Programs
 
 from experiments import grid, models
 from experiments.ablations import (

@@ -33,7 +33,7 @@ def run(config: Config, progress: Progress | None = None) -> dict:
 
     Raises:
         RunError: if the settings do not fit the data or a score is not finite.
-        folder.FolderError: if the folder holds another run.
+        run_folder.FolderError: if the folder holds another run.
         datasets.DatasetError: if the data cannot be had.
         checkpoint.CheckpointError: if a checkpoint does not fit the settings.
     """

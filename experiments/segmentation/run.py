@@ -29,9 +29,9 @@ def run(config: Config, progress: Progress | None = None) -> dict:
 
     Raises:
         RunError: if the settings do not fit the data or a score is not finite.
-        folder.FolderError: if the folder holds another run.
+        run_folder.FolderError: if the folder holds another run.
         scenes.SceneError: if the scenes cannot be had or used.
-        experiments.backbone.BackboneError: if the weights of the frozen backbone
+        efficientnet_weights.BackboneError: if the weights of the frozen backbone
             cannot be had.
         experiments.models.resnet_weights.WeightsError: if those of ResNet-50 cannot.
         checkpoint.CheckpointError: if a checkpoint does not fit the settings.
