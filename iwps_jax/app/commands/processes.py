@@ -4,11 +4,14 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import jax
+
+SECONDS_TO_SPEAK = 2.0
 
 # Waits for the end of its parent, which JAX may abort or the system kill.
 LAST_WORDS = """
@@ -121,10 +124,14 @@ def watch_over(folder: Path | None) -> Callable[[], object]:
 
 
 def leave(status: int) -> None:
-    """Ends this process at once after an error, where it is one of several.
+    """Ends this process after an error, where it is one of several.
 
-    An orderly end would wait for the others, who may be waiting for this.
+    An orderly end would wait for the others, who may be waiting for this. Process 0
+    stays a little longer, since JAX aborts those whose coordinator has left, and they
+    may be about to say what they know of the error.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    if jax.process_index() == 0:
+        time.sleep(SECONDS_TO_SPEAK)
     os._exit(status)
