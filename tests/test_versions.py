@@ -3,10 +3,13 @@
 import re
 import tomllib
 import warnings
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import jaxlib
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -55,6 +58,23 @@ def test_the_warning_recommends_what_the_project_requires():
     found = {Requirement(text).name: Requirement(text) for text in recommended}
     for requirement in requirements_of_jax():
         assert found[requirement.name].specifier == requirement.specifier
+
+
+def test_the_compiler_does_not_make_the_mistake_of_jaxlib_0_10_2():
+    """There, from some hundred rows on, the sums of this product are other numbers."""
+    rng = np.random.default_rng(0)
+    probs, reach = rng.dirichlet(np.ones(10), 100), rng.normal(size=(4096, 100))
+    steps = 1e-3 * rng.normal(size=(4096, 10))
+
+    def change(numpy, probs, reach, steps):
+        moved = numpy.expm1(reach[..., None] * steps[:, None])
+        return numpy.log1p((probs[None] * moved).sum(-1))
+
+    arrays = [jnp.asarray(array, jnp.float32) for array in (probs, reach, steps)]
+    found = jax.jit(partial(change, jnp))(*arrays)
+    np.testing.assert_allclose(
+        found, change(np, probs, reach, steps), rtol=1e-3, atol=1e-7
+    )
 
 
 def test_installed_versions_are_allowed():
