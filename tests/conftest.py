@@ -1,26 +1,40 @@
 import ast
 import atexit
 import functools
+import gc
+import itertools
 import os
 import shutil
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import compiling
+QUICK_FLAGS = [
+    "--xla_backend_optimization_level=1",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
+if version("jaxlib").startswith("0.10."):  # later ones have no choice of emitters
+    QUICK_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+NOT_OPTIMIZED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+LONG_TRAINING = ("test_run", "test_resume")
+"""The files whose programs run for longer than it takes to optimize them."""
 
 # Before JAX is imported, and for the processes that tests start. Most of a test's time
-# is the compiler's: LLVM works less on programs that run once, and each is compiled
-# once for all workers and processes of a run. A folder that is named beforehand is
-# kept, so that the next run finds its programs.
+# is the compiler's: it works less on programs that run once, and each is compiled once
+# for all workers and processes of a run. What is set beforehand is kept: with
+# XLA_FLAGS=" " and JAX_DISABLE_MOST_OPTIMIZATIONS=0 all is compiled as for users, and
+# the next run finds the programs of this one in a folder that is named.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.mkdtemp(prefix="iwps_jax_programs_")
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
 for name, value in {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": " ".join(compiling.QUICK_FLAGS),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    NOT_OPTIMIZED: "1",
+    "XLA_FLAGS": " ".join(QUICK_FLAGS),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
 }.items():
@@ -89,7 +103,15 @@ def needs_library_alone(path):
     return True
 
 
-# Compiling
+# Running
+
+LONG_FILES = (
+    *("test_docs", "test_run", "test_studies", "test_resnet", "test_score_command"),
+    *("test_segmentation_methods", "test_labeling_week", "test_resume", "test_scan"),
+    *("test_pixel_lookahead", "test_score_contract", "test_segmentation_study"),
+)
+"""The files that take longest; what is left fills the gaps at the end."""
+FINISHED_FILES, FILES_BETWEEN = itertools.count(1), 8
 
 
 def pytest_configure(config):
@@ -101,30 +123,38 @@ def pytest_configure(config):
     )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keeps together the tests of a file whose fixtures serve many of them."""
-    for item in items:
-        fixtures = getattr(item, "_fixtureinfo", None)
-        made = fixtures.name2fixturedefs.values() if fixtures else ()
-        if any(
-            f[-1].scope == "module" and f[-1].func.__module__ != __name__ for f in made
-        ):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Long files first: a worker takes whole files, so that none compiles twice."""
+    order = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+def pytest_collection_finish():
+    """What was imported stays; the collector need not look at it time and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_quickly(request):
-    """The library's tests run a program once; those that train run one for long."""
-    is_quick = needs_library_alone(request.path)
-    jax.config.update("jax_disable_most_optimizations", is_quick)
+def compiled_for_long_runs(request):
+    """Optimizes the programs of the files that train for long, also in processes."""
+    if request.path.stem not in LONG_TRAINING:
+        yield
+        return
+    before = jax.config.jax_disable_most_optimizations
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(NOT_OPTIMIZED, "0")
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_of_a_file():
-    """Frees the memory of a file's programs; the next file compiles others."""
+def programs_of_files():
+    """Frees the memory of the programs of several files; few files share large ones."""
     yield
-    jax.clear_caches()
+    if next(FINISHED_FILES) % FILES_BETWEEN == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture
