@@ -31,6 +31,12 @@ def wide_layers(layers):
     return [(wide(kernel), wide(bias)) for kernel, bias in layers]
 
 
+ASKED = slice(None, None, 15)
+"""Of a pool of 4,096, the candidates that an oracle which takes them one by one is
+asked of: all are scored at once, and these stand at every place of a vector and of a
+block, since 15 shares no factor with a power of two."""
+
+
 def assert_same_scores(scores, expected, scale=0.0, rtol=1e-4, ranked=slice(None)):
     """Checks float32 scores against the oracle's, by value and by order.
 

@@ -14,6 +14,7 @@ jax.devices()
 TINY = ["--dim", "8", "--holdout-size", "5", "--k", "7"]
 
 
+@pytest.mark.full
 def test_a_pool_on_disk_is_scanned_as_one_in_memory(tmp_path, capsys):
     out = tmp_path / "numbers" / "pool.json"
     rows = ["--rows", "70000", "--memory-rows", "3000", "--folder", str(tmp_path)]

@@ -1,8 +1,9 @@
 """Runs that are killed: the same command again ends with the same bits.
 
-The same folder is killed at four places, one after another, each time by SIGKILL in
-a process of its own. What every kill left is finished twice: a copy of it in this
-process, and the folder itself by the processes that come after.
+The same folder is killed at several places, one after another, each time by SIGKILL in
+a process of its own; two of the four places are left to the full form of the tests.
+What every kill left is finished twice: a copy of it in this process, and the folder
+itself by the processes that come after.
 """
 
 import json
@@ -133,25 +134,28 @@ def checkpoints(out):
     }
 
 
-def kill_four_times(folder):
-    """After each kill, a copy of the folder and how the process ended."""
-    left = []
-    for kill in KILLS:
+def kill_again_and_again(folder, kills):
+    """By place, a copy of the folder after the kill and how the process ended."""
+    left = {}
+    for kill in kills:
         bomb = ("-c", SABOTEUR, kill.place, kill.number)
         ended = start(*bomb, *command(folder / "out"))
         copy = folder / f"after_{kill.place}"
         shutil.copytree(folder / "out", copy)
-        left.append((copy, ended))
+        left[kill.place] = copy, ended
     return left
 
 
 @pytest.fixture(scope="module")
-def kills(tmp_path_factory):
+def kills(request, tmp_path_factory):
     """The kills, and the process that finishes, under way in the background."""
+    is_full = any(item.get_closest_marker("full") for item in request.session.items)
+    kills = KILLS if is_full else KILLS[2:]
     folder = tmp_path_factory.mktemp("killed")
     finish = ("-m", "experiments.mnist_imbalanced", *command(folder / "out"))
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(kill_four_times, folder), pool.submit(start, *finish)
+        killed = pool.submit(kill_again_and_again, folder, kills)
+        yield killed, pool.submit(start, *finish)
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +176,16 @@ def killed(kills, uninterrupted):
     return kills[0].result()
 
 
-@pytest.mark.parametrize("index", range(len(KILLS)), ids=[k.place for k in KILLS])
-def test_the_process_died_there_with_work_left(killed, index):
-    kill, (out, ended) = KILLS[index], killed[index]
+every_kill = pytest.mark.parametrize(
+    "kill",
+    [pytest.param(kill, marks=pytest.mark.full) for kill in KILLS[:2]] + [*KILLS[2:]],
+    ids=lambda kill: kill.place,
+)
+
+
+@every_kill
+def test_the_process_died_there_with_work_left(killed, kill):
+    out, ended = killed[kill.place]
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
     assert not (out / "summary.json").exists()
     assert {m: steps for m, steps in checkpoints(out).items() if steps} == (
@@ -183,23 +194,23 @@ def test_the_process_died_there_with_work_left(killed, index):
 
 
 def test_the_kill_while_saving_left_a_half_made_checkpoint(killed):
-    out, _ = killed[[kill.place for kill in KILLS].index("save")]
+    out, _ = killed["save"]
     assert [p.name for p in (out / "checkpoints" / "random").glob("3.*")]
 
 
 def test_the_kill_while_appending_left_a_torn_line(killed):
-    out, _ = killed[[kill.place for kill in KILLS].index("append")]
+    out, _ = killed["append"]
     last = (out / "picks.jsonl").read_text().splitlines()[-1]
     with pytest.raises(json.JSONDecodeError):
         json.loads(last)
 
 
-@pytest.mark.parametrize("index", range(len(KILLS)), ids=[k.place for k in KILLS])
+@every_kill
 def test_the_same_command_ends_with_the_same_bits(
-    killed, uninterrupted, tmp_path, monkeypatch, index
+    killed, uninterrupted, tmp_path, monkeypatch, kill
 ):
     out = tmp_path / "out"
-    shutil.copytree(killed[index][0], out)
+    shutil.copytree(killed[kill.place][0], out)
     fits, fit_and_test = [], rounds._fit_and_test
 
     def counted(name, *arguments):
@@ -209,14 +220,14 @@ def test_the_same_command_ends_with_the_same_bits(
     monkeypatch.setattr(rounds, "_fit_and_test", counted)
     run_main(*command(out))
     assert results(out) == uninterrupted
-    assert len(fits) == KILLS[index].fits_left
+    assert len(fits) == kill.fits_left
     assert checkpoints(out) == {method: {"2", "3"} for method in METHODS}
     assert not list(out.rglob("*tmp*"))
 
 
 def test_a_killed_run_is_not_continued_with_other_settings(killed, tmp_path):
     out = tmp_path / "out"
-    shutil.copytree(killed[0][0], out)
+    shutil.copytree(killed["append"][0], out)
     before = results(out)
     with pytest.raises(SystemExit) as exit_:
         run_main(*command(out), "--steps", "2")
@@ -224,8 +235,8 @@ def test_a_killed_run_is_not_continued_with_other_settings(killed, tmp_path):
     assert results(out) == before
 
 
-def test_a_run_killed_four_times_ends_with_the_same_bits(kills, uninterrupted):
-    """Five processes, the last with programs that others left, and one alone."""
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(kills, uninterrupted):
+    """Several processes, the last with programs that others left, and one alone."""
     ended = kills[1].result()
     out = Path(ended.args[-1])
     assert ended.returncode == 0, ended.stderr[-2000:]

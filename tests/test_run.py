@@ -32,6 +32,7 @@ FILES = {
 }
 
 
+CONFIG = Config(dataset="digits", seeds=2, rounds=2)
 PROGRAMS = Programs()
 
 
@@ -117,7 +118,7 @@ def test_the_folder_holds_what_was_promised_and_nothing_else(finished):
 
 def test_config_says_settings_versions_source_and_hash(finished, digits):
     config = json.loads((finished.out / "config.json").read_text())
-    settings = Config(dataset="digits", seeds=2, rounds=2).settings()
+    settings = CONFIG.settings()
     assert {k: v for k, v in config.items() if k in settings} == settings
     assert config["data_source"] == digits.source
     assert config["data_sha256"] == digits.sha256
@@ -212,7 +213,7 @@ def test_all_methods_start_from_the_same_models(finished):
 
 def test_accuracy_is_that_of_the_checkpoint_and_the_last_model(finished, digits):
     """The last line's accuracy, recomputed in NumPy from the stored weights."""
-    made = PROGRAMS.make_study(Config(dataset="digits", seeds=2, rounds=2))
+    made = PROGRAMS.make_study(CONFIG)
     with checkpoint.open_folder(finished.out / "checkpoints" / METHODS[-1]) as manager:
         step, state, _ = checkpoint.restore_latest(manager, made.first_state)
     assert step == ROUNDS + 1
@@ -299,6 +300,7 @@ def test_starting_anew_runs_again(finished, tmp_path):
     assert {p.name for p in (out / "checkpoints").iterdir()} == {"margin"}
 
 
+@pytest.mark.full
 def test_a_seed_alone_does_what_it_does_beside_others(finished, tmp_path):
     """Equal but for rounding: products are batched, and their sums reordered."""
     out = tmp_path / "out"
@@ -324,7 +326,7 @@ def test_a_seed_alone_does_what_it_does_beside_others(finished, tmp_path):
 def test_training_does_not_see_labels_that_were_not_bought(finished):
     """Scores and selectors get no labels at all; training gets them with a mask."""
     del finished
-    made = PROGRAMS.make_study(Config(dataset="digits", seeds=2, rounds=2))
+    made = PROGRAMS.make_study(CONFIG)
     state = made.first_state
     lies = jax.numpy.where(state.labeled, made.pool_labels, (made.pool_labels + 1) % 10)
     train = made.compile_train()

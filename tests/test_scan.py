@@ -20,10 +20,12 @@ from iwps_jax.pool.sources import open_source
 # Chunks, devices and order change nothing
 
 
-@pytest.mark.parametrize("devices", [1, 2, DEVICES])
-@pytest.mark.parametrize("chunk_size", [None, 1, 7, 64, 10**6])
-def test_iwps_of_a_pool_is_that_of_float64(devices, chunk_size):
-    features, model = some_features(1003), a_model()
+@pytest.mark.parametrize(
+    ("chunk_size", "devices"),
+    [(None, 1), (1, DEVICES), (7, 2), (64, 1), (64, DEVICES), (10**6, 2)],
+)
+def test_iwps_of_a_pool_is_that_of_float64(chunk_size, devices):
+    features, model = some_features(203), a_model()
     score = partial(iwps_last_layer, **model)
     kept = dict(chunk_size=chunk_size, devices=jax.devices()[:devices])
     kernel, bias, holdout, labels = model.values()
@@ -38,7 +40,7 @@ def test_iwps_of_a_pool_is_that_of_float64(devices, chunk_size):
 
 
 @pytest.mark.parametrize("devices", [1, 2, DEVICES])
-@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 63, 64, 65])
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 65])
 def test_ragged_pools_and_pools_smaller_than_the_devices(size, devices):
     features = some_features(size, width=1)
     kept = dict(chunk_size=4, devices=jax.devices()[:devices])
@@ -65,9 +67,11 @@ def test_ties_go_to_the_lower_row(devices, chunk_size):
     np.testing.assert_array_equal(top.rows, best(scores[:, 0], 150))
 
 
-@pytest.mark.parametrize("devices", [1, 3, DEVICES])
-@pytest.mark.parametrize("chunk_size", [8, 37, 100, None])
-def test_copies_of_a_row_tie_wherever_they_are(devices, chunk_size):
+@pytest.mark.parametrize(
+    ("chunk_size", "devices"),
+    [(8, 1), (37, 3), (100, DEVICES), (None, 1), (None, DEVICES)],
+)
+def test_copies_of_a_row_tie_wherever_they_are(chunk_size, devices):
     """Chunk by chunk and device by device, the same bits for the same row."""
     features, model = np.tile(some_features(50, width=33), (41, 1)), a_model(33)
     scores = score_pool(
@@ -89,9 +93,10 @@ def test_order_of_the_rows_changes_no_pick():
     np.testing.assert_allclose(shuffled.scores, picked.scores, rtol=1e-5)
 
 
-@pytest.mark.parametrize("devices", [1, 3, DEVICES])
-@pytest.mark.parametrize("chunk_size", [1, 10, 64])
-def test_random_draws_belong_to_rows(key, devices, chunk_size):
+@pytest.mark.parametrize(
+    ("chunk_size", "devices"), [(1, DEVICES), (10, 1), (10, 3), (64, DEVICES)]
+)
+def test_random_draws_belong_to_rows(key, chunk_size, devices):
     def noise(pool):
         features, rows = pool
         draw = jax.vmap(jax.random.normal)(iwps_jax.sample_keys(key, rows))

@@ -300,6 +300,7 @@ def test_a_process_may_have_no_row(here):
     assert [row for row, _ in picks("picks.csv")] == [0]
 
 
+@pytest.mark.full
 def test_a_killed_scan_goes_on(slow):
     (slow / "held").touch()
     process = start(*FROM_SLOW, "--folder", "scan")
@@ -346,16 +347,23 @@ def test_an_error_in_one_process_ends_both_with_its_rows(slow):
     assert not (slow / "picks.csv").exists()
 
 
-def test_processes_with_other_arguments_are_refused(here):
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("--pool", "half.npy"),
+        pytest.param(("--k", PICKED - 2), marks=pytest.mark.full),
+    ],
+)
+def test_processes_with_other_arguments_are_refused(here, other):
     np.save("half.npy", np.load("features.npy")[: SIZE // 2])
-    for other in (("--pool", "half.npy"), ("--k", PICKED - 2)):
-        codes, outputs = outcome(start_two(*FROM_FILES, second=(*FROM_FILES, *other)))
-        assert codes == [2, 2]
-        for output in outputs:
-            assert "process 1 has another" in output
+    codes, outputs = outcome(start_two(*FROM_FILES, second=(*FROM_FILES, *other)))
+    assert codes == [2, 2]
+    for output in outputs:
+        assert "process 1 has another" in output
     assert not Path("picks.csv").exists()
 
 
+@pytest.mark.full
 def test_an_interrupt_of_one_process_ends_both(slow):
     (slow / "held").touch()
     together = start_two(*FROM_SLOW, "--folder", "scan")

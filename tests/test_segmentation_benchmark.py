@@ -44,6 +44,7 @@ def small_network(monkeypatch):
     return made
 
 
+@pytest.mark.full
 def test_a_run_measures_scores_steps_and_files(tmp_path, small_network, capsys):
     written = run(segmentation, tmp_path, *TINY)
     timings, ratios = written["timings"], written["ratios"]

@@ -246,7 +246,7 @@ KILLS = {
 
 @pytest.mark.parametrize(
     "where",
-    ["in a fit", pytest.param("after a checkpoint", marks=pytest.mark.full)],
+    [pytest.param(where, marks=pytest.mark.full) for where in KILLS],
 )
 def test_an_interrupted_run_ends_with_the_same_bits(
     finished, tmp_path, monkeypatch, where

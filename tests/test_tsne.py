@@ -33,6 +33,7 @@ def split():
     return make_split(labels, 0, base_size=20, imbalance=1, holdout_per_class=5)
 
 
+@pytest.mark.full
 def test_picks_are_those_of_the_studys_first_round(content, tmp_path):
     mnist_balanced.main(
         [
