@@ -1,7 +1,7 @@
 """Balanced CIFAR-10: eleven methods, five seeds.
 
     python -m experiments.cifar10_balanced
-    python -m experiments.cifar10_balanced --smoke  # under a minute, on digits
+    python -m experiments.cifar10_balanced --smoke  # about a minute, on digits
 
 Paper: Aljundi et al. 2020, supplement §5.4, Fig. 4. 1,000 initial labels, 250 a round.
 Expected: small differences between the methods.

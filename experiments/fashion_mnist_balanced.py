@@ -1,7 +1,7 @@
 """Balanced Fashion-MNIST: eleven methods, five seeds.
 
     python -m experiments.fashion_mnist_balanced
-    python -m experiments.fashion_mnist_balanced --smoke  # under a minute, on digits
+    python -m experiments.fashion_mnist_balanced --smoke  # about a minute, on digits
 
 Paper: Aljundi et al. 2020, supplement §5.4, Fig. 4. 200 initial labels, 50 a round.
 Expected: small differences between the methods.

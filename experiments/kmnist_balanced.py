@@ -1,7 +1,7 @@
 """Balanced KMNIST: eleven methods, five seeds.
 
     python -m experiments.kmnist_balanced
-    python -m experiments.kmnist_balanced --smoke  # under a minute, on digits
+    python -m experiments.kmnist_balanced --smoke  # about a minute, on digits
 
 Paper: Aljundi et al. 2020, supplement §5.4, Fig. 4. 200 initial labels, 50 a round.
 Expected: small differences between the methods.

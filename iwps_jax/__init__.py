@@ -6,7 +6,7 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 
 from iwps_jax import contrib, loop
 from iwps_jax.loop import LoopState, RoundInfo
-from iwps_jax.moved import answer_old_names, moved_function
+from iwps_jax.moved import answer_old_names
 from iwps_jax.pixels.head import HeadGradient
 from iwps_jax.pixels.kernel import (
     iwps_app_pixel_head,
@@ -131,7 +131,3 @@ __version__ = "0.7.0"
 
 warn_if_excluded()
 answer_old_names()
-
-
-def __getattr__(name: str) -> object:
-    return moved_function(__name__, name)

@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # A name that a terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(prog="iwps", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="iwps", allow_abbrev=False, epilog=_what_to_install("Each command")
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(
@@ -54,14 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _require_packages(command: str) -> None:
     """Ends the program with one sentence if the extra `app` is not installed."""
-    missing = [package for name, package in PACKAGES.items() if find_spec(name) is None]
-    if missing:
-        print(
-            f"iwps {command} needs {', '.join(missing)}: install them with "
-            "pip install 'iwps-jax[app]'",
-            file=sys.stderr,
-        )
+    sentence = _what_to_install(f"iwps {command}")
+    if sentence:
+        print(sentence, file=sys.stderr)
         sys.exit(2)
+
+
+def _what_to_install(command: str) -> str:
+    """Says what the extra `app` would bring; "" if all of it is installed."""
+    missing = [package for name, package in PACKAGES.items() if find_spec(name) is None]
+    if not missing:
+        return ""
+    return (
+        f"{command} needs {', '.join(missing)}: install them with "
+        "pip install 'iwps-jax[app]'"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Names of version 0.6 that stand elsewhere now, and answer with a warning until 1.0.
 
-Two tables say all. `FUNCTIONS` are names of `iwps_jax` itself; `MODULES` are modules
-under it, whose old names are imported as before but hold what the new ones hold.
-`LEFT` are modules that the wheel no longer has: they came with the experiments.
+Three tables say all. `FUNCTIONS` are names of the packages in `HAD_FUNCTIONS`;
+`MODULES` are modules, whose old names are imported as before but hold what the new ones
+hold. `LEFT` are modules that the wheel no longer has: they came with the experiments.
 """
 
 import importlib
@@ -23,6 +23,7 @@ FUNCTIONS = {
         "score_weighted",
     )
 }
+HAD_FUNCTIONS = ("iwps_jax", "iwps_jax.selection")
 MODULES = {
     "iwps_jax.campaign": "iwps_jax.app.campaign",
     "iwps_jax.campaign.asking": "iwps_jax.app.campaign.next_batch",
@@ -54,29 +55,57 @@ LEFT = {
 }
 
 
-def moved_function(package: str, name: str) -> object:
-    """A function by its old name; for the `__getattr__` of a package.
+def _moved_name(package: str, name: str) -> object:
+    """A function or a module by its old name, asked for as an attribute.
 
     Raises:
         AttributeError: if there never was one.
     """
-    if name not in FUNCTIONS:
+    old = f"{package}.{name}"
+    if old in MODULES:
+        _warn(old, MODULES[old], stacklevel=4)
+        with warnings.catch_warnings():  # which would point at the import below
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module(old)
+    if package not in HAD_FUNCTIONS or name not in FUNCTIONS:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     home = FUNCTIONS[name]
-    _warn(f"{package}.{name}", f"{home}.{name}", stacklevel=4)
+    _warn(old, f"{home}.{name}", stacklevel=4)
     return getattr(importlib.import_module(home), name)
 
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
+    # "from", since a function can hide the module of its name in a package.
+    where = f"from {new} import ..." if old in MODULES else new
     warnings.warn(
-        f"{old} is now {new}; the old name goes in version 1.0.",
+        f"{old} is now {new}; write `{where}`, the old name goes in version 1.0.",
         DeprecationWarning,
         stacklevel=stacklevel,
     )
 
 
+def _gone(old: str) -> str:
+    """The sentence about a module that has left the wheel; "" for all others."""
+    top = ".".join(old.split(".")[:2])
+    if top not in LEFT:
+        return ""
+    return (
+        f"{old} is no longer installed: it belongs to the experiments, which are run "
+        "from a clone of the repository, and is "
+        f"{LEFT[top]}{old.removeprefix(top)} there."
+    )
+
+
 class _Moved(Loader):
     """Fills a module of an old name."""
+
+    def get_code(self, name: str) -> None:
+        """Refuses `python -m`.
+
+        Raises:
+            ImportError: always; it says where the module is.
+        """
+        raise ImportError(_gone(name) or f"{name} is now {MODULES[name]}.", name=name)
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leaves that to Python."""
@@ -88,19 +117,15 @@ class _Moved(Loader):
             ImportError: if that has left the wheel.
         """
         old = module.__name__
-        top = ".".join(old.split(".")[:2])
-        if top in LEFT:
-            new = LEFT[top] + old.removeprefix(top)
-            raise ImportError(
-                f"{old} is no longer installed: it belongs to the experiments, which "
-                f"are run from a clone of the repository, and is {new} there.",
-                name=old,
-            )
+        if _gone(old):
+            raise ImportError(_gone(old), name=old)
         new = MODULES[old]
         _warn(old, new, stacklevel=3)
         content = vars(importlib.import_module(new))
         module.__dict__.update({k: v for k, v in content.items() if k[:2] != "__"})
         module.__doc__ = content["__doc__"]
+
+        _answer_in(module)
 
 
 class Finder(MetaPathFinder):
@@ -120,7 +145,22 @@ class Finder(MetaPathFinder):
         return ModuleSpec(name, _Moved(), is_package=is_package)
 
 
+def _answer_in(package: ModuleType) -> None:
+    """Gives it the function that Python asks for names that it lacks.
+
+    Here and not in its file, so that a type checker still sees a wrong name.
+    """
+
+    def __getattr__(name: str) -> object:
+        return _moved_name(package.__name__, name)
+
+    vars(package)["__getattr__"] = __getattr__
+
+
 def answer_old_names() -> None:
-    """Lets Python find the modules of old names from now on."""
+    """Lets Python find functions and modules by their old names from now on."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.append(Finder())
+    for package in {*HAD_FUNCTIONS, *(old.rpartition(".")[0] for old in MODULES)}:
+        if package in sys.modules and package not in MODULES:
+            _answer_in(sys.modules[package])

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import iwps_jax
-from iwps_jax import __main__
+from iwps_jax import __main__, moved
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 
@@ -33,6 +33,8 @@ STRANGERS = {  # what a room must not import although it stands before
     "experiments.segmentation": ("experiments.classification",),
     "experiments.reporting": ("experiments.frozen", "experiments.models"),
     "iwps_jax.app": ("iwps_jax.contrib",),
+    "iwps_jax.heads": ("iwps_jax.contrib",),
+    "iwps_jax.pool": ("iwps_jax.contrib",),
 }
 PACKAGES = ("iwps_jax", "experiments", "benchmarks")
 FILES = {
@@ -94,8 +96,30 @@ def test_no_arrow_runs_up(house):
             continue  # a package's own file, or a command: it may import all
         for imported in imported_names(path):
             other = room_of(imported, house)
-            if other in floors and other != room:
-                assert floors.index(other) < floors.index(room), f"{name}: {imported}"
+            if other is None or other == room:
+                continue
+            # What is no room is a command, or a name that the package hands on.
+            assert other in floors, f"{name}: {imported}"
+            assert floors.index(other) < floors.index(room), f"{name}: {imported}"
+
+
+@pytest.mark.parametrize("name", LIBRARY.keys() - {"iwps_jax.__main__"})
+def test_rooms_do_not_go_through_the_front_door(name):
+    """Else a low room could have a high one's names from the package."""
+    assert "iwps_jax" not in imported_names(LIBRARY[name])
+
+
+def test_nobody_uses_an_old_name():
+    functions = {
+        f"{package}.{name}"
+        for package in moved.HAD_FUNCTIONS
+        for name in moved.FUNCTIONS
+    }
+    for name, path in FILES.items():
+        for imported in imported_names(path):
+            assert imported not in functions, f"{name}: {imported}"
+            for old in (*moved.MODULES, *moved.LEFT):
+                assert not is_below(imported, old), f"{name}: {imported}"
 
 
 @pytest.mark.parametrize("house", FLOORS)

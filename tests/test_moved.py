@@ -53,6 +53,41 @@ def test_modules_that_left_name_the_clone_and_the_new_path(old):
     assert (ROOT / home).is_dir() or (ROOT / f"{home}.py").is_file()
 
 
+@pytest.mark.parametrize(
+    "old", ["upsampling", "scores.reductions", "selection.whole_batch", "pool.spans"]
+)
+def test_old_modules_are_attributes_too(old, monkeypatch):
+    """As they were after `import iwps_jax`."""
+    package, _, name = f"iwps_jax.{old}".rpartition(".")
+    monkeypatch.delitem(sys.modules, f"iwps_jax.{old}", raising=False)
+    parent = importlib.import_module(package)
+    monkeypatch.delitem(vars(parent), name, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"{old} is now"):
+        module = getattr(parent, name)
+    assert module is sys.modules[f"iwps_jax.{old}"]
+
+
+def test_submodules_of_an_old_package_are_attributes(monkeypatch):
+    pytest.importorskip("filelock")  # of the extra `app`
+    for name in ("iwps_jax.campaign", "iwps_jax.campaign.telling"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.warns(DeprecationWarning):
+        campaign = importlib.import_module("iwps_jax.campaign")
+    with pytest.warns(DeprecationWarning, match="is now iwps_jax.app.campaign.learn"):
+        module = campaign.telling
+    assert module is sys.modules["iwps_jax.campaign.telling"]
+
+
+@pytest.mark.parametrize(
+    ("old", "sentence"),
+    [("models", "from a clone"), ("linear_probe", "is now iwps_jax.heads.linear_pro")],
+)
+def test_an_old_module_is_no_program(old, sentence):
+    command = [sys.executable, "-m", f"iwps_jax.{old}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode != 0 and sentence in result.stderr
+
+
 def test_other_modules_are_still_missing():
     with pytest.raises(ModuleNotFoundError, match="No module named 'iwps_jax.absent'"):
         importlib.import_module("iwps_jax.absent")
@@ -64,6 +99,7 @@ def test_warnings_point_at_the_line_that_uses_an_old_name(tmp_path):
         "import iwps_jax.linear_probe\n"
         "from iwps_jax.campaign import scaling\n"
         "from iwps_jax import farthest_first\n"
+        "iwps_jax.scores.reductions\n"
     )
     command = [sys.executable, "-W", "default::DeprecationWarning:__main__", str(user)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -72,4 +108,5 @@ def test_warnings_point_at_the_line_that_uses_an_old_name(tmp_path):
         ("1", "iwps_jax.linear_probe"),
         ("2", "iwps_jax.campaign"),
         ("3", "iwps_jax.farthest_first"),
+        ("4", "iwps_jax.scores.reductions"),
     ]

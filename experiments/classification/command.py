@@ -20,7 +20,7 @@ class Options(Config):
     """Settings, and the switch that only a command line has."""
 
     smoke: bool = False
-    """Try everything in under a minute: digits, 2 seeds, 2 rounds, all methods."""
+    """Try everything in about a minute: digits, 2 seeds, 2 rounds, all methods."""
 
 
 def parse(

@@ -30,7 +30,8 @@ def progress_bar(
     try:
         from rich import console, progress  # only here: importing them takes its time
     except ImportError:
-        yield _plain_lines(size, total, done)
+        with _plain_lines(size, done) as advance:
+            yield advance
         return
     columns = (
         progress.TextColumn("scoring"),
@@ -53,18 +54,24 @@ def progress_bar(
         yield advance
 
 
-def _plain_lines(size: str, total: int | None, done: int) -> Callable[[int], None]:
+@contextmanager
+def _plain_lines(size: str, done: int) -> Iterator[Callable[[int], None]]:
     """`advance(rows)` that prints a line now and then, and one at the end."""
     start = said = time.perf_counter()
     scored = 0
 
-    def advance(rows):
-        nonlocal said, scored
-        scored, now = scored + rows, time.perf_counter()
-        if done + scored == total or now - said >= SECONDS_BETWEEN_LINES:
-            said = now
-            rate = scored / max(now - start, 1e-9)
-            line = f"scoring: {done + scored:,} of {size}, {rate:,.0f} samples/s"
-            print(line, file=sys.stderr, flush=True)
+    def say():
+        nonlocal said
+        said = time.perf_counter()
+        rate = scored / max(said - start, 1e-9)
+        line = f"scoring: {done + scored:,} of {size}, {rate:,.0f} samples/s"
+        print(line, file=sys.stderr, flush=True)
 
-    return advance
+    def advance(rows):
+        nonlocal scored
+        scored += rows
+        if time.perf_counter() - said >= SECONDS_BETWEEN_LINES:
+            say()
+
+    yield advance
+    say()

@@ -15,7 +15,6 @@ through a tie or a NaN-free but infinite score.
 Research alternatives are in `iwps_jax.contrib`.
 """
 
-from iwps_jax.moved import moved_function
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.gradients import badge
 from iwps_jax.selection.highest import top_k
@@ -32,7 +31,3 @@ __all__ = [
     "k_center_greedy",
     "top_k",
 ]
-
-
-def __getattr__(name: str) -> object:
-    return moved_function(__name__, name)
