@@ -103,7 +103,7 @@ def test_no_arrow_runs_up(house):
             assert floors.index(other) < floors.index(room), f"{name}: {imported}"
 
 
-@pytest.mark.parametrize("name", LIBRARY.keys() - {"iwps_jax.__main__"})
+@pytest.mark.parametrize("name", [n for n in LIBRARY if n != "iwps_jax.__main__"])
 def test_rooms_do_not_go_through_the_front_door(name):
     """Else a low room could have a high one's names from the package."""
     assert "iwps_jax" not in imported_names(LIBRARY[name])

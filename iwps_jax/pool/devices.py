@@ -110,7 +110,7 @@ def account(
     """What scoring `size` rows at once takes on a device; it is compiled, not run."""
     call, arrays = _split(score_fn)
     leaves, structure = jax.tree.flatten(_with_rows(row, size))
-    bound = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays)
+    bound = tuple(map(_shape_of, arrays))
     take = _kept_account if _is_kept(call) else _new_account
     return take(call, device, size, bound, tuple(leaves), structure)
 
@@ -133,12 +133,13 @@ _kept_account = lru_cache(maxsize=64)(_new_account)
 
 def _with_rows(row, size):
     """Shapes and types of `size` rows like this one."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            (size, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype)
-        ),
-        row,
-    )
+    return jax.tree.map(lambda leaf: _shape_of(leaf, (size, *leaf.shape[1:])), row)
+
+
+def _shape_of(array, shape=None):
+    """An array's shape, or another one, and its type as JAX would have it."""
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    return jax.ShapeDtypeStruct(array.shape if shape is None else shape, dtype)
 
 
 def _split(score_fn) -> tuple[_Call, list[AnyArray]]:
