@@ -23,9 +23,8 @@ LONG_TRAINING = ("test_run", "test_resume")
 
 # Before JAX is imported, and for the processes that tests start. Most of a test's time
 # is the compiler's: it works less on programs that run once, and each is compiled once
-# for all workers and processes of a run. What is set beforehand is kept: with
-# XLA_FLAGS=" " and JAX_DISABLE_MOST_OPTIMIZATIONS=0 all is compiled as for users, and
-# the next run finds the programs of this one in a folder that is named.
+# for all workers and processes of a run. What is set beforehand is kept: all can be
+# compiled as for users (CONTRIBUTING.md), and programs can be kept for the next run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     programs = tempfile.mkdtemp(prefix="iwps_jax_programs_")
     atexit.register(shutil.rmtree, programs, ignore_errors=True)
@@ -141,7 +140,7 @@ def compiled_for_long_runs(request):
     if request.path.stem not in LONG_TRAINING:
         yield
         return
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.read("jax_disable_most_optimizations")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(NOT_OPTIMIZED, "0")
         jax.config.update("jax_disable_most_optimizations", False)
