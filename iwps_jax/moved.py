@@ -76,9 +76,10 @@ def _moved_name(package: str, name: str) -> object:
 
 def _warn(old: str, new: str, stacklevel: int) -> None:
     # "from", since a function can hide the module of its name in a package.
-    where = f"from {new} import ..." if old in MODULES else new
+    home, _, name = new.rpartition(".")
+    line = f"from {new} import ..." if old in MODULES else f"from {home} import {name}"
     warnings.warn(
-        f"{old} is now {new}; write `{where}`, the old name goes in version 1.0.",
+        f"{old} is now {new}: write `{line}`. The old name goes in version 1.0.",
         DeprecationWarning,
         stacklevel=stacklevel,
     )
@@ -117,14 +118,13 @@ class _Moved(Loader):
             ImportError: if that has left the wheel.
         """
         old = module.__name__
-        if _gone(old):
-            raise ImportError(_gone(old), name=old)
+        if gone := _gone(old):
+            raise ImportError(gone, name=old)
         new = MODULES[old]
         _warn(old, new, stacklevel=3)
         content = vars(importlib.import_module(new))
         module.__dict__.update({k: v for k, v in content.items() if k[:2] != "__"})
         module.__doc__ = content["__doc__"]
-
         _answer_in(module)
 
 

@@ -20,6 +20,7 @@ from iwps_jax.types import Variables
 
 ACQUIRE_SIZE = 7
 POOL_SIZE = 90
+WHOLE = 10**6  # a chunk size that no pool of this file reaches
 NUM_CLASSES, PER_CLASS = 4, 3
 # Two of the five sizes: the pool of this file has three holdout samples a class.
 SOME_SIZES = ("iwps_holdout_1", "iwps_app_holdout_2")
@@ -118,20 +119,20 @@ def where():
 
 @pytest.fixture(scope="module")
 def select():
-    return make_programs(64)[1]
+    return make_programs(WHOLE)[1]
 
 
 @pytest.fixture(scope="module")
 def score():
-    """Scores by all methods, 64 rows at once."""
-    program, _ = make_programs(64)
+    """Scores by all methods, all rows at once."""
+    program, _ = make_programs(WHOLE)
     return program.lower(variables_like(), some_view()).compile()
 
 
 @pytest.fixture(scope="module")
 def scores(score, variables):
     """Scores of every method by chunk size."""
-    made = {64: score(variables, some_view())}
+    made = {WHOLE: score(variables, some_view())}
     program, _ = make_programs(7)
     made[7] = program.lower(variables_like(), some_view()).compile()(
         variables, some_view()
@@ -165,28 +166,28 @@ def test_every_row_has_a_finite_score_of_its_own(scores, name):
 @pytest.mark.parametrize("name", COMPARED)
 def test_the_chunk_size_changes_neither_scores_nor_picks(scores, picks, name):
     """Also where masks are drawn: a sample's key is its own, not its chunk's."""
-    assert_same(scores[7][name], scores[64][name], rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(picks[7][name], picks[64][name])
+    assert_same(scores[7][name], scores[WHOLE][name], rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(picks[7][name], picks[WHOLE][name])
 
 
 def test_every_method_takes_the_last_rows_that_are_left(select, scores):
     left = [3, 4, 20, 41, 63, 64, 89]
     where = jnp.zeros(POOL_SIZE, bool).at[jnp.array(left)].set(True)
-    for name, rows in select(scores[64], where).items():
+    for name, rows in select(scores[WHOLE], where).items():
         assert sorted(rows.tolist()) == left, name
 
 
 @pytest.mark.parametrize("name", [m for m in COMPARED if m not in NOT_BY_SCORE_ALONE])
 def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name):
-    unlabeled = np.where(where, scores[64][name], -np.inf)
-    rows = picks[64][name]
+    unlabeled = np.where(where, scores[WHOLE][name], -np.inf)
+    rows = picks[WHOLE][name]
     highest = np.sort(unlabeled)[::-1][:ACQUIRE_SIZE]
     np.testing.assert_array_equal(unlabeled[rows], highest)
 
 
 def test_no_method_is_another_one_under_a_second_name(scores):
     """Compared by scores: so few picks of so few rows may coincide."""
-    made = [jax.tree.leaves(scores[64][name]) for name in COMPARED]
+    made = [jax.tree.leaves(scores[WHOLE][name]) for name in COMPARED]
     assert len({tuple(map(bytes, map(np.asarray, leaves))) for leaves in made}) == len(
         COMPARED
     )
@@ -205,9 +206,9 @@ def test_only_variants_on_training_look_at_known_labels(score, scores, variables
     changed = score(variables, view)
     for name in COMPARED:
         if name in ON_TRAINING:
-            assert not np.allclose(changed[name], scores[64][name], rtol=1e-3), name
+            assert not np.allclose(changed[name], scores[WHOLE][name], rtol=1e-3), name
         else:
-            assert_same(per_row(changed[name]), per_row(scores[64][name]))
+            assert_same(per_row(changed[name]), per_row(scores[WHOLE][name]))
     _, evidence = changed["iwps_batch"]
     np.testing.assert_array_equal(evidence.labels, view.known_labels)
 
@@ -222,10 +223,10 @@ def test_only_iwps_looks_at_the_holdout(score, scores, variables, other):
     changed = score(variables, view)
     for name in COMPARED:
         if name in SEE_HOLDOUT:
-            new, old = per_row(changed[name]), per_row(scores[64][name])
+            new, old = per_row(changed[name]), per_row(scores[WHOLE][name])
             assert not np.allclose(new, old, rtol=1e-3), name
         else:
-            assert_same(changed[name], scores[64][name])
+            assert_same(changed[name], scores[WHOLE][name])
 
 
 def test_images_outside_pool_and_holdout_do_not_matter(score, scores, variables):
@@ -236,7 +237,7 @@ def test_images_outside_pool_and_holdout_do_not_matter(score, scores, variables)
     view = view._replace(inputs=jnp.where(is_used, view.inputs, 255 - view.inputs))
     changed = score(variables, view)
     for name in COMPARED:
-        assert_same(changed[name], scores[64][name])
+        assert_same(changed[name], scores[WHOLE][name])
 
 
 def test_random_draws_depend_on_the_image_not_on_its_row(score, scores, variables):
@@ -245,7 +246,7 @@ def test_random_draws_depend_on_the_image_not_on_its_row(score, scores, variable
     tail = jnp.concatenate([view.pool_ids[10:], view.pool_ids[:10]])
     changed = score(variables, view._replace(pool_ids=tail))
     for name in ("random", "mc_dropout", "bald"):
-        rolled = np.roll(scores[64][name], -10)
+        rolled = np.roll(scores[WHOLE][name], -10)
         np.testing.assert_allclose(changed[name], rolled, rtol=1e-4, atol=1e-6)
 
 
@@ -285,7 +286,7 @@ def test_so_many_of_each_class_judge(
     expected = last_layer_scores(
         score_fn, variables, view, view.holdout_ids[chosen], labels, **options
     )
-    np.testing.assert_allclose(scores[64][name], expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(scores[WHOLE][name], expected, rtol=1e-3, atol=1e-6)
 
 
 def test_the_full_network_is_asked_as_a_whole(scores, variables):
@@ -297,11 +298,11 @@ def test_the_full_network_is_asked_as_a_whole(scores, variables):
     pool, judging = view.inputs[view.pool_ids], view.inputs[view.holdout_ids]
     params, labels = variables.params, view.holdout_labels
     exact = iwps_jax.iwps(apply, params, pool, judging, labels, **LOOK_AHEAD)
-    np.testing.assert_allclose(scores[64]["iwps_full"], exact, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(scores[WHOLE]["iwps_full"], exact, rtol=1e-3, atol=1e-5)
     gradient = iwps_jax.holdout_gradient(apply, params, judging, labels)
     first_order = iwps_jax.iwps_app(apply, params, pool, gradient)
     np.testing.assert_allclose(
-        scores[64]["iwps_app_full"], first_order, rtol=1e-3, atol=1e-5
+        scores[WHOLE]["iwps_app_full"], first_order, rtol=1e-3, atol=1e-5
     )
 
 

@@ -24,10 +24,10 @@ from iwps_jax.backbones.efficientnet_weights import BackboneError, find_weights
 DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
 LARGE = ("svhn", "cifar10")
 FEW = ("--methods", "random", "iwps")
+FULL = pytest.mark.full
 # Every module's own main is called below; these run to the end. Those of one kind and
 # network differ in the dataset, which a smoke test replaces, and test_run.py runs all
 # methods on rare classes. Features of the backbone with rare classes are not here.
-FULL = pytest.mark.full
 RUN = [
     pytest.param("mnist", "balanced", marks=FULL),
     pytest.param("mnist", "imbalanced", marks=FULL),

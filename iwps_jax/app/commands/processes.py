@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 
 SECONDS_TO_SPEAK = 2.0
+"""How long process 0 waits for the last words of the others."""
 
 # Waits for the end of its parent, which JAX may abort or the system kill.
 LAST_WORDS = """
