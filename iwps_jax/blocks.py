@@ -15,6 +15,9 @@ from iwps_jax import numerics
 from iwps_jax.types import AnyArray
 
 ROWS_PER_BLOCK = 8192
+# A CPU sums the rows of a last, half-filled vector in another order than full ones, and
+# copies of a row would not tie.
+LANES = 8
 
 
 def largest_entries(vectors: AnyArray) -> AnyArray:
@@ -47,15 +50,24 @@ def to_unit_range(entries: AnyArray, where: AnyArray) -> jax.Array:
 
 
 def _partition(num_rows):
-    """The number of blocks and their size, about the same for all of them."""
+    """The number of blocks and their size: whole lanes, unless a pool has too few rows.
+
+    Example:
+        >>> _partition(8195), _partition(203), _partition(200), _partition(5)
+        ((2, 4104), (2, 104), (1, 200), (1, 5))
+    """
     num_blocks = -(-num_rows // ROWS_PER_BLOCK)
-    return num_blocks, -(-num_rows // num_blocks)
+    if num_blocks == 1 and num_rows % LANES and num_rows > LANES:
+        num_blocks = 2
+    size = -(-num_rows // num_blocks)
+    return num_blocks, min(-(-size // LANES) * LANES, num_rows)
 
 
 def in_blocks(of_block: Callable[..., PyTree], vectors: PyTree) -> PyTree:
     """Replaces vectors of [pool] by `of_block(start, size, old)` of their blocks.
 
-    The last block starts early enough to be whole: some rows may be computed twice.
+    The last block starts early enough to be whole: some rows may be computed twice, the
+    second time from their new values.
     """
     num_rows = len(jax.tree.leaves(vectors)[0])
     num_blocks, size = _partition(num_rows)

@@ -8,7 +8,7 @@ import reference
 
 import iwps_jax
 from iwps_jax import blocks, contrib
-from iwps_jax.selection import coreset
+from iwps_jax.selection import coreset, spaces
 
 BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
@@ -118,6 +118,21 @@ def test_half_precision_features_keep_all_their_digits(dtype):
     picks = k_center_greedy(features, 30, jnp.asarray(labeled))
     exact = np.asarray(features.astype(jnp.float32))
     np.testing.assert_array_equal(picks, pick_farthest(exact, 30, labeled))
+
+
+@pytest.mark.parametrize("pool", [5, 203, BLOCK + 203])
+def test_norms_are_numpys_also_where_two_blocks_overlap(pool):
+    rng = np.random.default_rng(pool)
+    features = rng.normal(size=(pool, 37)).astype(np.float32)
+    logits = rng.normal(size=(pool, 7)).astype(np.float32)
+    space = iwps_jax.gradient_space(features, logits)
+    points = jax.jit(spaces.geometry)(space, np.ones(pool, bool))
+    scale = np.float64(points.left_scale * points.right_scale)
+    probs = np.exp(logits - logits.max(1, keepdims=True)).astype(np.float64)
+    residuals = probs / probs.sum(1, keepdims=True) - np.eye(7)[logits.argmax(1)]
+    squares = (residuals**2).sum(1) * (1 + (np.float64(features) ** 2).sum(1))
+    norms = jax.jit(spaces.squared_norms)(points)
+    np.testing.assert_allclose(norms, scale**2 * squares, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pool", [203, BLOCK + 203])

@@ -165,10 +165,11 @@ def squared_distance_of_products(rows, row, right_squares):
     """
     (left, right), (left_row, right_row) = rows, row
     square, square_row = right_squares
-    change, middle = left - left_row, (left + left_row) / 2
-    change_square, middle_square, left_dot = blocks.sum_rows(
-        jnp.stack([change**2, middle**2, change * middle])
-    )
+    change_square = blocks.sum_rows((left - left_row) ** 2)
+    left = _read_after(change_square, left)
+    middle_square = blocks.sum_rows(((left + left_row) / 2) ** 2)
+    left = _read_after(middle_square, left)
+    left_dot = blocks.sum_rows((left - left_row) * ((left + left_row) / 2))
     right_change = blocks.sum_rows((right - right_row) ** 2)
     right_middle = (square + square_row) / 2 - right_change / 4
     right_dot = (square - square_row) / 2
@@ -178,3 +179,8 @@ def squared_distance_of_products(rows, row, right_squares):
         + 2 * left_dot * right_dot
     )
     return jnp.maximum(squared, 0)
+
+
+def _read_after(earlier, block):
+    """The block, for what comes after: products at once would be several in memory."""
+    return jax.lax.optimization_barrier((block, earlier))[0]

@@ -167,8 +167,9 @@ def squared_norms(points: Geometry) -> Float[jax.Array, " pool"]:
     if points.softmax is None:
         return points.right_squares
 
-    def of_block(start, size, squares):
+    def of_block(start, size, _):
         left, _ = _factors(points, blocks.take_slice, start, size)
+        squares = blocks.take_slice(points.right_squares, start, size)
         return blocks.sum_rows(left**2) * squares
 
     return blocks.in_blocks(of_block, points.right_squares)
