@@ -17,9 +17,6 @@ QUICK_FLAGS = [
 ]
 if version("jaxlib").startswith("0.10."):  # later ones have no choice of emitters
     QUICK_FLAGS.append("--xla_cpu_use_fusion_emitters=false")
-NOT_OPTIMIZED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-LONG_TRAINING = ("test_run", "test_resume")
-"""The files whose programs run for longer than it takes to optimize them."""
 
 # Before JAX is imported, and for the processes that tests start. Most of a test's time
 # is the compiler's: it works less on programs that run once, and each is compiled once
@@ -31,11 +28,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
 for name, value in {
     "JAX_PLATFORMS": "cpu",
-    NOT_OPTIMIZED: "1",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": " ".join(QUICK_FLAGS),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "3",  # silent about programs that were loaded
+    "OPENBLAS_NUM_THREADS": "1",  # the workers take the cores
+    "OMP_NUM_THREADS": "1",
 }.items():
     os.environ.setdefault(name, value)
 
@@ -132,20 +131,6 @@ def pytest_collection_finish():
     """What was imported stays; the collector need not look at it time and again."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_for_long_runs(request):
-    """Optimizes the programs of the files that train for long, also in processes."""
-    if request.path.stem not in LONG_TRAINING:
-        yield
-        return
-    before = jax.config.read("jax_disable_most_optimizations")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(NOT_OPTIMIZED, "0")
-        jax.config.update("jax_disable_most_optimizations", False)
-        yield
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module", autouse=True)

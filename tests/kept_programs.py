@@ -1,8 +1,10 @@
 """Programs of a study, compiled once for all of a file's runs, and counted."""
 
+import contextlib
 import json
 from collections import Counter
 
+import jax
 import pytest
 
 from experiments.classification import run, study, training
@@ -13,16 +15,17 @@ class Programs:
     """Compiled programs, kept for later runs with the same settings but methods.
 
     `counts` says how often a study was made, `fit` or a method's score traced, and
-    a method compiled or asked for.
+    a method compiled or asked for. `optimized` names what runs for longer than it
+    takes to optimize it: `fit` or methods.
     """
 
-    def __init__(self):
-        self.counts, self.kept = Counter(), {}
+    def __init__(self, optimized=()):
+        self.counts, self.kept, self.optimized = Counter(), {}, optimized
 
-    def install(self, patch):
+    def install(self, patch, module=run):
         """Makes runs take programs from here; only what is missing is compiled."""
-        patch.setattr(run, "make_study", self.make_study)
-        patch.setattr(run, "compile_acquire", self.compile_acquire)
+        patch.setattr(module, "make_study", self.make_study)
+        patch.setattr(module, "compile_acquire", self.compile_acquire)
 
     def make_study(self, config, *data):
         settings = {**config.settings(), "methods": None}
@@ -31,7 +34,8 @@ class Programs:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(training, "fit", self.counted("fit", training.fit))
                 made = study.make_study(config, *data)
-                made.compile_train()
+                with self.compiler_for("fit"):
+                    made.compile_train()
             methods = {
                 name: Method(self.counted(name, method.score), method.select)
                 for name, method in made.methods.items()
@@ -44,8 +48,20 @@ class Programs:
         self.counts["asked for", name] += 1
         key = id(made), name
         if key not in self.kept:
-            self.kept[key] = study.compile_acquire(made, method)
+            with self.compiler_for(name):
+                self.kept[key] = study.compile_acquire(made, method)
         return self.kept[key]
+
+    @contextlib.contextmanager
+    def compiler_for(self, name):
+        """For `with`: compiles with optimizations what is to be optimized."""
+        before = jax.config.read("jax_disable_most_optimizations")
+        is_quick = before and name not in self.optimized
+        jax.config.update("jax_disable_most_optimizations", is_quick)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", before)
 
     def counted(self, name, function):
         def count(*arguments, **options):

@@ -33,9 +33,9 @@ def isolate(folder):
         patch.undo()
 
 
-def write_scenes(root, number=18):
+def write_scenes(root, number=18, sizes=SIZES):
     """A folder of upright and lying images with masks of three classes."""
-    for index, scene in enumerate(colored_scenes(number, SIZES).scenes):
+    for index, scene in enumerate(colored_scenes(number, sizes).scenes):
         save(root / "images" / f"photo{index:02}.png", scene.image)
         save(root / "masks" / f"photo{index:02}_mask.png", scene.mask)
     return root

@@ -177,32 +177,42 @@ def test_turns_are_interleaved_and_slow_programs_leave_early():
     assert times[1][0] > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("options", "turns"), [(("--turns", "2"), 2), (("--smoke",), 1)]
-)
-def test_a_run_prints_and_writes_the_same_numbers(
-    tmp_path, monkeypatch, capsys, options, turns
-):
+@pytest.fixture
+def run_some(tmp_path, monkeypatch):
+    """Runs the command for some rows at a small size; returns its two files."""
+
+    def run(methods, *options):
+        make_rows = cost.make_rows
+        monkeypatch.setattr(
+            cost,
+            "make_rows",
+            lambda *arguments: [
+                row for row in make_rows(*arguments) if row.method in methods
+            ],
+        )
+        monkeypatch.setitem(cost.TIMED, "mlp", cost.Size(16, 2))
+        monkeypatch.setitem(cost.COUNTED, "mlp", cost.Size(4, 2))
+        out, table = tmp_path / "new" / "cost.json", tmp_path / "cost.md"
+        cost.main([*options, "--out", str(out), "--markdown", str(table)])
+        return json.loads(out.read_text()), table.read_text()
+
+    return run
+
+
+def test_a_smoke_takes_one_turn(run_some):
+    written, _ = run_some(("forward pass", "Entropy"), "--smoke")
+    assert [row["turns"] for row in written["per_candidate"]] == [1, 1]
+
+
+def test_a_run_prints_and_writes_the_same_numbers(run_some, capsys):
     cheap = ("forward pass", "Entropy", "MC-Dropout", "IWPS, last layer")
-    make_rows = cost.make_rows
-    monkeypatch.setattr(
-        cost,
-        "make_rows",
-        lambda *arguments: [
-            row for row in make_rows(*arguments) if row.method in cheap
-        ],
-    )
-    monkeypatch.setitem(cost.TIMED, "mlp", cost.Size(16, 2))
-    monkeypatch.setitem(cost.COUNTED, "mlp", cost.Size(4, 2))
-    out, table = tmp_path / "new" / "cost.json", tmp_path / "cost.md"
-    cost.main([*options, "--out", str(out), "--markdown", str(table)])
-    written = json.loads(out.read_text())
+    written, text = run_some(cheap, "--turns", "2")
     costs = {row["method"]: row for row in written["per_candidate"]}
     assert tuple(costs) == cheap
     for row in costs.values():
         median, low, high = row["seconds"]
         assert 0 < low <= median <= high < math.inf
-        assert row["turns"] == turns
+        assert row["turns"] == 2
         forward = costs["forward pass"]["flops"]
         assert row["flops_passes"] == pytest.approx(row["flops"] / forward)
     assert costs["forward pass"]["passes"] == [1, 1, 1]
@@ -212,7 +222,6 @@ def test_a_run_prints_and_writes_the_same_numbers(
     draws = 2 * (784 * 256 + 10 * (256 * 256 + 256 * 10))
     assert draws < costs["MC-Dropout"]["flops"] < 1.35 * draws
     assert costs["MC-Dropout"]["loops_counted_once"] > 0
-    text = table.read_text()
     assert text.count("\n| ") == len(cheap) + 1
     assert "the formula charges N^h C = 50 C" in text
     assert "13,300 multiply-adds" in text

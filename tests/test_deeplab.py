@@ -137,18 +137,27 @@ def small():
     network = models.deeplabv3_on_features(
         6, 3, mean=np.arange(6.0), std=2.0, stride=4, width=5, dropout_rate=0.25
     )
-    variables = jax.jit(network.init)(jax.random.key(0))
+    network = network._replace(
+        init=jax.jit(network.init),
+        features=jax.jit(network.features),
+        features_train=jax.jit(network.features_train),
+    )
+    variables = network.init(jax.random.key(0))
     generator = np.random.default_rng(0)
 
     def disturb(leaf):
         noise = generator.normal(size=leaf.shape).astype(np.float32)
-        return leaf + 0.1 * noise if leaf.ndim > 1 else jnp.exp(0.3 * noise)
+        leaf = np.asarray(leaf)
+        return leaf + np.float32(0.1) * noise if leaf.ndim > 1 else np.exp(0.3 * noise)
 
     return network, jax.tree.map(disturb, variables)
 
 
-def some_maps(n, h, w, seed=0):
-    maps = np.random.default_rng(seed).normal(size=(n, h, w, 6))
+NUM_MAPS, H, W = 16, 7, 10  # of all tests: every function is compiled once
+
+
+def some_maps(seed=0):
+    maps = np.random.default_rng(seed).normal(size=(NUM_MAPS, H, W, 6))
     return (3 * maps + np.arange(6)).astype(np.float32)
 
 
@@ -189,9 +198,9 @@ def numpy_features(variables, maps, statistics=None):
 
 def test_small_features_are_numpy(small):
     network, variables = small
-    maps = some_maps(3, 7, 10)
-    found = jax.jit(network.features)(variables, maps)
-    assert network.stride == 4 and found.shape == (3, 7, 10, 5)
+    maps = some_maps()
+    found = network.features(variables, maps)
+    assert network.stride == 4 and found.shape == (NUM_MAPS, H, W, 5)
     np.testing.assert_allclose(
         found, numpy_features(variables, maps), rtol=1e-4, atol=1e-5
     )
@@ -201,16 +210,16 @@ def test_small_features_are_numpy(small):
 
 def test_in_inference_images_do_not_see_each_other(small):
     network, variables = small
-    maps = some_maps(4, 6, 6)
-    features = jax.jit(network.features)
-    together, alone = features(variables, maps), features(variables, maps[2:3])
-    np.testing.assert_allclose(together[2:3], alone, rtol=1e-5, atol=1e-6)
+    maps, among_others = some_maps(), some_maps(seed=1)
+    among_others[2] = maps[2]
+    found, other = (network.features(variables, m) for m in (maps, among_others))
+    np.testing.assert_allclose(other[2], found[2], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(other[1], found[1], rtol=1e-2)
 
 
 def test_training_drops_features_and_moves_every_statistic(small):
     network, variables = small
-    maps = some_maps(6, 9, 8)
-    train = jax.jit(network.features_train)
+    maps, train = some_maps(), network.features_train
     found, moved = train(jax.random.key(1), variables, maps)
     statistics = {}
     expected = numpy_features(variables, maps, statistics)
@@ -237,7 +246,7 @@ def test_training_drops_features_and_moves_every_statistic(small):
 
 def test_initial_statistics_do_not_come_from_the_inputs_of_init(small):
     network, _ = small
-    statistics = jax.jit(network.init)(jax.random.key(3)).statistics
+    statistics = network.init(jax.random.key(3)).statistics
     for path, leaf in jax.tree_util.tree_leaves_with_path(statistics):
         assert (leaf == (path[-1].key == "var")).all()
 
@@ -246,10 +255,10 @@ def test_a_few_steps_learn_what_only_the_surroundings_say(small):
     """The class of a whole map is the channel in which one of its columns is bright."""
     network, _ = small
     rng = np.random.default_rng(0)
-    maps = some_maps(16, 8, 8)
-    classes = rng.integers(0, 3, 16)
-    maps[np.arange(16), :, 2, classes] += 20
-    labels = jnp.asarray(np.broadcast_to(classes[:, None, None], (16, 8, 8)))
+    maps = some_maps()
+    classes = rng.integers(0, 3, NUM_MAPS)
+    maps[np.arange(NUM_MAPS), :, 2, classes] += 20
+    labels = np.broadcast_to(classes[:, None, None], (NUM_MAPS, H, W))
 
     def loss(params, statistics, key):
         own = Variables(params, statistics)
@@ -267,10 +276,10 @@ def test_a_few_steps_learn_what_only_the_surroundings_say(small):
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients)
         return params, statistics, value
 
-    params, statistics = jax.jit(network.init)(jax.random.key(0))
+    params, statistics = network.init(jax.random.key(0))
     for number in range(200):
         params, statistics, value = step(params, statistics, jax.random.key(number))
     trained = Variables(params, statistics)
-    kernel, bias = network.head(trained)
-    found = jax.jit(network.features)(trained, maps) @ kernel + bias[None, None, None]
+    kernel, bias = map(np.asarray, network.head(trained))
+    found = np.asarray(network.features(trained, maps)) @ kernel + bias
     assert (found.argmax(-1) == labels).mean() > 0.9

@@ -13,12 +13,11 @@ SIZES = (6, 9, 9, 4)
 
 
 def some_inputs(shape=(5, 6)):
-    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
 def some_layers(sizes=SIZES, seed=0):
-    layers = reference.network_problem(seed, 1, sizes, 1)[0]
-    return [(jnp.asarray(kernel), jnp.asarray(bias)) for kernel, bias in layers]
+    return reference.network_problem(seed, 1, sizes, 1)[0]
 
 
 def apply_layers(layers, inputs, activation=jax.nn.relu):
@@ -63,8 +62,18 @@ class Network(nn.Module):
         return nn.Dense(self.sizes[-1], use_bias=self.bias)(hidden)
 
 
+def draw(rng, shape):
+    """Kernels of both signs; biases, scales and variances that are not 0 or 1."""
+    return rng.normal(size=shape) if len(shape) > 1 else rng.uniform(0.2, 0.8, shape)
+
+
 def made(network, inputs):
-    variables = network.init(jax.random.key(1), inputs)
+    # Drawn here: an initialization would be compiled for every network.
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(network.init, jax.random.key(1), inputs)
+    variables = jax.tree.map(
+        lambda leaf: draw(rng, leaf.shape).astype(np.float32), shapes
+    )
     statistics = {k: v for k, v in variables.items() if k != "params"}
 
     def apply_fn(params, inputs):

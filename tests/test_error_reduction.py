@@ -1,7 +1,6 @@
 """Expected error reduction: against a real head update for every possible label."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -26,17 +25,13 @@ def problem(seed, pool, dim, classes, references, scale=1.0):
     return [numbers[name] for name in names]
 
 
-def on_device(arrays):
-    return [jnp.asarray(array) for array in arrays]
-
-
 @pytest.mark.parametrize(
     ("scale", "learning_rate"), [(1.0, 1e-3), (1.0, 1e-1), (20.0, 1e-2)]
 )
 def test_matches_reference(scale, learning_rate):
     arrays = problem(0, 4096, 32, 4, 50, scale)
 
-    found = error_reduction(*on_device(arrays), learning_rate=learning_rate)[ASKED]
+    found = np.asarray(error_reduction(*arrays, learning_rate=learning_rate))[ASKED]
     arrays[0] = arrays[0][ASKED]
     expected = reference.error_reduction(*arrays, learning_rate=learning_rate)
     # The score is an entropy, not a change of one. A confident candidate changes it by
@@ -65,8 +60,14 @@ def entropy_changes(features, kernel, bias, references, learning_rate):
     return np.reshape(changes, (len(features), -1, len(references)))
 
 
-@pytest.mark.parametrize("scale", [1.0, 5.0])
-@pytest.mark.parametrize("learning_rate", [1e-3, 1e-1])
+@pytest.mark.parametrize(
+    ("scale", "learning_rate"),
+    [
+        *[(1.0, 1e-3), (5.0, 1e-1)],
+        pytest.param(1.0, 1e-1, marks=pytest.mark.full),
+        pytest.param(5.0, 1e-3, marks=pytest.mark.full),
+    ],
+)
 def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_rate):
     """At most 1e-2 and often below 1e-6, beside entropies near one.
 
@@ -75,7 +76,7 @@ def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_
     """
     arrays = problem(0, 4096, 32, 4, 50, scale)
 
-    found = entropy_reduction(*on_device(arrays), learning_rate=learning_rate)
+    found = entropy_reduction(*arrays, learning_rate=learning_rate)
     found = np.asarray(found, np.float64)[ASKED]
     features, *others = arrays
     changes = entropy_changes(features[ASKED], *others, learning_rate)
@@ -88,9 +89,7 @@ def test_reduction_matches_reference_where_the_entropy_hides_it(scale, learning_
 def test_matches_reference_for_any_number_of_steps(steps):
     arrays = problem(1, 64, 16, 5, 20)
     expected = reference.error_reduction(*arrays, steps=steps, learning_rate=0.05)
-    scores = iwps_jax.error_reduction(
-        *on_device(arrays), steps=steps, learning_rate=0.05
-    )
+    scores = iwps_jax.error_reduction(*arrays, steps=steps, learning_rate=0.05)
     reference.assert_same_scores(scores, expected)
 
 
@@ -114,9 +113,7 @@ def test_oracle_weighs_every_label_by_its_probability():
 
 @given(seed=SEEDS)
 def test_range(seed):
-    scores = np.asarray(
-        iwps_jax.error_reduction(*on_device(problem(seed, 16, 8, 4, 6)))
-    )
+    scores = np.asarray(iwps_jax.error_reduction(*problem(seed, 16, 8, 4, 6)))
     assert np.all((scores <= 0.0) & (scores >= -np.log(4) - 1e-6))
 
 
@@ -125,7 +122,7 @@ def test_small_steps_leave_the_entropy_of_the_reference(seed):
     arrays = problem(seed, 16, 8, 4, 6)
     _, kernel, bias, references = arrays
     now = reference.entropy(references @ kernel + bias).mean()
-    scores = iwps_jax.error_reduction(*on_device(arrays), learning_rate=1e-8)
+    scores = iwps_jax.error_reduction(*arrays, learning_rate=1e-8)
     np.testing.assert_allclose(scores, -now, rtol=1e-4)
 
 
@@ -133,9 +130,9 @@ def test_small_steps_leave_the_entropy_of_the_reference(seed):
 def test_class_order_changes_nothing(seed):
     features, kernel, bias, references = problem(seed, 16, 8, 4, 6)
     order = np.random.default_rng(seed).permutation(4)
-    renamed = on_device([features, kernel[:, order], bias[order], references])
+    renamed = [features, kernel[:, order], bias[order], references]
     scores = iwps_jax.error_reduction(
-        *on_device([features, kernel, bias, references]), learning_rate=0.1
+        features, kernel, bias, references, learning_rate=0.1
     )
     np.testing.assert_allclose(
         iwps_jax.error_reduction(*renamed, learning_rate=0.1), scores, rtol=1e-4
@@ -143,8 +140,8 @@ def test_class_order_changes_nothing(seed):
 
 
 def test_reference_points_twice_change_nothing():
-    features, kernel, bias, references = on_device(problem(3, 16, 8, 4, 6))
-    twice = jnp.concatenate([references, references])
+    features, kernel, bias, references = problem(3, 16, 8, 4, 6)
+    twice = np.concatenate([references, references])
     scores = iwps_jax.error_reduction(features, kernel, bias, references)
     doubled = iwps_jax.error_reduction(features, kernel, bias, twice)
     np.testing.assert_allclose(doubled, scores, rtol=1e-5)
@@ -152,7 +149,7 @@ def test_reference_points_twice_change_nothing():
 
 def test_certain_reference_points_have_no_entropy_left():
     features, kernel, bias, references = problem(4, 16, 8, 4, 6)
-    arrays = on_device([features, kernel * np.float32(1e5), bias, references])
+    arrays = [features, kernel * np.float32(1e5), bias, references]
     scores = np.asarray(iwps_jax.error_reduction(*arrays))
     assert np.all(scores == 0.0)
 
@@ -161,7 +158,7 @@ def test_large_features_match_reference():
     features, kernel, bias, references = problem(5, 64, 16, 5, 8)
     arrays = [features * 1e4, kernel * 1e-4, bias, references * 1e4]
     arrays = [array.astype(np.float32) for array in arrays]
-    scores = np.asarray(iwps_jax.error_reduction(*on_device(arrays)))
+    scores = np.asarray(iwps_jax.error_reduction(*arrays))
     expected = reference.error_reduction(*arrays)
     # An update with such features makes nearly every reference point certain.
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
@@ -170,12 +167,12 @@ def test_large_features_match_reference():
 @pytest.mark.parametrize("argument", ["steps", "learning_rate"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_options_must_be_positive(without_jaxtyping, argument, value):
-    arrays = on_device(problem(6, 16, 8, 4, 6))
+    arrays = problem(6, 16, 8, 4, 6)
     with pytest.raises((ValueError, TypeError), match=argument):
         iwps_jax.error_reduction(*arrays, **{argument: value})
 
 
 def test_no_reference_points_is_an_error(without_jaxtyping):
-    features, kernel, bias, references = on_device(problem(7, 16, 8, 4, 6))
+    features, kernel, bias, references = problem(7, 16, 8, 4, 6)
     with pytest.raises((ValueError, TypeError), match="reference_features"):
         iwps_jax.error_reduction(features, kernel, bias, references[:0])

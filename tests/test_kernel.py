@@ -41,9 +41,9 @@ def convolution_problem(seed, pool=12, holdout=5):
         "kernel": rng.normal(size=(6, 3)),
         "shift": rng.normal(size=6),
     }
-    images = jnp.asarray(rng.normal(size=(pool + holdout, 2, 6, 6)), jnp.float32)
-    labels = jnp.asarray(rng.integers(0, 3, holdout), jnp.int32)
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    images = rng.normal(size=(pool + holdout, 2, 6, 6)).astype(np.float32)
+    labels = rng.integers(0, 3, holdout).astype(np.int32)
+    params = jax.tree.map(np.float32, params)
     return params, images[:pool], images[pool:], labels
 
 
@@ -64,9 +64,7 @@ def autodiff_gradients(apply_fn, params, inputs, labels):
         return jax.nn.logsumexp(logits) - logits[label]
 
     with jax.enable_x64(True):
-        params, inputs = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.float64), (params, inputs)
-        )
+        params, inputs = jax.tree.map(np.float64, (params, inputs))
         per_sample = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))
         leaves = jax.tree.leaves(per_sample(params, inputs, labels))
         return np.concatenate([np.reshape(g, (len(labels), -1)) for g in leaves], 1)
@@ -75,21 +73,24 @@ def autodiff_gradients(apply_fn, params, inputs, labels):
 # Parity with the oracle.
 
 
+@jax.jit
+def network_score(layers, inputs, holdout, labels):
+    slope = iwps_jax.holdout_gradient(apply_network, layers, holdout, labels)
+    return iwps_jax.iwps_app(apply_network, layers, inputs, slope)
+
+
+last_layer_score = jax.jit(iwps_jax.iwps_app_last_layer)
+network_kernel = jax.jit(partial(iwps_jax.gradient_kernel, apply_network))
+
+
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_iwps_app_matches_reference(scale):
     problem = reference.network_problem(0, 4096, (16, 16, 5), 20, scale)
-    layers, inputs, holdout, labels = on_device(problem)
-
-    @jax.jit
-    def score(layers, inputs, holdout, labels):
-        slope = iwps_jax.holdout_gradient(apply_network, layers, holdout, labels)
-        return iwps_jax.iwps_app(apply_network, layers, inputs, slope)
-
     kernel = reference.gradient_kernel(
         problem[0], problem[1][ASKED], None, problem[2], problem[3]
     )
     reference.assert_same_scores(
-        score(layers, inputs, holdout, labels)[ASKED],
+        np.asarray(network_score(*problem))[ASKED],
         -kernel.mean(axis=1),
         np.abs(kernel).mean(axis=1),
     )
@@ -98,7 +99,7 @@ def test_iwps_app_matches_reference(scale):
 @pytest.mark.parametrize(
     ("dim", "classes", "holdout", "scale", "rectified"),
     [
-        (64, 10, 100, 1.0, False),
+        (32, 10, 100, 1.0, False),
         (32, 10, 100, 20.0, False),
         (32, 3, 1, 1.0, True),
         (32, 3, 1, 20.0, True),
@@ -116,7 +117,7 @@ def test_iwps_app_last_layer_matches_reference(dim, classes, holdout, scale, rec
         problem["holdout_labels"],
     )
     reference.assert_same_scores(
-        jax.jit(iwps_jax.iwps_app_last_layer)(**on_device(problem))[ASKED],
+        np.asarray(last_layer_score(**problem))[ASKED],
         -kernel.mean(axis=1),
         np.abs(kernel).mean(axis=1),
     )
@@ -128,9 +129,7 @@ def test_gradient_kernel_matches_reference(scale):
         2, 4096, (16, 16, 5), 8, scale
     )
     own = predicted(layers, inputs)
-    found = jax.jit(partial(iwps_jax.gradient_kernel, apply_network))(
-        *on_device((layers, inputs, own, others, labels))
-    )[ASKED]
+    found = np.asarray(network_kernel(layers, inputs, own, others, labels))[ASKED]
     inputs, own = inputs[ASKED], own[ASKED]
     expected = reference.gradient_kernel(layers, inputs, own, others, labels)
     assert found.dtype == jnp.float32
@@ -172,17 +171,18 @@ def test_scores_are_dot_products_of_autodiff_gradients(network):
     else:
         problem, apply_fn = convolution_problem(4), apply_convolution
     params, inputs, holdout, labels = problem
-    own = jnp.argmax(apply_fn(params, inputs), axis=-1)
-    gradients_a = autodiff_gradients(apply_fn, params, inputs, own)
-    gradients_b = autodiff_gradients(apply_fn, params, holdout, labels)
-    expected = gradients_a @ gradients_b.T
+    own = np.argmax(apply_fn(params, inputs), axis=-1).astype(np.int32)
+    gradients = autodiff_gradients(
+        apply_fn, params, np.concatenate([inputs, holdout]), np.append(own, labels)
+    )
+    expected = gradients[: len(own)] @ gradients[len(own) :].T
     scale = np.abs(expected).mean(axis=1)
 
     kernel = iwps_jax.gradient_kernel(apply_fn, params, inputs, own, holdout, labels)
     assert kernel.dtype == jnp.float32
     assert np.all(np.abs(kernel - expected) <= 1e-5 * scale[:, None])
     slope = iwps_jax.holdout_gradient(apply_fn, params, holdout, labels)
-    scores = iwps_jax.iwps_app(apply_fn, params, inputs, slope)
+    scores = np.asarray(iwps_jax.iwps_app(apply_fn, params, inputs, slope))
     assert np.all(np.abs(scores + expected.mean(axis=1)) <= 1e-5 * scale)
 
 
@@ -312,7 +312,9 @@ def test_wrong_kernel_labels_are_named(without_jaxtyping, side, change):
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_kernel_inputs_that_are_not_numbers_are_named(without_jaxtyping, side):
     arguments = bad_kernel_arguments()
-    arguments[f"inputs_{side}"] = arguments[f"inputs_{side}"].at[2, 1].set(jnp.nan)
+    inputs = np.array(arguments[f"inputs_{side}"])
+    inputs[2, 1] = np.nan
+    arguments[f"inputs_{side}"] = inputs
     with pytest.raises((ValueError, TypeError), match=f"inputs_{side}"):
         iwps_jax.gradient_kernel(apply_network, **arguments)
 
@@ -332,12 +334,16 @@ def test_wrong_holdout_gradient_is_named(without_jaxtyping, change):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "classes"), [(jnp.int8, 128), (jnp.uint8, 256), (jnp.int8, 300)]
+    ("dtype", "classes"),
+    [
+        (np.int8, 128),
+        (np.uint8, 256),
+        pytest.param(np.int8, 300, marks=pytest.mark.full),
+    ],
 )
 def test_narrow_labels_are_what_they_say(dtype, classes):
     """A type that cannot hold the number of classes changes no number."""
     problem = reference.head_problem(0, 8, 4, classes, 6)
-    problem = {name: jnp.asarray(array) for name, array in problem.items()}
     labels = problem["holdout_labels"] % 128
     for score in (iwps_jax.iwps_app_last_layer, iwps_jax.iwps_last_layer):
         expected = score(**{**problem, "holdout_labels": labels})

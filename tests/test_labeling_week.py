@@ -24,7 +24,7 @@ import iwps_jax
 from iwps_jax.app.campaign import folder, labels_of, skipped_of, unanswered_of
 
 ROOT = Path(iwps_jax.__file__).parents[1]
-ROUNDS, ASKED = 5, 30
+ROUNDS, ASKED = 4, 25
 
 
 @pytest.fixture
@@ -80,18 +80,18 @@ def test_a_week_of_iwps_beats_a_week_of_random_picks(desk, capsys):
     iwps, random = a_week("iwps", desk), a_week("random", desk)
     told = json.loads(Path("now.json").read_text())
     assert told["num_labeled"] == 25 + ROUNDS * ASKED  # the same budget
-    # By 7 points here, by 11 and 14 on the splits of seeds 1 and 2.
-    assert np.mean(iwps) > np.mean(random) + 0.05
+    # By 14 points here, by 10 and 14 on the splits of seeds 1 and 2.
+    assert np.mean(iwps) > np.mean(random) + 0.07
     assert iwps[-1] > random[-1]
     capsys.readouterr()
     assert run("status", "--campaign", "week iwps") == 0
     page = capsys.readouterr().out
-    for line in ("175 labeled, 0 skipped, 0 waiting", "digit 4: ", "of the last 50"):
+    for line in ("125 labeled, 0 skipped, 0 waiting", "digit 4: ", "of the last 50"):
         assert line in page
     curve = re.findall(r"^ +(\d+) +([\d.]+)%", page, flags=re.MULTILINE)
-    assert [int(labels) for labels, _ in curve] == list(range(25, 176, ASKED))
+    assert [int(labels) for labels, _ in curve] == list(range(25, 126, ASKED))
 
-    last = "iwps 4.csv"
+    last = "iwps 3.csv"
     np.save("images.npy", np.uint8(desk["pool"].reshape(-1, 8, 8) * 15))
     with_images = ("--images", "images.npy", "--campaign", "week iwps")
     assert run("show", last, *with_images, "--out", "page.html") == 0
@@ -109,23 +109,24 @@ def test_a_week_is_repeatable(desk):
 
 def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
     begin("--method", "iwps_batch")
+    k = 10
 
     def killed(*_):
         raise SystemExit(137)
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "commit", killed)
-        assert run("next", "--k", 30, "--out", "lost.csv") == 137
+        assert run("next", "--k", k, "--out", "lost.csv") == 137
     assert folder.read_record("campaign").events[1:] == ()
-    assert run("next", "--k", 30, "--out", "batch.csv") == 0
+    assert run("next", "--k", k, "--out", "batch.csv") == 0
     assert Path("batch.csv").read_text() == Path("lost.csv").read_text()
 
     rows = read_batch("batch.csv")
     ids = [row["id"] for row in rows]
-    assert len(set(ids)) == 30 and all(row["predicted"] for row in rows)
+    assert len(set(ids)) == k and all(row["predicted"] for row in rows)
     right = CLASSES[desk["truth"][int(ids[0])]]
     write_answers("some.csv", [(ids[0], right), (ids[1], "skip"), (ids[2], "")])
-    assert run("label", "some.csv", "--next", 10, "--out", "next.csv") == 0
+    assert run("label", "some.csv", "--next", k, "--out", "next.csv") == 0
     assert not {row["id"] for row in read_batch("next.csv")} & {*ids}
     assert run("status", "--json", "now.json") == 0
     told = json.loads(Path("now.json").read_text())
@@ -168,6 +169,7 @@ def test_names_classes_and_a_holdout_of_the_pool(desk):
     rest = np.flatnonzero(np.isin(desk["truth"], [0, 2]))[:3].tolist()
     write_answers("some.csv", [(names[r], f"ü {desk['truth'][r]}") for r in rest])
     given = ("--pool", "pool.npy", "--ids", "ids.txt", "--holdout", "judges.csv")
+    given += ("--method", "random")  # the head is fitted, nothing scored
     where = ("--campaign", "in a new/Ordner")
     assert run("init", *given, "--labels", "some.csv", *where) == 0
     state = folder.read_record(where[1])
@@ -223,10 +225,10 @@ def test_several_people_at_once_get_different_samples_and_lose_no_answer(desk):
 
     write_answers("mine.csv", [(0, CLASSES[0]), (1, CLASSES[1])])
     wait = ("--wait", 600)  # for the others, on a machine that has much to do
-    together = [start("next", "--k", 7, "--out", f"{i}.csv", *wait) for i in range(2)]
-    together.append(start("label", "mine.csv", *wait))
-    errors = [process.communicate()[1] for process in together]
-    assert [process.returncode for process in together] == [0, 0, 0], errors
+    others = [start("next", "--k", 7, "--out", f"{i}.csv", *wait) for i in range(2)]
+    assert run("label", "mine.csv", *wait) == 0
+    errors = [process.communicate()[1] for process in others]
+    assert [process.returncode for process in others] == [0, 0], errors
     asked = [row["id"] for i in range(2) for row in read_batch(f"{i}.csv")]
     assert len(set(asked)) == 14
     state = folder.read_record("campaign")
@@ -260,8 +262,11 @@ def test_a_batch_of_a_killed_command_is_not_overwritten(desk):
 
 
 def test_the_last_samples_are_handed_out_and_then_none(desk, capsys):
+    np.save("pool.npy", desk["pool"][:128])  # few, for fits are of all
+    known = [(row, CLASSES[desk["truth"][row]]) for row in range(25)]
+    write_answers("initial.csv", known)
     begin("--method", "random")
-    left = len(desk["pool"]) - 25
+    left = 128 - 25
     assert run("next", "--k", left - 3, "--out", "most.csv") == 0
     fill_in("most.csv", desk["truth"])
     assert run("label", "most.csv", "--next", 10, "--out", "last.csv") == 0
@@ -299,6 +304,7 @@ def test_a_holdout_that_lacks_classes_is_said(desk, capsys):
     features, labels = desk["holdout"]
     is_kept = ~np.isin(labels, [3, 8])
     np.savez("holdout.npz", features=features[is_kept], labels=labels[is_kept])
-    begin()
+    given = ("--pool", "pool.npy", "--holdout", "holdout.npz")
+    assert run("init", *given, "--classes", "classes.txt") == 0
     said = capsys.readouterr().out
     assert "no sample of 2 of 10 classes (digit 3, digit 8)" in said

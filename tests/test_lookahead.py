@@ -32,8 +32,13 @@ def apply_network(layers, inputs):
     return inputs @ kernel + bias[None]
 
 
-@partial(jax.jit, static_argnames="steps")
 def last_layer(problem, steps=3, learning_rate=1e-3):
+    # A default of a jitted function would be a constant, of a program of its own.
+    return jitted(problem, steps, learning_rate)
+
+
+@partial(jax.jit, static_argnums=1)
+def jitted(problem, steps, learning_rate):
     return iwps_jax.iwps_last_layer(**problem, steps=steps, learning_rate=learning_rate)
 
 
@@ -63,7 +68,7 @@ def terms(problem, **options):
     ("dim", "classes", "holdout", "scale", "learning_rate", "rectified"),
     [
         (32, 10, 100, 1.0, 1e-6, False),
-        (64, 10, 100, 1.0, 1e-3, False),
+        (32, 10, 100, 1.0, 1e-3, False),
         (32, 10, 100, 1.0, 1e-1, False),
         (32, 10, 100, 20.0, 1e-6, False),
         (32, 10, 100, 20.0, 1e-3, False),
@@ -86,7 +91,7 @@ def test_last_layer_matches_reference(
     )
 
 
-@pytest.mark.parametrize("steps", [1, 2, 10])
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.full), 10])
 def test_last_layer_matches_reference_for_any_number_of_steps(steps):
     problem = reference.head_problem(2, 64, 32, 10, 20)
     changes = head_changes(problem, steps=steps, learning_rate=0.05)
@@ -115,18 +120,21 @@ def test_iwps_matches_reference(scale, learning_rate):
     )
 
 
-@pytest.mark.parametrize("learning_rate", [0.03, 0.3])
-def test_iwps_on_any_network_matches_autodiff_in_float64(learning_rate):
-    def apply_convolution(params, images):
-        hidden = jax.lax.conv(images, params["filters"], (1, 1), "SAME")
-        hidden = jnp.tanh(hidden).mean(axis=(2, 3))
-        return jnp.tanh(hidden) @ params["head"]["kernel"]
+def apply_convolution(params, images):
+    hidden = jax.lax.conv(images, params["filters"], (1, 1), "SAME")
+    hidden = jnp.tanh(hidden).mean(axis=(2, 3))
+    return jnp.tanh(hidden) @ params["head"]["kernel"]
+
+
+@jax.jit
+def changes_by_autodiff(params, images, holdout, labels, learning_rate):
+    """Changes of every holdout loss after three steps, [pool, holdout]."""
 
     def loss(params, images, labels):
         log_probs = jax.nn.log_softmax(apply_convolution(params, images))
         return -jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
 
-    def one_change(params, image, holdout, labels):
+    def of_one(image):
         target = jnp.argmax(apply_convolution(params, image[None]), axis=-1)
         moved = params
         for _ in range(3):
@@ -134,6 +142,11 @@ def test_iwps_on_any_network_matches_autodiff_in_float64(learning_rate):
             moved = jax.tree.map(lambda p, g: p - learning_rate * g, moved, step)
         return loss(moved, holdout, labels) - loss(params, holdout, labels)
 
+    return jax.vmap(of_one)(images)
+
+
+@pytest.mark.parametrize("learning_rate", [0.03, 0.3])
+def test_iwps_on_any_network_matches_autodiff_in_float64(learning_rate):
     rng = np.random.default_rng(4)
     params = {
         "filters": rng.normal(size=(6, 2, 3, 3)).astype(np.float32),
@@ -142,10 +155,12 @@ def test_iwps_on_any_network_matches_autodiff_in_float64(learning_rate):
     images = rng.normal(size=(136, 2, 5, 5)).astype(np.float32)
     labels = rng.integers(0, 3, 8)
     with jax.enable_x64(True):
-        exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        pool, holdout = jnp.asarray(images[8:], float), jnp.asarray(images[:8], float)
-        changes = jax.jit(jax.vmap(one_change, in_axes=(None, 0, None, None)))
-        expected = np.asarray(changes(exact, pool, holdout, jnp.asarray(labels)))
+        exact, pool, holdout = jax.tree.map(
+            np.float64, (params, images[8:], images[:8])
+        )
+        expected = np.asarray(
+            changes_by_autodiff(exact, pool, holdout, labels, learning_rate)
+        )
     scores = iwps_jax.iwps(
         apply_convolution,
         jax.tree.map(jnp.asarray, params),

@@ -61,7 +61,8 @@ def test_the_embedding_is_the_gradient_by_autodiff():
 
     images = problem["features"], problem["where"]
     head = iwps_jax.HeadGradient(problem["kernel"], problem["bias"])
-    expected = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(head, *images)
+    of_images = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))
+    expected = of_images(head, *images)
     found = iwps_jax.pixel_head_embedding(**reference_pixels.of_pool(problem))
     assert isinstance(found, iwps_jax.HeadGradient)
     assert_close(found, expected)
@@ -69,7 +70,7 @@ def test_the_embedding_is_the_gradient_by_autodiff():
 
 
 def test_confident_images_keep_their_digits():
-    problem = reference_pixels.confident(reference_pixels.problem(3, pool=8))
+    problem = reference_pixels.confident(reference_pixels.problem(3))
     expected, size = reference_pixels.iwps_app(problem)
     assert np.all(size < 1e-6)
     reference.assert_same_scores(score(problem), expected, size, rtol=3e-5)

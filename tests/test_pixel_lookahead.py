@@ -61,7 +61,8 @@ def test_logits_of_thousands_match_the_oracle(learning_rate):
 
 @pytest.mark.parametrize(
     ("factor", "side", "classes", "d"),
-    [(1, (3, 2), 2, 3), (3, (2, 4), 12, 5), (2, (2, 3), 26, 4)],
+    # More than two dozen classes are not written out one by one.
+    [(1, (3, 2), 2, 3), (3, (2, 4), 5, 5), (2, (2, 3), 26, 4)],
 )
 def test_other_sizes_match_the_oracle(factor, side, classes, d):
     size = {"factor": factor, "side": side, "classes": classes, "d": d}
@@ -84,8 +85,8 @@ def test_thousands_of_small_images_match_the_oracle_in_one_program():
 
 
 def test_confident_images_keep_their_digits():
-    problem = reference_pixels.confident(reference_pixels.problem(5, pool=8))
-    found = score(problem)
+    problem = reference_pixels.confident(reference_pixels.problem(5))
+    found = np.asarray(score(problem))
     assert np.all(np.abs(found) < 1e-7)
     assert np.all(np.abs(found) > 0)
     assert_exact(problem, found)
@@ -98,7 +99,7 @@ def test_a_confident_holdout_keeps_its_digits():
     problem["holdout_features"] = 0.1 * problem["holdout_features"] + 25 * direction
     labels = np.full_like(problem["holdout_labels"], 1)
     problem["holdout_labels"] = np.where(problem["holdout_where"], labels, 255)
-    found = score(problem, learning_rate=1e-3)
+    found = np.asarray(score(problem, learning_rate=1e-3))
     assert np.all(np.abs(found) < 1e-8)
     assert_exact(problem, found, learning_rate=1e-3)
 
@@ -110,15 +111,16 @@ def test_small_steps_tend_to_the_first_order():
     problem = reference_pixels.problem(7)
     first, size = reference_pixels.iwps_app(problem)
     for rate in (1e-5, 1e-6):
-        found = score(problem, learning_rate=rate) / (STEPS["steps"] * rate)
+        found = np.asarray(score(problem, learning_rate=rate))
+        found = found / (STEPS["steps"] * rate)
         assert np.all(np.abs(found - first) <= (100 * rate + 1e-5) * size)
 
 
 def test_a_step_is_never_below_its_first_order():
-    problem = reference_pixels.problem(8, pool=8)
+    problem = reference_pixels.problem(8)
     first, size = reference_pixels.iwps_app(problem)
     for rate in (1e-3, 0.1, 1.0):
-        found = score(problem, steps=1, learning_rate=rate)
+        found = np.asarray(score(problem, steps=1, learning_rate=rate))
         assert np.all(found - rate * first >= -1e-5 * rate * size)
 
 
@@ -135,7 +137,6 @@ def test_one_pixel_is_a_classification(learning_rate):
     problem["holdout_where"] = np.ones((5, 1, 1), bool)
     found = score(problem, learning_rate=learning_rate)
     options = {**STEPS, "learning_rate": learning_rate}
-    numbers = jax.tree.map(jnp.asarray, numbers)
     expected = iwps_jax.iwps_last_layer(**numbers, **options)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-7)
 
@@ -144,8 +145,8 @@ def test_one_pixel_is_a_classification(learning_rate):
 
 
 def test_chunks_and_order_change_nothing():
-    problem = reference_pixels.problem(10, pool=5)
-    whole = score(problem)
+    problem = reference_pixels.problem(10)
+    whole = np.asarray(score(problem))
     fixed = {k: v for k, v in problem.items() if k not in ("features", "where")}
 
     def chunked(images):
@@ -153,14 +154,15 @@ def test_chunks_and_order_change_nothing():
             features, where = chunk
             return score({**fixed, "features": features, "where": where})
 
-        return iwps_jax.score_in_chunks(score_fn, images, chunk_size=2)
+        return iwps_jax.score_in_chunks(score_fn, images, chunk_size=3)
 
     images = problem["features"], problem["where"]
     np.testing.assert_allclose(jax.jit(chunked)(images), whole, rtol=1e-5)
     backward = score(changed(problem, features=images[0][::-1], where=images[1][::-1]))
-    np.testing.assert_allclose(backward[::-1], whole, rtol=1e-5)
-    alone = score(changed(problem, features=images[0][3:4], where=images[1][3:4]))
-    np.testing.assert_allclose(alone[0], whole[3], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(backward)[::-1], whole, rtol=1e-5)
+    features, where = (np.repeat(array[3:4], 4, axis=0) for array in images)
+    among_copies = score(changed(problem, features=features, where=where))
+    np.testing.assert_allclose(among_copies, whole[[3, 3, 3, 3]], rtol=1e-5)
 
 
 def test_the_order_of_the_holdout_changes_nothing():
@@ -209,8 +211,8 @@ def test_images_without_pixels_score_zero():
     problem["where"][1] = False
     problem["holdout_where"][0] = False
     for rate in (0.01, 5.0):
-        found = score(problem, learning_rate=rate)
-        assert found[1] == 0 and np.all(np.asarray(found)[[0, 2, 3]] != 0)
+        found = np.asarray(score(problem, learning_rate=rate))
+        assert found[1] == 0 and np.all(found[[0, 2, 3]] != 0)
         assert_exact(problem, found, learning_rate=rate)
 
 

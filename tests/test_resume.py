@@ -2,21 +2,24 @@
 
 The same folder is killed at several places, one after another, each time by SIGKILL in
 a process of its own; two of the four places are left to the full form of the tests.
-What every kill left is finished twice: a copy of it in this process, and the folder
-itself by the processes that come after.
+What every kill left is finished by the processes that come after, and a copy of it in
+this process.
 """
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pytest
-from test_run import run_main, without_seconds
+import test_run
+from kept_programs import Programs
+from test_run import without_seconds
 
 from experiments import mnist_imbalanced
 from experiments.classification import networks
@@ -25,6 +28,7 @@ from experiments.engine import rounds
 METHODS = ("random", "badge")
 ROUNDS = 2
 FITS = len(METHODS) * (ROUNDS + 1)
+PROGRAMS = Programs()  # compiled as by the processes, for the same bits
 
 # Runs the real command with a bomb in it: python -c SABOTEUR place number arguments.
 SABOTEUR = """
@@ -103,8 +107,12 @@ KILLS = (
 
 
 def command(out):
-    options = ("--max-steps", "50", "--methods", *METHODS)
+    options = ("--max-steps", "20", "--methods", *METHODS)
     return ["--smoke", *options, "--out", str(out)]
+
+
+def run_main(*arguments):
+    return test_run.run_main(*arguments, programs=PROGRAMS)
 
 
 def start(*arguments):
@@ -113,6 +121,7 @@ def start(*arguments):
         [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(jax.device_count())},
         cwd=Path(mnist_imbalanced.__file__).parents[1],
     )
 
@@ -134,46 +143,36 @@ def checkpoints(out):
     }
 
 
-def kill_again_and_again(folder, kills):
-    """By place, a copy of the folder after the kill and how the process ended."""
-    left = {}
-    for kill in kills:
-        bomb = ("-c", SABOTEUR, kill.place, kill.number)
-        ended = start(*bomb, *command(folder / "out"))
-        copy = folder / f"after_{kill.place}"
-        shutil.copytree(folder / "out", copy)
-        left[kill.place] = copy, ended
-    return left
-
-
 @pytest.fixture(scope="module")
-def kills(request, tmp_path_factory):
-    """The kills, and the process that finishes, under way in the background."""
-    is_full = any(item.get_closest_marker("full") for item in request.session.items)
-    kills = KILLS if is_full else KILLS[2:]
-    folder = tmp_path_factory.mktemp("killed")
-    finish = ("-m", "experiments.mnist_imbalanced", *command(folder / "out"))
-    with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(kill_again_and_again, folder, kills)
-        yield killed, pool.submit(start, *finish)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(kills, tmp_path_factory):
-    """Picks and metrics of a run that nobody killed."""
-    del kills
+def finished(tmp_path_factory):
+    """The folder of a run that nobody killed; the processes find its programs kept."""
     out = tmp_path_factory.mktemp("uninterrupted") / "out"
     run_main(*command(out))
-    picks, metrics = results(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(finished):
+    """Picks and metrics of that run."""
+    picks, metrics = results(finished)
     assert len(picks.splitlines()) == len(METHODS) * ROUNDS * 2
     assert len(metrics) == FITS * 2
     return picks, metrics
 
 
 @pytest.fixture(scope="module")
-def killed(kills, uninterrupted):
-    del uninterrupted  # first, so that both are under way at once
-    return kills[0].result()
+def killed(request, finished, tmp_path_factory):
+    """By place, a copy of the folder after the kill and how the process ended."""
+    del finished  # first
+    is_full = any(item.get_closest_marker("full") for item in request.session.items)
+    folder, left = tmp_path_factory.mktemp("killed"), {}
+    for kill in KILLS if is_full else KILLS[2:]:
+        bomb = ("-c", SABOTEUR, kill.place, kill.number)
+        ended = start(*bomb, *command(folder / "out"))
+        copy = folder / f"after_{kill.place}"
+        shutil.copytree(folder / "out", copy)
+        left[kill.place] = copy, ended
+    return left
 
 
 every_kill = pytest.mark.parametrize(
@@ -235,20 +234,20 @@ def test_a_killed_run_is_not_continued_with_other_settings(killed, tmp_path):
     assert results(out) == before
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(kills, uninterrupted):
-    """Several processes, the last with programs that others left, and one alone."""
-    ended = kills[1].result()
-    out = Path(ended.args[-1])
+@pytest.mark.full
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(killed, uninterrupted):
+    """Several processes, one after another, and one alone."""
+    out = killed["append"][0].parent / "out"
+    ended = start("-m", "experiments.mnist_imbalanced", *command(out))
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert results(out) == uninterrupted
     assert (out / "summary.json").exists()
 
 
-def test_a_run_is_not_continued_on_other_features(tmp_path, monkeypatch, capsys):
+def test_a_run_is_not_continued_on_other_features(finished, monkeypatch, capsys):
     """Other weights, or another version of the backbone, under the same settings."""
-    arguments = command(tmp_path / "out")
-    run_main(*arguments)
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    arguments = command(finished)
+    config = json.loads((finished / "config.json").read_text())
     assert config["inputs"] == "pixels"
     other = networks.RECIPES["mlp"]._replace(identity=lambda: {"version": 2})
     monkeypatch.setitem(networks.RECIPES, "mlp", other)

@@ -213,17 +213,27 @@ def test_every_call_is_made_as_often_as_the_rounds_need_it(tmp_path, monkeypatch
     assert bomb.counts == CALLS
 
 
-# All of the first method, and the first of the second, after a finished one.
+# All of the first method, and the first of the second, after a finished one. In full
+# within the first method, and where the files are as they were at a call before.
+AS_BEFORE = ("measure", "describe", "compile", "before save")
 POINTS = [
-    pytest.param(place, n, marks=[pytest.mark.full] if 1 < n <= most // 2 else [])
+    pytest.param(
+        *(place, n),
+        marks=pytest.mark.full if 1 < n <= most // 2 or place in AS_BEFORE else (),
+    )
     for place, most in CALLS.items()
     for n in range(1, most // 2 + 2)
 ]
 
 
+@pytest.fixture(scope="module")
+def expected(finished):
+    return results(finished)
+
+
 @pytest.mark.parametrize(("place", "number"), POINTS)
 def test_a_run_stopped_anywhere_goes_on_to_the_same_files(
-    finished, tmp_path, monkeypatch, place, number
+    expected, tmp_path, monkeypatch, place, number
 ):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -233,7 +243,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_files(
             run(out, some_rounds(bomb))
     again = Bomb()
     run(out, some_rounds(again))
-    assert results(out) == results(finished)
+    assert results(out) == expected
     # What had been saved was not done again.
     saved = bomb.counts["before save"] - (place == "before save")
     assert again.counts["train"] == NUM_SAVES - saved

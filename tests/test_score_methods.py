@@ -23,6 +23,7 @@ LOGITS = reference.forward([tuple(HEAD.values())], PROBLEM["features"])
 CLASSES = ("cat", "dog", "great tit", "owl")
 FILES = ("--pool", "pool.npy", "--head", "head.npz", "--holdout", "holdout.npz")
 TRAINING = reference.head_problem(8, 30, 8, 4, 9, 2.0)
+ONE_STEP = ("--steps", 1, "--learning-rate", 0.5)
 ALL = "iwps,iwps_app,entropy,margin,least_confidence"
 
 
@@ -91,9 +92,9 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
     """Beside another method, and never a labeled row."""
     np.save("labeled.npy", np.arange(labeled))
     asked = ("--method", "margin,iwps_batch", "--training-set", "training.npz")
-    more = ("--labeled", "labeled.npy", "--seed", 3, "--steps", 2, "--explain")
+    more = ("--labeled", "labeled.npy", "--seed", 3, *ONE_STEP, "--explain")
     picks = score(*FILES, *asked, *more)[K:]
-    scores = iwps_jax.iwps_last_layer(**PROBLEM, steps=2)
+    scores = np.asarray(iwps_jax.iwps_last_layer(**PROBLEM, steps=1, learning_rate=0.5))
     best = np.asarray(iwps_jax.top_k(scores, 10 * K, np.arange(SIZE) >= labeled))
     evidence = iwps_jax.Evidence(
         PROBLEM["features"][best],
@@ -103,7 +104,8 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
         TRAINING["holdout_labels"],
         PROBLEM["features"][methods.draw_rows(3, 0, np.arange(SIZE) >= labeled)],
     )
-    rows = best[iwps_jax.iwps_batch(jax.random.key(0), scores[best], evidence, K)]
+    picked = iwps_jax.iwps_batch(jax.random.key(0), scores[best], evidence, K)
+    rows = best[np.asarray(picked)]
     assert [int(pick.row) for pick in picks] == rows.tolist()
     found = [float(pick.score) for pick in picks]
     np.testing.assert_allclose(found, scores[rows], rtol=1e-5)
@@ -111,7 +113,7 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
     layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
     judged = PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
     changes = reference.look_ahead_changes(
-        layers, PROBLEM["features"], *judged, steps=2
+        layers, PROBLEM["features"], *judged, steps=1, learning_rate=0.5
     )
     assert_hurts(picks, changes, 1e-4)
 
@@ -195,8 +197,11 @@ def test_random_draws_are_uniform_over_the_rows():
 
 
 def test_steps_and_rate_are_those_of_the_look_ahead(here):
-    picks = score(*FILES, "--steps", 1, "--learning-rate", 0.5)
-    scores = iwps_jax.iwps_last_layer(**PROBLEM, steps=1, learning_rate=0.5)
+    picks = score(*FILES, *ONE_STEP)
+    layers = [(PROBLEM["kernel"], PROBLEM["bias"])]
+    judged = PROBLEM["features"], PROBLEM["holdout_features"], PROBLEM["holdout_labels"]
+    changes = reference.look_ahead_changes(layers, *judged, steps=1, learning_rate=0.5)
+    scores = changes.mean(axis=1)
     assert [int(pick.row) for pick in picks] == np.argsort(-scores)[:K].tolist()
 
 
@@ -277,7 +282,7 @@ def test_without_a_holdout_nobody_is_hurt(here):
 
 def test_a_helpful_prediction_hurts_nobody():
     """Changes that are not positive are left out, all of them if need be."""
-    features = jnp.eye(2)
+    features = np.eye(2, dtype=np.float32)
     head = Head(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
     holdout = Holdout(np.eye(2, dtype=np.float32)[:1], np.zeros(1, np.int32))
     why = methods.explain(features, method="iwps", head=head, holdout=holdout)

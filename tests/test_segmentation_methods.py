@@ -3,9 +3,10 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
+import reference_pixels
 from some_segmenters import (
     NUM_CLASSES,
     NUM_FEATURES,
@@ -32,6 +33,7 @@ SEGMENTER = small_segmenter(dropout_rate=0.1)
 NUM_POOL, NUM_HOLDOUT, ACQUIRE_SIZE = 11, 14, 4
 PER_IMAGE = {"coreset": NUM_FEATURES, "badge": NUM_FEATURES * NUM_CLASSES}
 BY_IWPS = ("iwps", "iwps_app", *RATE_VARIANTS)
+LOOK_AHEAD = {"steps": 3, "learning_rate": 0.1}  # one of the ablation's lengths
 
 
 @functools.cache
@@ -40,8 +42,7 @@ def methods(**changes):
         segmenter=SEGMENTER,
         num_classes=NUM_CLASSES,
         acquire_size=ACQUIRE_SIZE,
-        steps=3,
-        learning_rate=0.05,
+        **LOOK_AHEAD,
         holdout_images=None,
         app_holdout_images=10,
         reduction="mean",
@@ -58,6 +59,12 @@ def variables():
 def scenes():
     """The pool, and after it the holdout scenes."""
     return colored_scenes(NUM_POOL + NUM_HOLDOUT)
+
+
+@functools.cache
+def even_scenes():
+    """The same of one shape: a batch of it is one program."""
+    return colored_scenes(NUM_POOL + NUM_HOLDOUT, sizes=((8, 12),), seed=4)
 
 
 class View:
@@ -88,13 +95,32 @@ class View:
         self.asked.append(np.asarray(rows).tolist())
         return self.batches(NUM_POOL + np.asarray(rows))
 
+    def pool(self):
+        return self.batches(range(NUM_POOL))
+
     def as_view(self):
         return SceneView(
-            pool=lambda: self.batches(range(NUM_POOL)),
+            pool=self.pool,
             num_pool=NUM_POOL,
             holdout=self.holdout,
             num_holdout=NUM_HOLDOUT,
         )
+
+
+class OneShape(View):
+    """Reads only the scenes of the first shape; the others' scores stay zero."""
+
+    def pool(self):
+        batches = list(super().pool())
+        shape = batches[0].images.shape
+        return [batch for batch in batches if batch.images.shape == shape]
+
+
+class NoScene(View):
+    """Reads no scene of the pool, to show who is asked for a judgment."""
+
+    def pool(self):
+        return []
 
 
 def scores_of(name, view=None, seed=0, **changes):
@@ -110,7 +136,12 @@ def picks_of(name, scores, labeled=()):
 
 @functools.cache
 def usual_scores(name):
-    return scores_of(name)
+    return even_scores(name) if name in RATE_VARIANTS else scores_of(name)
+
+
+@functools.cache
+def even_scores(name):
+    return scores_of(name, View(even_scenes()))
 
 
 ALL = pytest.mark.parametrize("name", [*METHODS, *RATE_VARIANTS])
@@ -139,10 +170,15 @@ def test_picks_are_distinct_and_were_not_labeled(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_chunks_threads_and_fillers_change_nothing(name):
     expected = usual_scores(name)
-    for view in (View(chunk_size=1), View(num_threads=3, noise=True)):
-        found = scores_of(name, view)
-        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
-        np.testing.assert_array_equal(picks_of(name, found), picks_of(name, expected))
+    found = scores_of(name, View(num_threads=3, noise=True))
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
+    np.testing.assert_array_equal(picks_of(name, found), picks_of(name, expected))
+
+    view = OneShape(chunk_size=1)
+    rows = np.concatenate([batch.rows for batch in view.pool()])
+    assert 5 < len(rows) < NUM_POOL
+    found = scores_of(name, view)
+    np.testing.assert_allclose(found[rows], expected[rows], rtol=2e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -181,7 +217,7 @@ def test_draws_are_the_same_networks_for_all_scenes():
     """Two scenes alike get one score, wherever they are."""
     source = colored_scenes(NUM_POOL, sizes=((8, 12),)).scenes
     source[8] = source[1]
-    view = View(ListSource([*source, *scenes().scenes[NUM_POOL:]]), chunk_size=3)
+    view = View(ListSource([*source, *scenes().scenes[NUM_POOL:]]))
     for name in ("mc_dropout", "bald"):
         scores = scores_of(name, view)
         np.testing.assert_allclose(scores[8], scores[1], rtol=1e-6)
@@ -191,7 +227,7 @@ def test_draws_are_the_same_networks_for_all_scenes():
 
 
 def judges(name, number, seed=0):
-    view = View(even_scenes())
+    view = NoScene(even_scenes())
     option = "app_holdout_images" if name == "iwps_app" else "holdout_images"
     scores_of(name, view, seed, **{option: number})
     (rows,) = view.asked
@@ -214,7 +250,7 @@ def test_all_judge_where_no_part_is_asked_for(name, number):
 
 
 def test_ten_judge_for_iwps_app_and_all_for_iwps():
-    view = View()
+    view = NoScene()
     for name in BY_IWPS:
         scores_of(name, view)
     assert [len(rows) for rows in view.asked] == [NUM_HOLDOUT, 10, *[NUM_HOLDOUT] * 4]
@@ -226,30 +262,47 @@ def test_ten_judge_for_iwps_app_and_all_for_iwps():
 # The same as the library called directly.
 
 
-def even_scenes():
-    return colored_scenes(NUM_POOL + NUM_HOLDOUT, sizes=((8, 12),), seed=4)
+@jax.jit
+def features_of(images):
+    return SEGMENTER.features(variables(), images)
 
 
 def as_arrays(source):
     images, masks = (np.stack(arrays) for arrays in zip(*source.scenes, strict=True))
-    return SEGMENTER.features(variables(), jnp.asarray(images)), masks
+    return features_of(images), masks
+
+
+def iwps_of_the_library(pool, judges):
+    """Each judge is enlarged as if alone, and weighs as many pixels as it has labels.
+
+    One judge after another: judges of a shape share a program.
+    """
+    head, total, pixels = SEGMENTER.head(variables()), 0.0, 0
+    features = features_of(pool.images)
+    for batch in judges:
+        counts = batch.labels != IGNORE
+        scores = iwps_jax.iwps_pixel_head(
+            features,
+            pool.where,
+            *head,
+            features_of(batch.images),
+            np.where(counts, batch.labels, 0),
+            counts,
+            **LOOK_AHEAD,
+        )
+        total += np.float64(scores) * counts.sum()
+        pixels += counts.sum()
+    return total / pixels
+
+
+HOLDOUT_IDS = range(NUM_POOL, NUM_POOL + NUM_HOLDOUT)
 
 
 def test_iwps_is_that_of_the_library():
-    features, masks = as_arrays(even_scenes())
-    labels = masks[NUM_POOL:]
-    expected = iwps_jax.iwps_pixel_head(
-        features[:NUM_POOL],
-        np.ones_like(masks[:NUM_POOL], bool),
-        *SEGMENTER.head(variables()),
-        features[NUM_POOL:],
-        np.where(labels == IGNORE, 0, labels),
-        labels != IGNORE,
-        steps=3,
-        learning_rate=0.05,
-    )
-    found = scores_of("iwps", View(even_scenes(), chunk_size=3))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    (pool,) = View(even_scenes()).batches(range(4))
+    judges = View(even_scenes(), chunk_size=1).batches(HOLDOUT_IDS)
+    expected = iwps_of_the_library(pool, judges)
+    np.testing.assert_allclose(even_scores("iwps")[:4], expected, rtol=1e-5)
 
 
 def test_iwps_app_is_that_of_the_library():
@@ -271,47 +324,32 @@ def test_iwps_app_is_that_of_the_library():
 
 
 def test_uneven_judges_are_those_of_the_library_one_by_one():
-    """Each is enlarged as if alone, and weighs as many pixels as it has labels."""
-    view = View()
-    head, total, pixels = SEGMENTER.head(variables()), 0.0, 0
-    (first, *_) = view.batches([0])
-    features = SEGMENTER.features(variables(), jnp.asarray(first.images[:1]))
-    for batch in View(chunk_size=1).batches(range(NUM_POOL, NUM_POOL + NUM_HOLDOUT)):
-        counts = batch.labels != IGNORE
-        score = iwps_jax.iwps_pixel_head(
-            features,
-            first.where[:1],
-            *head,
-            SEGMENTER.features(variables(), jnp.asarray(batch.images)),
-            np.where(counts, batch.labels, 0),
-            counts,
-            steps=3,
-            learning_rate=0.05,
-        )
-        total += float(score[0]) * counts.sum()
-        pixels += counts.sum()
-    assert usual_scores("iwps")[0] == pytest.approx(total / pixels, rel=1e-4)
+    pool = next(View().pool())
+    assert len(set(pool.rows)) == 4
+    expected = iwps_of_the_library(pool, View(chunk_size=1).batches(HOLDOUT_IDS))
+    np.testing.assert_allclose(usual_scores("iwps")[pool.rows], expected, rtol=1e-4)
 
 
 def test_step_lengths_of_the_ablation():
     lengths = [name.removeprefix("iwps_rate_") for name in RATE_VARIANTS]
     assert lengths == ["0.001", "0.01", "0.1", "1"]
-    expected = scores_of("iwps", learning_rate=1.0)
-    np.testing.assert_array_equal(usual_scores("iwps_rate_1"), expected)
+    np.testing.assert_array_equal(usual_scores("iwps_rate_0.1"), even_scores("iwps"))
     small, large = (usual_scores(f"iwps_rate_{r}") for r in ("0.001", "0.01"))
     # Ten times the length, about ten times the change.
     np.testing.assert_allclose(10 * small, large, rtol=0.1, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["entropy", "bald"])
-def test_reductions_differ(name):
+@pytest.mark.parametrize(
+    ("name", "reductions"), [("entropy", REDUCTIONS), ("bald", ("mean", "highest"))]
+)
+def test_reductions_differ(name, reductions):
     large = View(colored_scenes(NUM_POOL, sizes=((24, 32),)))  # four regions
-    found = {r: scores_of(name, large, reduction=r) for r in REDUCTIONS}
+    found = {r: scores_of(name, large, reduction=r) for r in reductions}
     for scores in found.values():
         assert scores.shape == (NUM_POOL,) and np.isfinite(scores).all()
-    assert len({scores.tobytes() for scores in found.values()}) == len(REDUCTIONS)
+    assert len({scores.tobytes() for scores in found.values()}) == len(reductions)
     # The mean of the highest pixels, or of the best region, is no less than of all.
-    for which in ("highest", "region"):
+    for which in {"highest", "region"} & set(reductions):
         assert (found[which] >= found["mean"] * (1 - 1e-5)).all()
 
 
@@ -319,12 +357,10 @@ def test_uneven_scenes_are_scored_as_if_alone():
     assert len({scenes()[i].mask.shape for i in range(NUM_POOL)}) == len(set(UNEVEN))
     for row in (1, 2, 4):
         (batch,) = View(chunk_size=1).batches([row])
-        logits = jnp.matmul(
-            SEGMENTER.features(variables(), jnp.asarray(batch.images)),
-            SEGMENTER.head(variables())[0],
-        )
-        fine = iwps_jax.pixels.upsampling.upsample(logits, STRIDE)[0]
+        kernel, _ = map(np.asarray, SEGMENTER.head(variables()))
+        logits = np.asarray(features_of(batch.images)) @ kernel
+        fine = reference_pixels.enlarge(np.float64(logits), STRIDE)[0]
         height, width = scenes()[row].mask.shape
-        probs = np.asarray(jax.nn.softmax(fine, -1), np.float64)[:height, :width]
+        probs = reference.softmax(fine)[:height, :width]
         expected = -(probs * np.log(probs)).sum(-1).mean()
         assert usual_scores("entropy")[row] == pytest.approx(expected, rel=1e-5)

@@ -30,6 +30,12 @@ def backbone_weights(tmp_path_factory):
     return state_dict_file(tmp_path_factory.mktemp("weights") / "lite0.pth", 0)
 
 
+@pytest.fixture
+def photos_of_one_shape(tmp_path):
+    """For runs that begin: few programs."""
+    return write_scenes(tmp_path / "photos", sizes=((16, 24),))
+
+
 def without(options, name):
     """The options without one and its value."""
     place = options.index(name)
@@ -138,7 +144,9 @@ def test_the_scenes_must_suffice(photos, backbone_weights, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_scores_that_are_not_finite_end_a_run(photos, tmp_path, capsys, monkeypatch):
+def test_scores_that_are_not_finite_end_a_run(
+    photos_of_one_shape, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
 
     def broken(key, variables, view):
@@ -146,21 +154,23 @@ def test_scores_that_are_not_finite_end_a_run(photos, tmp_path, capsys, monkeypa
         return np.float32([np.nan] * 2 + [0.0] * (view.num_pool - 2))
 
     monkeypatch.setattr(methods, "_uniform", broken)
-    options = folder_options(photos, "none", tmp_path / "out")
-    options += ["--methods", "random", "--seeds", "1"]
+    options = folder_options(photos_of_one_shape, "none", tmp_path / "out")
+    options += ["--methods", "random", "--seeds", "1", "--max-epochs", "1"]
     said = refusal(capsys, folder_study.main, options)
     assert "random gave 2 scores that are not finite in round 0" in said
     assert not (tmp_path / "out" / "picks.jsonl").read_bytes()
 
 
-def test_test_scenes_without_labels_end_a_run(photos, tmp_path, capsys, monkeypatch):
+def test_test_scenes_without_labels_end_a_run(
+    photos_of_one_shape, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
-    shutil.copytree(photos, tmp_path / "photos")
-    for mask in (tmp_path / "photos" / "masks").iterdir():
+    for mask in (photos_of_one_shape / "masks").iterdir():
         with Image.open(mask) as file:
             nothing = np.full_like(np.asarray(file), 255)
         save(mask, nothing)
-    options = folder_options(tmp_path / "photos", "none", tmp_path / "out")
+    options = folder_options(photos_of_one_shape, "none", tmp_path / "out")
+    options += ["--methods", "random", "--seeds", "1", "--max-epochs", "1"]
     said = refusal(capsys, folder_study.main, options)
     assert said.endswith(
         "error: the test scenes must have pixels with a class, and all are ignored."

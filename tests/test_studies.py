@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 from kept_programs import Programs
@@ -16,8 +18,9 @@ from experiments.ablations import (
     holdout_size,
     holdout_source,
 )
-from experiments.classification import command, series
+from experiments.classification import command, run, series
 from experiments.classification.config import Config
+from experiments.data import datasets
 from experiments.engine import command_line
 from iwps_jax.backbones.efficientnet_weights import BackboneError, find_weights
 
@@ -33,7 +36,9 @@ RUN = [
     pytest.param("mnist", "imbalanced", marks=FULL),
     ("cifar10", "balanced"),
 ]
-SHORT = ("--max-steps", 50)
+# Few steps, where it does not matter how much was learned. Runs of two tests with the
+# same settings but methods share their programs.
+SHORT, SHORTEST = ("--max-steps", 50), ("--max-steps", 10)
 PROGRAMS = Programs()
 
 
@@ -96,9 +101,22 @@ def test_every_run_has_a_folder_of_its_own():
 # Real runs
 
 
+def part_of_digits(*names):
+    """A third of them: the backbone looks at every image."""
+    whole = datasets.load(*names)
+    return whole._replace(
+        train_images=whole.train_images[:500],
+        train_labels=whole.train_labels[:500],
+        test_images=whole.test_images[:100],
+        test_labels=whole.test_labels[:100],
+        sha256=hashlib.sha256(whole.sha256.encode()).hexdigest(),
+    )
+
+
 @pytest.mark.parametrize(("dataset", "kind"), RUN)
-def test_smoke(dataset, kind, main, tmp_path):
+def test_smoke(dataset, kind, main, tmp_path, monkeypatch):
     if dataset in LARGE:
+        monkeypatch.setattr(run, "datasets", SimpleNamespace(load=part_of_digits))
         try:
             find_weights()
         except BackboneError as error:
@@ -149,7 +167,7 @@ def test_resnet_runs_from_end_to_end(main, tmp_path, monkeypatch):
 )
 def test_an_ablation_runs_its_first_and_last_setting(module, methods, main, tmp_path):
     assert set(methods) < set(next(iter(module.RUNS.values())).methods)
-    options = (*SHORT, "--rounds", 1, "--methods", "random", *methods)
+    options = (*SHORTEST, "--methods", "random", *methods)
     main(module, "--smoke", *options, "--out", tmp_path)
     first, last = list(module.RUNS)[0], list(module.RUNS)[-1]
     assert {path.parent.name for path in tmp_path.glob("*/config.json")} == {
@@ -163,14 +181,14 @@ def test_an_ablation_runs_its_first_and_last_setting(module, methods, main, tmp_
 
 
 def test_the_grid_has_a_run_for_every_pair(main, tmp_path):
-    sizes = ("--base-sizes", 10, 20, "--acquire-sizes", 20)
-    options = ("--imbalance", 1, "--rounds", 1, "--methods", "random")
-    main(grid, "--smoke", *options, *SHORT, *sizes, "--out", tmp_path)
+    sizes = ("--base-sizes", 10, 20, "--acquire-sizes", 50)
+    options = ("--imbalance", 1, "--methods", "random")
+    main(grid, "--smoke", *options, *SHORTEST, *sizes, "--out", tmp_path)
     for base in (10, 20):
-        out = tmp_path / f"base{base}_acquire20"
+        out = tmp_path / f"base{base}_acquire50"
         lines = read(out, "metrics.jsonl")
         assert {line["num_labeled"] for line in lines} == {
-            10 * base + 20 * round_ for round_ in range(2)
+            10 * base + 50 * round_ for round_ in range(3)
         }
     assert (tmp_path / "report.html").exists()
 
@@ -209,7 +227,10 @@ def test_what_the_user_sets_holds_for_all_runs(tmp_path):
         assert config.methods == holdout_source.METHODS
 
 
-def test_exact_and_first_order_agree_for_tiny_steps(tmp_path):
+def test_exact_and_first_order_agree_for_tiny_steps(tmp_path, monkeypatch):
+    short = functools.partial(Config, max_steps=SHORTEST[1])
+    monkeypatch.setattr(exact_vs_first_order, "Config", short)
+    PROGRAMS.install(monkeypatch, exact_vs_first_order)
     rates = ("--learning-rates", "1e-6", "1.0")
     arguments = ["--smoke", *rates, "--out", str(tmp_path)]
     with contextlib.redirect_stdout(io.StringIO()) as printed:

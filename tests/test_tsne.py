@@ -1,24 +1,35 @@
 """The map of the picks: a real run on digits, and the picture by itself."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 from color_vision import VISION, lab_of
+from kept_programs import Programs
 
 from experiments import mnist_balanced, tsne
+from experiments.classification.config import Config
 from experiments.classification.splits import make_split
 from experiments.data import datasets
 from experiments.reporting import embedding_plot
 from experiments.reporting.embedding_plot import Panel, Points, embedding_png
 
-SMALL = ("--smoke", "--background", "40")
+PROGRAMS, MAX_STEPS = Programs(), 50
+
+
+def draw_small(folder):
+    """Runs the command with programs that are compiled once, on a short training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tsne, "Config", functools.partial(Config, max_steps=MAX_STEPS))
+        PROGRAMS.install(patch, tsne)
+        tsne.main(["--smoke", "--background", "40", "--out", str(folder)])
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tsne")
-    tsne.main([*SMALL, "--out", str(folder)])
+    draw_small(folder)
     return folder
 
 
@@ -38,7 +49,8 @@ def test_picks_are_those_of_the_studys_first_round(content, tmp_path):
     mnist_balanced.main(
         [
             *("--smoke", "--seeds", "1", "--rounds", "1", "--acquire-size", "20"),
-            *("--methods", *tsne.METHODS, "--out", str(tmp_path)),
+            *("--max-steps", str(MAX_STEPS), "--methods", *tsne.METHODS),
+            *("--out", str(tmp_path)),
         ]
     )
     text = (tmp_path / "picks.jsonl").read_text()
@@ -82,7 +94,7 @@ def test_look_ahead_picks_are_wrong_more_often_than_random_ones(content):
 
 
 def test_the_same_seed_gives_the_same_files(out, tmp_path):
-    tsne.main([*SMALL, "--out", str(tmp_path)])
+    draw_small(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["tsne.json", "tsne.png"]
     for name in names:
@@ -115,6 +127,7 @@ def some_points(count, seed, wrong=False):
     )
 
 
+@functools.cache
 def picture(num_panels=3, wrong=False, others=50, names=tuple("0123456789")):
     panels = [Panel(f"M{i}", some_points(10, i, wrong)) for i in range(num_panels)]
     return embedding_png(

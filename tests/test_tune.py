@@ -1,7 +1,11 @@
 """Tuning on the initial set: folds, the rule, what is looked at, and a real run."""
 
+import contextlib
 import dataclasses
+import functools
+import io
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,11 +17,7 @@ from experiments.data import datasets
 from experiments.tune import Options, assign_folds, recommend, wrong_among_picks
 
 SMALL = Options(
-    dataset="digits",
-    seeds=2,
-    folds=3,
-    learning_rates=(1e-3, 0.1),
-    steps=(1, 3),
+    dataset="digits", seeds=2, folds=2, learning_rates=(1e-3, 0.1), steps=(1, 3)
 )
 
 
@@ -55,9 +55,44 @@ def test_the_highest_quarter_of_the_left_out_is_counted():
     assert wrong_among_picks(scores, wrong, where) == (2, 4)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_training():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "Config", functools.partial(tune.Config, max_steps=50))
+        yield
+
+
+class Run(NamedTuple):
+    tuning: tune.Tuning
+    printed: str
+    written: dict
+
+
 @pytest.fixture(scope="module")
-def tuned():
-    return tune.tune(SMALL)
+def run(tmp_path_factory):
+    """The command with the options of SMALL, run once for all tests."""
+    out, found, tune_ = (
+        tmp_path_factory.mktemp("tune") / "new" / "tune.json",
+        [],
+        tune.tune,
+    )
+
+    def kept(options):
+        assert options == dataclasses.replace(SMALL, smoke=True, out=out)
+        found.append(tune_(options))
+        return found[0]
+
+    options = ("--folds", "2", "--steps", "1", "3", "--learning-rates", "0.001", "0.1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "tune", kept)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            tune.main(["--smoke", *options, "--out", str(out)])
+    return Run(*found, printed.getvalue(), json.loads(out.read_text()))
+
+
+@pytest.fixture(scope="module")
+def tuned(run):
+    return run.tuning
 
 
 def test_rates_are_shares_of_the_picks(tuned):
@@ -96,18 +131,12 @@ def test_only_initial_and_holdout_labels_are_looked_at(tuned, monkeypatch):
         np.testing.assert_array_equal(rates, expected)
 
 
-def test_the_command_prints_and_writes_the_grid(tmp_path, capsys):
-    out = tmp_path / "new" / "tune.json"
-    options = ("--folds", "2", "--steps", "1", "--learning-rates", "0.001", "0.1")
-    tune.main(["--smoke", *options, "--out", str(out)])
-    printed = capsys.readouterr().out
-    assert "recommended (*): --steps 1 --learning-rate" in printed
-    content = json.loads(out.read_text())
-    assert content["settings"]["learning_rates"] == [0.001, 0.1]
-    assert np.shape(content["wrong_rate"]) == (2, 1, 2)
-    assert content["recommended"]["steps"] == 1
-    rate = content["recommended"]["learning_rate"]
-    assert f"--learning-rate {rate:g}" in printed
+def test_the_command_prints_and_writes_the_grid(run):
+    assert run.written["settings"]["learning_rates"] == [0.001, 0.1]
+    assert run.written["wrong_rate"] == run.tuning.wrong_rate.round(4).tolist()
+    best = run.written["recommended"]
+    option = f"--steps {best['steps']} --learning-rate {best['learning_rate']:g}"
+    assert f"recommended (*): {option}" in run.printed
 
 
 @pytest.mark.parametrize(
