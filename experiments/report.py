@@ -3,15 +3,18 @@
     python -m experiments.report DIR              # seconds; re-draws a run's report
     python -m experiments.report DIR DIR...       # puts runs side by side
     python -m experiments.report runs/mnist_grid  # so does a folder of run folders
+    python -m experiments.report experiments/results/mnist_imbalanced.json --markdown -
 
 Reads `config.json`, `metrics.jsonl` (a line per method, seed and round), `picks.jsonl`
-and `splits.npz` of a run; writes `summary.json`, `curves.png`, `selected.png` and
+and `splits.npz` of a run, or the numbers that an earlier report wrote with --json;
+writes `summary.json`, `curves.png`, `selected.png` and
 `report.html` beside them, or one of each for several runs into `--out`. A run of images
 whose pixels have classes also gets `class_iou.png`. A run under way is reported as far
 as it got, and `notes` in the summary says what is missing.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="DIR",
         nargs="+",
         type=Path,
-        help="folder of a run, or of several at any depth",
+        help="folder of a run, or of several at any depth; or one file of --json",
     )
     parser.add_argument(
         "--out",
@@ -58,12 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        found = find_run_folders(options.folders)
-        summary = (
-            _redraw(found[0])
-            if len(found) == 1
-            else write_merged_report(found, options.out, _load)
-        )
+        first, *others = options.folders
+        is_summary = first.is_file() and not others
+        found = [] if is_summary else find_run_folders(options.folders)
+        if is_summary:
+            summary = _read_summary(first)
+        elif len(found) == 1:
+            summary = _redraw(found[0])
+        else:
+            summary = write_merged_report(found, options.out, _load)
         runs = summary.get("runs", [summary])
         names = summary.get("names", [None])
         for path in (options.json, options.markdown):
@@ -91,6 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_table(run)
     if len(found) > 1:
         print(f"report: {options.out}/report.html")
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    """Read numbers that --json wrote."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON: {error}") from error
+    if not isinstance(summary, dict) or not {"runs", "win_matrix"} & summary.keys():
+        raise ValueError(f"{path} must hold numbers that --json wrote.")
+    return summary
 
 
 def _redraw(path: Path) -> dict[str, Any]:

@@ -113,12 +113,14 @@ def test_best_baseline_is_the_highest_mean_that_is_not_ours():
 def test_the_win_matrix_is_antisymmetric(seed, num_seeds):
     values = some_values(seed, num_seeds=num_seeds)
     matrix = comparisons.win_matrix(values)
-    opposite = {"better": "worse", "worse": "better", "not separable": "not separable"}
+    opposite = {"better": "worse", "worse": "better"}
     for i, j in itertools.product(range(5), repeat=2):
         if i == j:
             assert matrix.verdicts[i][j] is matrix.p_values_holm[i][j] is None
         else:
-            assert matrix.verdicts[j][i] == opposite[matrix.verdicts[i][j]]
+            assert matrix.verdicts[j][i] == opposite.get(
+                matrix.verdicts[i][j], matrix.verdicts[i][j]
+            )
             assert matrix.p_values_holm[i][j] == matrix.p_values_holm[j][i]
 
 
@@ -171,8 +173,17 @@ def test_methods_without_a_shared_seed_are_not_compared():
 
 def test_one_seed_separates_nothing():
     values = {"a": {0: 0.1}, "b": {0: 0.9}}
-    assert comparisons.win_matrix(values).verdicts[0][1] == "not separable"
+    assert comparisons.win_matrix(values).verdicts[0][1] == "no verdict"
     assert comparisons.compare_all(values, "a")["b"].bootstrap is None
+
+
+@pytest.mark.parametrize("num_seeds", [2, 5, 19, 20])
+def test_a_table_has_bootstrap_intervals_from_twenty_seeds_on(num_seeds):
+    (result,) = comparisons.compare_all(
+        some_values(0, num_methods=2, num_seeds=num_seeds), "m0"
+    ).values()
+    assert (result.bootstrap is not None) == (num_seeds == 20)
+    assert (result.paired.verdict == "no verdict") == (num_seeds == 2)
 
 
 def test_a_table_pairs_shared_seeds_and_takes_corrected_verdicts():

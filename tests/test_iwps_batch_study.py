@@ -12,6 +12,7 @@ from experiments import iwps_batch_study
 from experiments.engine.command_line import ConfigError
 from experiments.reporting import iwps_batch_tables
 from experiments.reporting.difference_plots import differences_png
+from experiments.reporting.iwps_batch_headline import headline
 from experiments.reporting.iwps_batch_study import Cell, read_cells, summarize
 
 
@@ -103,7 +104,7 @@ def test_only_shared_seeds_are_compared():
     result = summarize([BETTER._replace(areas=short)], "ours", ["random"])
     over_pairs = result["compared"]["random"]["over_pairs"]
     assert over_pairs["mean_difference"] == pytest.approx(0.2)
-    assert over_pairs["verdict"] == "not separable"
+    assert over_pairs["verdict"] == "no verdict"
 
 
 # The rule
@@ -165,6 +166,11 @@ def test_a_baseline_that_is_higher_but_not_surely_is_no_loss():
         ([BETTER], {"baselines": ("random", "bald")}, "missing: BALD in mnist-1-10"),
         ([BETTER], {"seeds": range(4)}, "missing: Random in mnist-1-10"),
         ([cell("mnist-1-10", random=(0.5, 0.6))], {}, "no verdict"),
+        (
+            [BETTER, cell("mnist-1-50", ours=(0.7, 0.8), random=(0.5, 0.61))],
+            {},
+            "No verdict: fewer than three shared seeds in mnist-1-50 against Random.",
+        ),
         ([cell("mnist-1-10", ours=(0.5, 0.6))], {}, "no verdict"),
     ],
 )
@@ -193,6 +199,35 @@ def test_the_tables_hold_the_numbers():
     assert row in text.splitlines()
     assert "| **ours** | **70.0 ± 5.8** | **60.0 ± 5.8** |" in text
     assert differences_png(summary).startswith(b"\x89PNG")
+
+
+def test_holm_is_also_over_all_comparisons_and_kinds_stand_apart():
+    """By hand: p = 0.0027 for 0.11 and for -0.11, 0.18 for 0.2."""
+    summary = summarize([BETTER, UNSURE, WORSE], "ours", ["random"])
+    found = headline(summary)
+    balanced, imbalanced = found["baselines"]["random"].values()
+    assert found["num_comparisons"] == 3
+    assert balanced == {
+        **{"settings": 2, "mean": pytest.approx(0.0)},
+        **{"better": 1, "worse": 1, "better_of_all": 1, "worse_of_all": 1},
+    }
+    assert imbalanced["settings"] == 1 and imbalanced["mean"] == pytest.approx(0.2)
+    assert imbalanced["better"] == imbalanced["better_of_all"] == 0
+    assert [loss["name"] for loss in found["below"]] == ["cifar10-1-50"]
+    many = [BETTER._replace(name=f"mnist-1-{i}") for i in range(20)]
+    of_all = headline(summarize(many, "ours", ["random"]))["baselines"]["random"]
+    assert of_all["balanced"]["better"] == 20  # each p = 0.0027
+    assert of_all["balanced"]["better_of_all"] == 0  # 20 times that is 0.055
+
+
+def test_losses_stand_in_the_report():
+    text = iwps_batch_tables.to_markdown(summarize([WORSE], "ours", ["random"]))
+    loss = (
+        "| CIFAR-10, balanced, 50 a round | Random | -11.00 [-13.48, -8.52] | worse |"
+    )
+    assert loss in text.splitlines()
+    text = iwps_batch_tables.to_markdown(summarize([BETTER], "ours", ["random"]))
+    assert "In no setting against any baseline." in text
 
 
 # Folders
@@ -302,5 +337,13 @@ def test_seeds_that_are_run_apart_are_reported_together(tmp_path):
     assert "Preliminary, missing: mnist-1-10, " in printed
     summary = json.loads((tmp_path / "b" / "beyond.json").read_text())
     assert summary["settings"][0]["methods"]["random"]["seeds"] == 3
-    assert "### Verdict" in (tmp_path / "b" / "beyond.md").read_text()
+    markdown = (tmp_path / "b" / "beyond.md").read_text()
+    assert "### Verdict" in markdown
+    file = tmp_path / "b" / "beyond.json"
+    assert call("--summary", file, "--out", tmp_path / "c") == markdown
+    assert (tmp_path / "c" / "beyond.md").read_text() == markdown
+    for wrong in (tmp_path / "no.json", tmp_path / "b" / name / "config.json"):
+        with pytest.raises(SystemExit) as end:
+            call("--summary", wrong)
+        assert end.value.code == 2
     assert (tmp_path / "b" / "beyond.png").read_bytes().startswith(b"\x89PNG")

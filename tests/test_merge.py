@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from made_up_run import some_dataset, write_run
 from PIL import Image
@@ -9,7 +10,7 @@ from test_page import read, rendered
 
 from experiments import report
 from experiments.data import datasets
-from experiments.reporting import merge, records, summary, tables
+from experiments.reporting import merge, plots, records, summary, tables
 
 METHODS = ("random", "margin", "iwps")
 
@@ -214,12 +215,9 @@ def test_markdown_says_what_the_summary_says(tmp_path):
             if result is None:
                 assert row[cell] == row[cell + 1] == ""
             else:
-                low, high, least, most = (
-                    f"{100 * result[key]:+.1f}"
-                    for key in ("low", "high", "bootstrap_low", "bootstrap_high")
-                )
+                low, high = (f"{100 * result[key]:+.1f}" for key in ("low", "high"))
                 difference = f"{100 * result['mean_difference']:+.1f}"
-                assert row[cell] == f"{difference} [{low}, {high}] [{least}, {most}]"
+                assert row[cell] == f"{difference} [{low}, {high}]"  # no bootstrap of 3
                 assert row[cell + 1] == result["verdict"]
 
 
@@ -255,3 +253,58 @@ def test_areas_of_all_runs_stand_in_one_table():
         "| Random | 50.0 ± 1.0 |  |",
         "| Margin |  | 60.0 ± 1.0 |",
     ]
+
+
+def test_two_runs_of_one_setting_have_the_names_of_their_folders():
+    summaries = [
+        some_summary([], {}),
+        some_summary([], {}),
+        some_summary([], {}, steps=3),
+    ]
+    sizes = "base size 20, 50 labels a round"
+    titles, places = merge.arrange(summaries, ["a/run", "b/run", "c/run"])
+    assert [column for _, column in titles] == [
+        *(f"{sizes} (a/run)", f"{sizes} (b/run)", f"{sizes}, T = 3")
+    ]
+    assert len(set(places)) == 3
+
+
+def test_reports_of_one_setting_say_which_run_is_which(tmp_path, loader):
+    for parent in ("a", "b"):
+        write_run(tmp_path / parent / "mnist", some_dataset(), methods=METHODS)
+    report.main([str(tmp_path), "--out", str(tmp_path / "merged")])
+    merged = json.loads((tmp_path / "merged" / "summary.json").read_text())
+    assert [name[-9:] for name in merged["names"]] == ["(a/mnist)", "(b/mnist)"]
+    charts = read(tmp_path / "merged" / "report.html").figures()[:2]
+    first, second = (chart["layout"]["yaxis"]["range"] for chart in charts)
+    assert first == second
+
+
+def test_the_panels_of_a_row_share_an_axis():
+    def curve(*heights):
+        return plots.Curve(np.arange(len(heights)), np.array(heights), None)
+
+    cells = [
+        plots.Cell(0, 0, "", "", {"iwps": curve(0.2, 0.4)}),
+        plots.Cell(0, 1, "", "", {"iwps": curve(0.6, np.nan)}),
+        plots.Cell(1, 0, "", "", {}),
+    ]
+    (low, high) = plots.heights_of_rows(cells)[0]
+    assert low == pytest.approx(20 - 1.6) and high == pytest.approx(60 + 1.6)
+    assert list(plots.heights_of_rows(cells)) == [0]
+
+
+def test_a_committed_file_gives_the_tables_of_its_run(tmp_path, capsys):
+    dataset = some_dataset()
+    write_run(tmp_path / "run", dataset, methods=METHODS)
+    numbers = report.write_report(tmp_path / "run", dataset)
+    file = tmp_path / "numbers.json"
+    file.write_bytes(summary.as_json(summary.rounded(numbers)))
+    report.main([str(file), "--markdown", "-"])
+    assert capsys.readouterr().out.startswith(tables.to_markdown(numbers))
+    for text in ("{", "{}", "[]"):
+        file.write_text(text)
+        with pytest.raises(SystemExit) as stop:
+            report.main([str(file)])
+        assert stop.value.code == 1
+        assert "numbers.json must" in capsys.readouterr().err

@@ -1,15 +1,17 @@
 """The README's promises, held to: its code runs, its commands are those of CI."""
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 
-import doc_pages
-import numpy as np
 import pytest
-from PIL import Image
 
 import iwps_jax
-from iwps_jax.__main__ import main
+from experiments import iwps_batch_study
+from experiments.reporting import iwps_batch_tables
+from experiments.reporting.iwps_batch_headline import KINDS, headline
+from experiments.reporting.styles import display_name
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,40 +21,17 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def write_files_of_the_first_block():
-    """What a reader is said to have: features, head, holdout set and photos."""
-    rng = np.random.default_rng(0)
-    np.save("pool.npy", rng.normal(size=(220, 8)).astype(np.float32))
-    np.savez("head.npz", kernel=rng.normal(size=(8, 3)), bias=np.zeros(3))
-    holdout = rng.normal(size=(12, 8))
-    np.savez("holdout.npz", features=holdout, labels=np.arange(12) % 3)
-    Path("classes.txt").write_text("cat\ndog\nhorse\n")
-    Path("photos").mkdir()
-    for row in range(220):
-        Image.new("L", (4, 4), row).save(f"photos/{row:03}.png")
+def test_it_is_short():
+    assert len(README.split()) <= 900
 
 
-def test_examples_run_one_after_another(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_files_of_the_first_block()
+def test_the_example_runs():
     scope = {}
-    for block in doc_pages.blocks_of(README):
-        if block.language == "python":
-            exec(compile(block.text, "README.md", "exec"), scope)
-        elif block.language == "bash" and block.text.startswith("iwps "):
-            for command in doc_pages.commands_of(block):
-                with pytest.raises(SystemExit) as end:
-                    main(command)
-                assert end.value.code == 0
-    page = Path("picks.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png") == 200
-    assert Path("picks.csv").read_text().count("\n") == 1 + 2 * 200  # of two methods
+    (block,) = blocks("python")
+    exec(compile(block, "README.md", "exec"), scope)
     label_next = scope["label_next"].tolist()
-    assert len(set(label_next)) == 200
+    assert len(set(label_next)) == 20
     assert min(label_next) >= 100  # the first 100 rows are labeled
-    rows, scores = scope["picks"]
-    assert len(set(rows.tolist())) == 1000
-    np.testing.assert_allclose(scores, scope["scores"][rows], rtol=0.05, atol=1e-6)
 
 
 def test_the_test_command_is_what_ci_runs():
@@ -72,5 +51,100 @@ def test_every_public_function_has_a_row():
 
 
 def test_files_it_shows_exist():
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+    paths = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(paths) > 20
+    for path in paths:
         assert (ROOT / path).exists(), path
+
+
+# Its headline, and that of docs/results.md: from the committed JSON
+
+
+@pytest.fixture(scope="module")
+def committed():
+    path = ROOT / "experiments" / "results" / "beyond.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def shown(numbers):
+    better = f"{numbers['better']} of {numbers['settings']}"
+    return f"{100 * numbers['mean']:+.2f} | {better} ({numbers['better_of_all']})"
+
+
+def test_the_headline_is_that_of_the_committed_numbers(committed):
+    found = headline(committed)
+    assert found["num_comparisons"] == 216 and "216" in README
+    assert len(committed["settings"]) == 27
+    for method in ("margin", "badge", "iwps"):
+        by_kind = found["baselines"][method]
+        cells = [display_name(method), *(shown(by_kind[kind]) for kind in KINDS[::-1])]
+        assert f"| {' | '.join(cells)} |" in README.splitlines()
+    totals = {
+        method: tuple(
+            sum(numbers[key] for numbers in by_kind.values())
+            for key in ("better", "better_of_all")
+        )
+        for method, by_kind in found["baselines"].items()
+    }
+    assert totals["iwps"] == (20, 6)
+    assert totals["badge"] == (16, 5)
+    assert totals["margin"] == (15, 4)
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    words = " ".join(page.split())
+    assert "IWPS in 20 of 27 settings, than BADGE in 16 and than Margin in 15." in words
+    assert "216 comparisons at once they are 6, 5 and 4." in words
+
+
+def test_no_method_is_significantly_better_anywhere(committed):
+    """Not even before a correction, and so not after one."""
+    assert committed["rule"]["worse_in"] == []
+    for by_kind in headline(committed)["baselines"].values():
+        for numbers in by_kind.values():
+            assert numbers["worse"] == numbers["worse_of_all"] == 0
+
+
+def test_the_losses_are_those_of_the_committed_numbers(committed):
+    """Three of Margin, four of BADGE and one of BALD, all on balanced pools."""
+    below = headline(committed)["below"]
+    assert {loss["kind"] for loss in below} == {"balanced"}
+    counts = Counter(loss["method"] for loss in below)
+    assert counts == {"margin": 3, "badge": 4, "bald": 1}
+    words = " ".join(README.split())
+    assert (
+        "Margin has the higher mean in three settings, BADGE in four (by up to 0.37 "
+        "points) and BALD in one." in words
+    )
+    assert f"{100 * below[0]['mean_difference']:.2f}" == "-0.37"
+
+
+@pytest.mark.parametrize("page", ["docs/results.md", "experiments/RESULTS.md"])
+def test_the_tables_of_the_results_are_what_the_command_prints(page, committed):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    printed = iwps_batch_tables.to_markdown(committed)
+    for heading in ("balanced and imbalanced apart", "is below another's"):
+        section = printed[printed.index(heading) :].split("###")[0]
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        assert len(rows) > 4
+        assert "\n".join(rows) in text
+    if page == "experiments/RESULTS.md":
+        assert printed in text
+
+
+def test_scores_of_margin_did_as_well():
+    """IWPS-batch minus the same on the scores of Margin, where both were run."""
+    path = ROOT / "experiments" / "results" / "beyond_chosen_from.json"
+    chosen_from = json.loads(path.read_text(encoding="utf-8"))
+    results = chosen_from["compared"]["iwps_batch_margin"]["settings"]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert len(results) == 2
+    for result in results:
+        assert result["verdict_holm"] == "not separable"
+        numbers = [100 * result[key] for key in ("mean_difference", "low", "high")]
+        mean, low, high = (f"{number:+.2f}" for number in numbers)
+        assert f"{mean} [{low}, {high}]" in page
+
+
+def test_pools_were_cut():
+    options = iwps_batch_study.Options()
+    assert options.pool_per_class == 2000
+    assert "2,000 samples a class" in README

@@ -115,7 +115,7 @@ def test_the_main_measure_is_the_one_of_the_config(tmp_path, measure):
     for shown in (table_of(summary), tables.to_markdown(summary)):
         assert ("without background" in shown) == (measure is FOREGROUND_MIOU)
     names = [column.name for column in tables.columns(summary)]
-    assert names[:2] == ["AUBC", f"final {measure.short}"]
+    assert names[:2] == ["mean over rounds", f"final {measure.short}"]
     assert names[-1] == "final pixel accuracy"
 
 

@@ -23,14 +23,14 @@ def some_pairs(seed: int, num_seeds: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 def test_area_is_the_mean_over_rounds():
     accuracy = np.array([[0.2, 0.4, 0.9], [0.5, 0.5, 0.5]])
-    area = statistics.area_under_budget_curve(accuracy)
+    area = statistics.mean_over_rounds(accuracy)
     np.testing.assert_allclose(area, [0.5, 0.5], rtol=1e-15)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 0), (2, 3, 4)])
 def test_area_names_a_wrong_shape(shape):
     with pytest.raises(ValueError, match="accuracy must be"):
-        statistics.area_under_budget_curve(np.zeros(shape))
+        statistics.mean_over_rounds(np.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(2,), (5,), (4, 3)])
@@ -121,7 +121,7 @@ def test_five_seeds_can_be_separated_although_sign_flips_cannot():
 
 def test_one_seed_is_never_separable():
     result = statistics.paired_comparison(np.array([0.9]), np.array([0.1]))
-    assert result == (pytest.approx(0.8), None, None, None, 1.0, "not separable", 1.0)
+    assert result == (pytest.approx(0.8), None, None, None, 1.0, "no verdict", 1.0)
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.1, -0.1])
@@ -137,7 +137,7 @@ def test_two_seeds_that_coincide_on_the_grid_of_accuracies_prove_nothing():
     values, baseline = np.array([0.88920, 0.86761]), np.array([0.86385, 0.84225])
     for noise in (0.0, 1e-5):
         result = statistics.paired_comparison(values + [noise, 0.0], baseline)
-        assert (result.p_value, result.verdict) == (1.0, "not separable")
+        assert (result.p_value, result.verdict) == (1.0, "no verdict")
 
 
 def test_rounding_errors_are_no_difference():

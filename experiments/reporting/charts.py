@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.reporting.plots import Curve
 from experiments.reporting.styles import Style, display_name, styles_of
-from experiments.reporting.summary import STAGES
+from experiments.reporting.summary import STAGES, has_bootstrap
 
 INK, GRID, FAINT = "#222222", "#E6E6E3", "#6A6A66"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
@@ -27,7 +27,10 @@ STAGE_COLORS = {
 }
 # From paper white to the ink of IWPS, one hue: more is darker.
 HEAT = [[0, "#FBFAF7"], [0.35, "#F3CDAE"], [0.7, "#DD7A35"], [1, "#8A3A00"]]
-VERDICT_COLORS = {"better": "#1B7F4B", "worse": "#B3261E", "not separable": "#8A8A86"}
+VERDICT_COLORS = {
+    **{"better": "#1B7F4B", "worse": "#B3261E"},
+    **{"not separable": "#8A8A86", "no verdict": "#8A8A86"},
+}
 
 Figure = dict[str, Any]
 
@@ -72,7 +75,7 @@ def curve_chart(
 def difference_chart(
     summary: Mapping[str, Any], key: str, order: Sequence[str]
 ) -> Figure:
-    """Differences of AUBC from a baseline: t interval thin, bootstrap interval thick.
+    """Differences from a baseline: t interval thin, bootstrap interval, if any, thick.
 
     Args:
         summary: of a run.
@@ -83,10 +86,12 @@ def difference_chart(
     results = [summary["methods"][m][key] for m in methods]
     names = [display_name(m) for m in methods]
     data: list[dict[str, Any]] = []
+    drawn = [("low", "high", 1.5)]
+    if has_bootstrap(summary):
+        drawn.append(("bootstrap_low", "bootstrap_high", 7))
     for name, result in zip(names, results, strict=True):
         color = VERDICT_COLORS[result["verdict"]]
-        for low, high, width in (("low", "high", 1.5), ("bootstrap_low", None, 7)):
-            high = high or "bootstrap_high"
+        for low, high, width in drawn:
             if result[low] is not None:
                 ends = [_percent(result[low]), _percent(result[high])]
                 data.append(
@@ -109,12 +114,12 @@ def difference_chart(
                 "color": [VERDICT_COLORS[r["verdict"]] for r in results],
                 "line": {"color": "white", "width": 1.5},
             },
-            "text": [_difference_text(r) for r in results],
+            "text": [_difference_text(r, drawn) for r in results],
             "hovertemplate": "<b>%{y}</b><br>%{text}<extra></extra>",
         }
     )
     baseline = "random" if key == "versus_random" else summary["best_baseline"]
-    title = f"AUBC − {display_name(baseline)} (percentage points)"
+    title = f"Mean over rounds − {display_name(baseline)} (percentage points)"
     layout = _layout(title, "", height=92 + 30 * len(methods))
     layout |= {"showlegend": False, "hovermode": "closest"}
     layout["yaxis"] |= {
@@ -321,15 +326,16 @@ def _layout(x_title: str, y_title: str, height: int) -> dict[str, Any]:
     }
 
 
-def _difference_text(result: Mapping[str, Any]) -> str:
+def _difference_text(
+    result: Mapping[str, Any], intervals: Sequence[tuple[str, str, float]]
+) -> str:
     text = f"{100 * result['mean_difference']:+.2f}, {result['verdict']}"
+    for low, high, _ in intervals:
+        if result[low] is not None:
+            name = "t interval" if low == "low" else "bootstrap"
+            text += f"<br>{name} [{100 * result[low]:+.2f}, {100 * result[high]:+.2f}]"
     if result["low"] is not None:
-        text += (
-            f"<br>t interval [{100 * result['low']:+.2f}, {100 * result['high']:+.2f}]"
-            f"<br>bootstrap [{100 * result['bootstrap_low']:+.2f}, "
-            f"{100 * result['bootstrap_high']:+.2f}]"
-            f"<br>p after Holm {result['p_value_holm']:.3g}"
-        )
+        text += f"<br>p after Holm {result['p_value_holm']:.3g}"
     return text
 
 

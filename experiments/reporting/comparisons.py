@@ -1,15 +1,16 @@
 """Tables of paired comparisons: with one method, with the best baseline, of all pairs.
 
 Every table takes its verdicts from the paired t-test of `statistics` after Holm's
-correction for all comparisons of that table. A percentile bootstrap over the seeds is
-shown beside them and decides nothing, for two reasons. With the usual five seeds it is
-too narrow: a resample's mean varies by sqrt((S-1)/S) of the standard error, and normal
-quantiles take the place of those of Student's t, so that "95 %" covers about 85 % of
-normal differences. And it leaves out zero whenever all differences have one sign, which
-happens to five seeds in 2 / 2^5 = 6 % of all comparisons of equal methods, before any
-correction. The permutation test fails in the other direction: with five seeds its
-p-value is at least 0.0625 and it could never separate anything. What the bootstrap adds
-is an interval that does not assume normal differences and does not reach beyond them.
+correction for all comparisons of that table. From 20 seeds on a percentile bootstrap
+over the seeds is shown beside them. It decides nothing. It adds an interval that does
+not assume normal differences and does not reach beyond them. With five seeds it would
+mislead, for two reasons. It is too narrow: a resample's mean varies by sqrt((S-1)/S) of
+the standard error, and normal quantiles take the place of those of Student's t, so that
+"95 %" covers about 85 % of normal differences. And it leaves out zero whenever all
+differences have one sign, which happens to five seeds in 2 / 2^5 = 6 % of all
+comparisons of equal methods, before any correction. The permutation test fails in the
+other direction: with five seeds its p-value is at least 0.0625 and it could never
+separate anything.
 
 The best baseline is chosen by its mean on the very seeds it is then compared on. The
 best of several means is partly luck, so the comparison is harder on our methods than
@@ -26,11 +27,12 @@ from experiments.reporting.statistics import (
     LEVEL,
     PairedComparison,
     Verdict,
+    corrected_verdict,
     holm,
     paired_comparison,
-    verdict,
 )
 
+MIN_SEEDS_OF_A_BOOTSTRAP = 20
 MAX_SEEDS_RESAMPLED_EXACTLY = 6  # 6^6 = 46656 resamples
 # (B + 1) * 0.025 is whole, so that both tails hold the same number of resamples.
 NUM_RESAMPLES = 9999
@@ -38,6 +40,7 @@ MIRRORED: dict[Verdict, Verdict] = {
     "better": "worse",
     "worse": "better",
     "not separable": "not separable",
+    "no verdict": "no verdict",
 }
 OURS = "iwps"
 
@@ -52,7 +55,7 @@ class Compared(NamedTuple):
         paired: the comparison, its verdict after Holm's correction.
         p_value_holm: the corrected p-value behind that verdict.
         bootstrap: 95 % percentile interval of the mean difference over resampled
-            seeds; None with one seed.
+            seeds; None with fewer than 20 seeds.
     """
 
     paired: PairedComparison
@@ -216,11 +219,15 @@ def _compare(
             result = paired_comparison(table[:, 0], table[:, 1])
             results[method, baseline] = result
             differences = table[:, 0] - table[:, 1]
-            intervals[method, baseline] = bootstrap_interval(differences)
+            intervals[method, baseline] = (
+                bootstrap_interval(differences)
+                if len(seeds) >= MIN_SEEDS_OF_A_BOOTSTRAP
+                else None
+            )
     corrected = holm(np.array([r.p_value for r in results.values()])).tolist()
     return {
         pair: Compared(
-            result._replace(verdict=verdict(result.mean_difference, p_value)),
+            result._replace(verdict=corrected_verdict(result, p_value)),
             p_value,
             intervals[pair],
         )

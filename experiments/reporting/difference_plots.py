@@ -48,14 +48,15 @@ def differences_png(summary: Mapping[str, Any]) -> bytes:
         _name_settings(axes, settings, places, headings, is_first=i % columns == 0)
     ours = display_name(summary["ours"])
     place = {"x": 0.12 / width, "ha": "left", "va": "top"}
-    title = f"{ours} minus each method: AUBC, percentage points"
+    title = f"{ours} minus each method: mean over rounds"
     figure.text(
         y=1 - 0.12 / height, s=title, fontsize=13, fontweight="bold", color=INK, **place
     )
     note = (
-        "Settings: imbalance, labels a round. Mean over seeds, 95 % paired interval; "
-        "right of zero is better.\nFilled: significant after Holm's correction. Every "
-        "panel has its own scale."
+        "Test accuracy, percentage points. Settings: imbalance, labels a round. Mean "
+        "over seeds, 95 % paired interval.\nRight of zero is better. Filled: "
+        "significant after Holm's correction in the setting. Every panel has its own "
+        "scale."
     )
     y = 1 - 0.38 / height
     figure.text(y=y, s=note, fontsize=8.5, color=FAINT, **place)
@@ -81,7 +82,8 @@ def _places(
 def _draw_panel(axes, results: Sequence[Mapping[str, Any]], places, style) -> None:
     axes.axvline(0, color="#55554F", linewidth=1, zorder=1)
     for result in results:
-        y, is_sure = places[result["name"]], result["verdict_holm"] != "not separable"
+        y = places[result["name"]]
+        is_sure = result["verdict_holm"] in ("better", "worse")
         if result["low"] is not None:
             ends = [100 * result["low"], 100 * result["high"]]
             axes.plot(ends, [y, y], color=style.color, linewidth=1.3, zorder=2)

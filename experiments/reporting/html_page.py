@@ -20,7 +20,12 @@ from experiments.reporting.comparisons import is_ours
 from experiments.reporting.measures import MEASURES, Measure, measure_of
 from experiments.reporting.records import Record
 from experiments.reporting.styles import display_name, setting_name, styles_of
-from experiments.reporting.summary import BASELINE, STAGES, total_seconds
+from experiments.reporting.summary import (
+    BASELINE,
+    STAGES,
+    has_bootstrap,
+    total_seconds,
+)
 
 FIRST_PICTURES = ("selected.png", "tsne.png", "class_iou.png")
 LAST_PICTURES = ("curves.png",)
@@ -121,6 +126,7 @@ def _render(template: str, **values: Any) -> str:
     environment.tests["ours"] = is_ours
     environment.globals |= {
         "tables": tables,
+        "has_bootstrap": has_bootstrap,
         "measure_of": measure_of,
         "plotlyjs": get_plotlyjs,
         "total_seconds": total_seconds,
@@ -162,7 +168,10 @@ def _charts(
         if curves
     ]
     differences = [
-        (f"AUBC − {display_name(b)}", charts.difference_chart(summary, key, order))
+        (
+            f"Mean over rounds − {display_name(b)}",
+            charts.difference_chart(summary, key, order),
+        )
         for key, b in _baselines(summary)
     ]
     picked = [m.get("picks_per_class") for m in summary["methods"].values()]
@@ -205,10 +214,10 @@ def _headline(
     """Say in a few lines what came out, from the verdicts alone."""
     methods, first = summary["methods"], order[0]
     area = tables.percent(methods[first]["aubc_mean"], methods[first]["aubc_se"], " ± ")
-    lines = [("Highest mean AUBC:", f"{display_name(first)}, {area} %")]
+    lines = [("Highest mean over rounds:", f"{display_name(first)}, {area} %")]
     for key, baseline in _baselines(summary):
         parts = []
-        for verdict in ("better", "not separable", "worse"):
+        for verdict in ("better", "not separable", "worse", "no verdict"):
             names = [
                 display_name(m)
                 for m in order

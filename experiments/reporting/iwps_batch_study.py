@@ -2,9 +2,9 @@
 
 A *setting* is a dataset with its imbalance and the labels bought a round; every run
 folder belongs to one, and several folders of one setting, with other methods or other
-seeds, are read as one run. All comparisons are of AUBC and paired over seeds, ours
-minus the other (`statistics`). Two families of others are corrected apart: the
-baselines, which the rule is about, and the rest, which are variants of ours.
+seeds, are read as one run. All comparisons are of the mean over rounds and paired over
+seeds, ours minus the other (`statistics`). Two families of others are corrected apart:
+the baselines, which the rule is about, and the rest, which are variants of ours.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
         dataset: its short name.
         imbalance: how many times rarer a minority class is.
         acquire_size: labels bought a round.
-        areas: AUBC by method, then by seed.
+        areas: mean test accuracy over the rounds by method, then by seed.
     """
 
     name: str
@@ -82,7 +82,7 @@ def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
                     f"every seed of a method must be in one folder of a setting, got "
                     f"seed {both[0]} of {method} again in {path}."
                 )
-            area = statistics.area_under_budget_curve(run.measured[record.measure])
+            area = statistics.mean_over_rounds(run.measured[record.measure])
             of_method.update(zip(run.seeds, area.tolist(), strict=True))
     order = list(DATASETS)
     places = sorted(
@@ -128,7 +128,7 @@ def summarize(
         notes: sentences about what else is missing.
 
     Returns:
-        `settings` with the AUBC of every method; `compared`, by method, ours minus that
+        `settings` with the mean of every method; `compared`, by method, ours minus that
         method: in every setting, over all pairs, over the means of seeds; `rule`.
     """
     baselines = [m for m in baselines if m != ours]
@@ -257,7 +257,7 @@ def _corrected(results: Mapping[Any, PairedComparison]) -> dict[Any, dict[str, A
         key: {
             **result._asdict(),
             "p_value_holm": p_value,
-            "verdict_holm": statistics.verdict(result.mean_difference, p_value),
+            "verdict_holm": statistics.corrected_verdict(result, p_value),
         }
         for (key, result), p_value in zip(
             results.items(), p_values.tolist(), strict=True
@@ -301,7 +301,13 @@ def _rule(
         for rival in rivals
         if (num_settings := len(compared.get(rival, {}).get("settings", ())))
     }
-    at_least_as_good = bool(of_baselines) and not worse
+    undecided = [
+        [setting["name"], method]
+        for method, result in of_baselines.items()
+        for setting in result["settings"]
+        if setting["verdict"] == "no verdict"
+    ]
+    at_least_as_good = bool(of_baselines) and not worse and not undecided
     is_better = len(better_in) == len(rivals) and all(
         2 * wins > num_settings for wins, num_settings in better_in.values()
     )
@@ -309,6 +315,7 @@ def _rule(
         "is_complete": is_complete,
         "at_least_as_good": at_least_as_good,
         "worse_in": worse,
+        "undecided": undecided,
         "better_in_most": is_better,
         "better_in": better_in,
         "met": is_complete and at_least_as_good and is_better,

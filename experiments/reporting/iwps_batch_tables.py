@@ -1,12 +1,14 @@
-"""The verdict of `beyond` in sentences and its numbers as Markdown tables.
+"""The study's verdict in sentences and its numbers as Markdown tables.
 
-AUBC and its differences are per cent here, shares in [0, 1] in the summary.
+The mean test accuracy over the rounds, and its differences, are per cent here, shares
+in [0, 1] in the summary.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.reporting import tables
+from experiments.reporting.iwps_batch_headline import KINDS, headline
 from experiments.reporting.iwps_batch_study import VERDICTS
 from experiments.reporting.styles import display_name, setting_name
 
@@ -17,6 +19,10 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
     baselines = [m for m, r in summary["compared"].items() if r["is_baseline"]]
     if not baselines:
         return f"{ours} has been compared with no baseline: no verdict."
+    undecided = rule.get("undecided", ())  # files of earlier versions have none
+    if undecided:
+        few = ", ".join(f"{name} against {display_name(m)}" for name, m in undecided)
+        return f"No verdict: fewer than three shared seeds in {few}."
     count = tables.plural(len(summary["settings"]), "setting")
     worse = "; ".join(
         f"{setting} against {display_name(method)} ({after_holm} after Holm)"
@@ -26,8 +32,8 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
         f"1. Not met: the 95 % interval lies below zero in {worse}."
         if worse
         else f"1. Met: in none of {count} and against none of "
-        f"{tables.plural(len(baselines), 'baseline')} does the 95 % interval lie below "
-        "zero."
+        f"{tables.plural(len(baselines), 'baseline')}, of the settings in which they "
+        "ran, does the 95 % interval lie below zero."
     )
     sentences = [first]
     if rule["better_in"]:
@@ -36,7 +42,10 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
             for rival, (wins, of) in rule["better_in"].items()
         )
         met = "Met" if rule["better_in_most"] else "Not met"
-        sentences.append(f"2. {met}: {ours} is significantly better than {wins}.")
+        sentences.append(
+            f"2. {met}: {ours} is significantly better than {wins} settings in which "
+            "they ran."
+        )
     if not rule["is_complete"]:
         gaps = ", ".join(
             f"{display_name(method[0])} in {name}" if method else name
@@ -48,10 +57,12 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
 
 
 def to_markdown(summary: Mapping[str, Any]) -> str:
-    """The verdict, the differences and the AUBC of all settings as Markdown."""
+    """The verdict, the differences and the means of all settings as Markdown."""
     lines = ["### Verdict", "", verdict_in_words(summary).replace("\n", "  \n"), ""]
     if summary["compared"]:
         lines += [*_differences_to_markdown(summary), ""]
+    if any(r["is_baseline"] for r in summary["compared"].values()):
+        lines += [*_headline_to_markdown(summary), ""]
     if summary["rivals"]:
         lines += [*_rivals_to_markdown(summary), ""]
     datasets = dict.fromkeys(s["dataset"] for s in summary["settings"])
@@ -72,7 +83,8 @@ def _differences_to_markdown(summary: Mapping[str, Any]) -> list[str]:
         "settings better / not separable / worse (uncorrected)",
         "worst setting [95 %]",
     ]
-    lines = [f"### {display_name(summary['ours'])} minus each method, AUBC, %", ""]
+    ours = display_name(summary["ours"])
+    lines = [f"### {ours} minus each method, mean over rounds, %", ""]
     lines += [_row(headers), _row(["---"] * len(headers))]
     for method, result in summary["compared"].items():
         worst = next(s for s in result["settings"] if s["name"] == result["worst"])
@@ -99,6 +111,54 @@ def _differences_to_markdown(summary: Mapping[str, Any]) -> list[str]:
     return [*lines, "", about]
 
 
+def _headline_to_markdown(summary: Mapping[str, Any]) -> list[str]:
+    """Balanced and imbalanced apart, Holm over all comparisons, and the losses."""
+    found, ours = headline(summary), display_name(summary["ours"])
+    of_all = f"Holm over all {found['num_comparisons']}"
+    headers = ["other method"]
+    for kind in KINDS:
+        headers += [f"{kind}: mean", "better / worse, Holm in the setting", of_all]
+    lines = [f"### {ours} minus each method, balanced and imbalanced apart", ""]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    for method, by_kind in found["baselines"].items():
+        cells = [display_name(method)]
+        for kind in KINDS:
+            numbers = by_kind[kind]
+            if not numbers["settings"]:
+                cells += [tables.MISSING] * 3
+                continue
+            of = f"of {numbers['settings']}"
+            cells += [
+                f"{100 * numbers['mean']:+.2f}",
+                f"{numbers['better']} / {numbers['worse']} {of}",
+                f"{numbers['better_of_all']} / {numbers['worse_of_all']} {of}",
+            ]
+        lines.append(_row(cells))
+    about = (
+        "In how many of the settings in which both ran the difference is significant. "
+        f"The last correction is for all {found['num_comparisons']} comparisons of all "
+        "settings at once."
+    )
+    lines += ["", about, "", f"### Where the mean of {ours} is below another's", ""]
+    if not found["below"]:
+        return [*lines, "In no setting against any baseline."]
+    names = {s["name"]: _title(s) for s in summary["settings"]}
+    headers = ["setting", "other method", "difference [95 %]", "verdict"]
+    lines += [_row(headers), _row(["---"] * len(headers))]
+    lines += [
+        _row(
+            [
+                names[result["name"]],
+                display_name(result["method"]),
+                _interval(result),
+                result["verdict_holm"],
+            ]
+        )
+        for result in found["below"]
+    ]
+    return lines
+
+
 def _rivals_to_markdown(summary: Mapping[str, Any]) -> list[str]:
     """Ours minus each rival, a line for every setting; bold if separable."""
     rivals = summary["rivals"]
@@ -106,18 +166,22 @@ def _rivals_to_markdown(summary: Mapping[str, Any]) -> list[str]:
     found = {(m, s["name"]): s for m, of in of_rivals.items() for s in of}
     ours = display_name(summary["ours"])
     headers = ["setting", *(f"{ours} − {display_name(m)}" for m in rivals)]
-    lines = [f"### {ours} minus its rivals in every setting, AUBC, % [95 %]", ""]
+    lines = [f"### {ours} minus its rivals in every setting, mean over rounds, %", ""]
     lines += [_row(headers), _row(["---"] * len(headers))]
     for setting in summary["settings"]:
         results = [found.get((m, setting["name"])) for m in rivals]
         cells = [_with_verdict(r) if r else tables.MISSING for r in results]
         lines.append(_row([_title(setting), *cells]))
-    return [*lines, "", "Bold: separable after Holm's correction for all baselines."]
+    about = (
+        "In brackets the 95 % interval. Bold: separable after Holm's correction for "
+        "all baselines of the setting."
+    )
+    return [*lines, "", about]
 
 
 def _with_verdict(result: Mapping[str, Any]) -> str:
     mean = f"{100 * result['mean_difference']:+.1f}"
-    if result["verdict_holm"] != "not separable":
+    if result["verdict_holm"] in ("better", "worse"):
         mean = f"**{mean}**"
     if result["low"] is None:
         return mean
@@ -127,7 +191,7 @@ def _with_verdict(result: Mapping[str, Any]) -> str:
 def _areas_to_markdown(summary: Mapping[str, Any], dataset: str) -> list[str]:
     settings = [s for s in summary["settings"] if s["dataset"] == dataset]
     methods = dict.fromkeys(m for s in settings for m in s["methods"])
-    lines = [f"### {setting_name(dataset)}: AUBC, % ± se", ""]
+    lines = [f"### {setting_name(dataset)}: mean over rounds, % ± se", ""]
     headers = ["method", *(_title(s).partition(", ")[2] for s in settings)]
     lines += [_row(headers), _row(["---"] * len(headers))]
     for method in methods:

@@ -82,7 +82,7 @@ def write_merged_report(
         entries.append((record, summarize(record, loaded[key]), loaded[key]))
     entries.sort(key=lambda entry: _place(entry[1]))
     records, summaries, datasets = (list(part) for part in zip(*entries, strict=True))
-    titles, places = arrange(summaries)
+    titles, places = arrange(summaries, _short_names([r.path for r in records]))
     merged = {
         "names": [f"{row}, {column}" for row, column in titles],
         "win_counts": win_counts(summaries),
@@ -107,8 +107,11 @@ def write_merged_report(
     order = merged["win_counts"]["methods"]
     num_rows, num_columns = (max(axis) + 1 for axis in zip(*places, strict=True))
     grid = [[None] * num_columns for _ in range(num_rows)]
+    heights = plots.heights_of_rows(cells)
     for run, cell in enumerate(cells):
         chart = charts.curve_chart(cell.curves, order, "", "", is_small=True)
+        if cell.row in heights:
+            chart["layout"]["yaxis"] |= {"range": list(heights[cell.row])}
         panel = {"run": run, "title": cell.title, "subtitle": cell.subtitle}
         grid[cell.row][cell.column] = panel | {"figure": chart}
     html = html_page.merged_page(merged, grid, pictures)
@@ -118,7 +121,7 @@ def write_merged_report(
 
 
 def arrange(
-    summaries: Sequence[Mapping[str, Any]],
+    summaries: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
 ) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:
     """Name runs and place them in a grid without two in one place.
 
@@ -129,10 +132,12 @@ def arrange(
 
     Args:
         summaries: of the runs, in the order they should have.
+        names: of the runs, no two alike.
 
     Returns:
         What a row and what a column have in common, for every run, and its (row,
-        column). Runs that agree in everything named are told apart by a number.
+        column). Runs that agree in everything named are told apart by their names, or
+        by a number where there are none.
 
     Example:
         >>> first = {"dataset": "digits", "imbalance": 1, "base_size": 5}
@@ -146,17 +151,23 @@ def arrange(
     ]
     titles: list[tuple[str, str]] = []
     columns: dict[str, list[tuple[int, float, str]]] = {}
-    for summary in summaries:
-        row = setting_name(summary["dataset"], summary["imbalance"])
-        parts = [
-            COLUMN_SETTINGS[key].format(summary[key])
-            for key in named
-            if summary.get(key) is not None
-        ]
-        column, number = ", ".join(parts), 1
-        while (row, column) in titles:
-            number += 1
-            column = f"{', '.join(parts)} ({number})"
+    settings = [
+        (
+            setting_name(summary["dataset"], summary["imbalance"]),
+            ", ".join(
+                COLUMN_SETTINGS[key].format(summary[key])
+                for key in named
+                if summary.get(key) is not None
+            ),
+        )
+        for summary in summaries
+    ]
+    for i, (summary, (row, column)) in enumerate(zip(summaries, settings, strict=True)):
+        number = settings[: i + 1].count((row, column))
+        if names and settings.count((row, column)) > 1:
+            column = f"{column} ({names[i]})"
+        elif number > 1:
+            column = f"{column} ({number})"
         titles.append((row, column))
         order = [_sortable(summary.get(key)) for key in named]
         columns[column] = [*order, (0, number, "")]
@@ -174,6 +185,16 @@ def arrange(
     return titles, places
 
 
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Name folders by as few of their last parts as tell all of them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
 def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Count in how many runs each method is significantly better than each other.
 
@@ -181,9 +202,10 @@ def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         summaries: of the runs.
 
     Returns:
-        `methods`, ordered by the mean rank of their AUBC; `wins[i][j]`, in how many
+        `methods`, ordered by the mean rank of their mean over rounds; `wins[i][j]`, in
+        how many
         runs i is better than j by their win matrix; and `settings[i][j]`, in how many
-        both were compared.
+        both were compared with a verdict.
     """
     ranks: dict[str, list[float]] = {}
     for summary in summaries:
@@ -199,14 +221,14 @@ def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for i, row in zip(at, matrix["verdicts"], strict=True):
             for j, verdict in zip(at, row, strict=True):
                 wins[i, j] += verdict == "better"
-                settings[i, j] += verdict is not None
+                settings[i, j] += verdict not in (None, "no verdict")
     return {"methods": methods, "wins": wins.tolist(), "settings": settings.tolist()}
 
 
 def areas_to_markdown(names: Sequence[str], summaries: Sequence[Mapping]) -> str:
-    """Write the AUBC of every method in every run as one Markdown table."""
+    """Write the mean over rounds of every method and run as one Markdown table."""
     methods = win_counts(summaries)["methods"]
-    lines = ["### AUBC, % ± se, of every run", ""]
+    lines = ["### Mean over rounds, % ± se, of every run", ""]
     lines += [f"| method | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for method in methods:
         cells = [

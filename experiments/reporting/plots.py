@@ -177,6 +177,8 @@ def grid_png(
 ) -> bytes:
     """Draw the main measure against labels, a panel a run, with one legend for all.
 
+    The panels of a row share the vertical axis.
+
     Args:
         cells: the panels; places without one stay empty.
         title: what all panels are of.
@@ -198,9 +200,12 @@ def grid_png(
         **{"left": 0.75 / width, "right": 1 - 0.15 / width, "wspace": 0.18},
         **{"bottom": below / height, "top": 1 - 1.2 / height, "hspace": 0.42},
     )
+    heights = heights_of_rows(cells)
     for cell in cells:
         axes = figure.add_subplot(grid[cell.row, cell.column])
         draw_curves(axes, cell.curves, styles, name_ends=False)
+        if cell.row in heights:
+            axes.set_ylim(heights[cell.row])
         subtitle = textwrap.fill(cell.subtitle, MAX_PANEL_CHARACTERS)
         axes.set_title(f"{cell.title}\n{subtitle}", fontsize=9.5)
     draw_legend(figure, styles, places)
@@ -209,9 +214,31 @@ def grid_png(
     figure.text(0.15 / width, y, title, fontsize=14, fontweight="bold", **place)
     against = measure.x_name[0].lower() + measure.x_name[1:]
     note = f"{measure.name} (%) against {against}, mean over seeds ± 1 se."
+    note += " A row has one vertical axis."
     y -= 0.26 / height
     figure.text(0.15 / width, y, note, fontsize=10, color=FAINT, **place)
     return to_png(figure)
+
+
+def heights_of_rows(cells: Sequence[Cell]) -> dict[int, tuple[float, float]]:
+    """The per cent that the vertical axis of each row shows: of all its panels.
+
+    Rows in which nothing is known yet are left out.
+    """
+    ends: dict[int, list[float]] = {}
+    for cell in cells:
+        for curve in cell.curves.values():
+            error = curve.standard_error
+            margin = np.zeros_like(curve.mean) if error is None else error
+            for bound in (curve.mean - margin, curve.mean + margin):
+                known = 100 * bound[np.isfinite(bound)]
+                ends.setdefault(cell.row, []).extend(known.tolist())
+    return {
+        row: (min(values) - pad, max(values) + pad)
+        for row, values in ends.items()
+        if values
+        for pad in [0.04 * (max(values) - min(values)) or 1.0]
+    }
 
 
 def legend_size(styles: Mapping[str, Style], width: float) -> tuple[int, float]:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, Real
 from scipy import special
 
-Verdict = Literal["better", "worse", "not separable"]
+Verdict = Literal["better", "worse", "not separable", "no verdict"]
 
 LEVEL = 0.05  # two-sided
 MIN_SEEDS = 3  # with two, differences that are close by chance look like certainty
@@ -45,7 +45,7 @@ class PairedComparison(NamedTuple):
         high: upper end; None likewise.
         p_value: two-sided paired t test; 1 likewise.
         verdict: from p_value and the sign of the difference; from the corrected
-            p-value in a table.
+            p-value in a table. "no verdict" with fewer than three seeds.
         sign_flip_p_value: the check without a normal assumption, see
             `sign_flip_p_value`.
     """
@@ -59,28 +59,29 @@ class PairedComparison(NamedTuple):
     sign_flip_p_value: float
 
 
-def area_under_budget_curve(
+def mean_over_rounds(
     accuracy: Float[np.ndarray, "seeds rounds"],
 ) -> Float[np.ndarray, " seeds"]:
-    """Mean accuracy over the budget, one number per seed.
+    """Mean accuracy over the rounds, one number per seed.
 
-        AUBC_s = 1 / (R + 1) * sum_r accuracy_sr
+        mean_s = 1 / (R + 1) * sum_r accuracy_sr
 
-    Rounds add equally many labels, so this is the area under accuracy against labels
-    divided by its width, with the same weight for the first and the last round. In the
-    unit and the range of `accuracy`; a flat curve has its own height.
+    The first and the last round have the same weight as all others, so this is no area
+    under a curve. The start, which all methods of a seed share, is one of the rounds.
+    In the unit and the range of `accuracy`; a flat curve has its own height. The files
+    of a run call it AUBC.
 
     Args:
         accuracy: after rounds 0..R.
 
     Returns:
-        One area per seed.
+        One mean per seed.
 
     Raises:
         ValueError: the array is not `[seeds, rounds]` with at least one round.
 
     Example:
-        >>> print(area_under_budget_curve(np.array([[0.25, 0.5, 0.75]])))
+        >>> print(mean_over_rounds(np.array([[0.25, 0.5, 0.75]])))
         [0.5]
     """
     accuracy = np.asarray(accuracy, dtype=float)
@@ -220,10 +221,10 @@ def paired_comparison(
         d_s = values_s - baseline_s,   se = sd(d) / sqrt(S)
         interval = mean d -+ t_{0.975, S-1} * se,   p = 2 P(T_{S-1} > |mean d| / se)
 
-    Fewer than three seeds give no interval and p = 1: "not separable". So do
-    differences that are all equal: accuracies are multiples of one over the number of
-    test samples, and that two or three of them coincide is no proof of a spread of
-    zero. Differences of the size of rounding errors count as zero.
+    Fewer than three seeds give no interval, p = 1 and "no verdict". Differences that
+    are all equal give no interval, p = 1 and "not separable": accuracies are multiples
+    of one over the number of test samples, and that three of them coincide is no proof
+    of a spread of zero. Differences of the size of rounding errors count as zero.
 
     Args:
         values: one number per seed, larger is better.
@@ -239,7 +240,7 @@ def paired_comparison(
     Example:
         >>> result = paired_comparison(np.array([3.0, 5.0]), np.array([2.0, 2.0]))
         >>> result.mean_difference, result.standard_error, result.verdict
-        (2.0, 1.0, 'not separable')
+        (2.0, 1.0, 'no verdict')
     """
     values = np.asarray(values, dtype=float)
     baseline = np.asarray(baseline, dtype=float)
@@ -261,9 +262,9 @@ def paired_comparison(
     if error is not None:
         error = float(error) if error > tolerance else 0.0
     if len(differences) < MIN_SEEDS or not error:
-        return PairedComparison(
-            mean, error, None, None, 1.0, "not separable", flip_p_value
-        )
+        few = len(differences) < MIN_SEEDS
+        says: Verdict = "no verdict" if few else "not separable"
+        return PairedComparison(mean, error, None, None, 1.0, says, flip_p_value)
     freedom = len(differences) - 1
     half_width = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error
     p_value = float(2 * special.stdtr(freedom, -abs(mean) / error))
@@ -295,6 +296,23 @@ def verdict(mean_difference: float, p_value: float) -> Verdict:
     if not p_value < LEVEL:
         return "not separable"
     return "better" if mean_difference > 0 else "worse"
+
+
+def corrected_verdict(result: PairedComparison, p_value: float) -> Verdict:
+    """Say what a comparison's corrected p-value allows to say.
+
+    Args:
+        result: the comparison; "no verdict" stays that.
+        p_value: its p-value, corrected for the other comparisons of a table.
+
+    Example:
+        >>> few = paired_comparison(np.array([3.0, 5.0]), np.array([2.0, 2.0]))
+        >>> corrected_verdict(few, 1.0)
+        'no verdict'
+    """
+    if result.verdict == "no verdict":
+        return result.verdict
+    return verdict(result.mean_difference, p_value)
 
 
 def holm(

@@ -102,6 +102,25 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
     }
 
 
+def has_bootstrap(summary: Mapping[str, Any]) -> bool:
+    """Whether a run has seeds enough for bootstrap intervals, and has some.
+
+    Files of earlier versions hold intervals from fewer seeds; these are not shown.
+
+    Example:
+        >>> has_bootstrap({"seeds": [0, 1, 2, 3, 4], "methods": {}})
+        False
+    """
+    if len(summary["seeds"]) < comparisons.MIN_SEEDS_OF_A_BOOTSTRAP:
+        return False
+    results = [
+        method[key]
+        for method in summary["methods"].values()
+        for key in ("versus_random", "versus_best_baseline")
+    ]
+    return any(r and r["bootstrap_low"] is not None for r in results)
+
+
 def total_seconds(summary: Mapping[str, Any]) -> float:
     """Seconds of all known stages of all methods and seeds."""
     stages = [s for m in summary["methods"].values() for s in m["seconds"].values()]
@@ -258,7 +277,7 @@ def _as_dict(compared: comparisons.Compared) -> dict[str, Any]:
 
 
 def _area(values: np.ndarray) -> np.ndarray:
-    return statistics.area_under_budget_curve(values)
+    return statistics.mean_over_rounds(values)
 
 
 def _number(value: np.ndarray | None) -> float | None:

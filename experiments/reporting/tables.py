@@ -12,23 +12,24 @@ from rich.table import Table
 
 from experiments.reporting.measures import ACCURACY, MEASURES, measure_of
 from experiments.reporting.styles import display_name, setting_name, style_of
-from experiments.reporting.summary import BASELINE, total_seconds
+from experiments.reporting.summary import BASELINE, has_bootstrap, total_seconds
 
 TABLE_WIDTH = 100
 MISSING = "-"
 PAIRED_T, BOOTSTRAP = ("low", "high"), ("bootstrap_low", "bootstrap_high")
 ABOUT_VERDICTS = (
     "Verdicts: paired t-test over seeds after Holm's correction for all rows of the "
-    "column; the bootstrap intervals beside them are not corrected and decide nothing."
+    "column. Intervals are not corrected."
 )
+ABOUT_BOOTSTRAP = "The bootstrap intervals beside them decide nothing."
 ABOUT_PAIRS = (
-    "Paired t-test of the AUBC over seeds, in each setting after Holm's correction for "
-    "all of its pairs of methods."
+    "Paired t-test over seeds of the mean over rounds, in each setting after Holm's "
+    "correction for all of its pairs of methods."
 )
 ABOUT_BEST_BASELINE = (
-    "The best baseline is the one with the highest mean AUBC on these very seeds. That "
-    "is partly luck: the comparison is harder on IWPS than one with a baseline named "
-    "beforehand, and no p-value accounts for the choice."
+    "The best baseline is the one with the highest mean over rounds on these very "
+    "seeds. That is partly luck: the comparison is harder on IWPS than one with a "
+    "baseline named beforehand, and no p-value accounts for the choice."
 )
 
 
@@ -49,7 +50,7 @@ class Column(NamedTuple):
 
 
 def columns(summary: Mapping[str, Any]) -> list[Column]:
-    """The measures of a run: AUBC and final value of the main one, then the others.
+    """The measures of a run: mean over rounds and final value, then the others.
 
     Without those that are not known for any method.
 
@@ -57,17 +58,18 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
         >>> values = {"aubc_mean": 0.5, "final_miou_mean": 0.6}
         >>> run = {"measure": "miou", "methods": {"iwps": values}}
         >>> [column.name for column in columns(run)]
-        ['AUBC', 'final mIoU']
+        ['mean over rounds', 'final mIoU']
     """
     main = measure_of(summary)
     found = [
-        Column("AUBC", "se", "aubc_mean", "aubc_se"),
+        Column("mean over rounds", "se", "aubc_mean", "aubc_se"),
         Column(f"final {main.short}", "sd", *main.final_keys),
     ]
     if main is ACCURACY:
         area = ("se", "balanced_aubc_mean", "balanced_aubc_se")
         final = ("sd", "balanced_final_mean", "balanced_final_sd")
-        found += [Column("balanced AUBC", *area), Column("balanced final", *final)]
+        name = "balanced mean over rounds"
+        found += [Column(name, *area), Column("balanced final", *final)]
     else:
         found += [
             Column(f"final {other.short}", "sd", *other.final_keys)
@@ -78,7 +80,7 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
 
 
 def print_table(summary: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print one row per method, best area under the budget curve first.
+    """Print one row per method, highest mean over rounds first.
 
     Args:
         summary: as `write_report` returns it.
@@ -95,7 +97,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         show_edge=False,
         padding=0,
     )
-    headers = ["Final %\n ", "AUBC %\n ", "Labels\nneeded"]
+    headers = ["Final %\n ", "Mean %\n ", "Labels\nneeded"]
     headers += (
         ["Wrong\npixels %"]
         if measure.of_pixels
@@ -103,7 +105,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
     )
     headers += ["Fit/\nscore s"]
     if compared:
-        headers += ["AUBC - Random\n\\[95 % interval]"]
+        headers += ["Mean - Random\n\\[95 % interval]"]
     # Names of variants are long and take a second line.
     table.add_column("Method\n ", max_width=16)
     for header in headers:
@@ -124,7 +126,7 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
         table.add_row(*row, *(_colored(values["versus_random"]) if compared else ()))
     console.print(table)
     legend = (
-        f"Final: mean ± sd. AUBC: mean {measure.short} over the rounds ± standard "
+        f"Final: mean ± sd. Mean: {measure.short}, mean over the rounds ± standard "
         f"error. {'Wrong: pixels' if measure.of_pixels else 'Wrong, minority: share'} "
         "of the picks, first → last round. Fit/score: median seconds per round."
     )
@@ -154,11 +156,13 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
     """
     methods, best = summary["methods"], summary["best_baseline"]
     measure = measure_of(summary)
-    headers = ["method", f"final {measure.short}, % ± sd", "AUBC, % ± se"]
+    headers = ["method", f"final {measure.short}, % ± sd", "mean over rounds, % ± se"]
     if BASELINE in methods:
         headers += ["labels to Random's final (saving)"]
     wrong = "wrong pixels of picks" if measure.of_pixels else "wrong among picks"
     headers += [f"{wrong}, %, first → last round"]
+    bootstrap = has_bootstrap(summary)
+    intervals = (PAIRED_T, BOOTSTRAP) if bootstrap else (PAIRED_T,)
     baselines = {}
     if BASELINE in methods:
         baselines["versus_random"] = BASELINE
@@ -167,7 +171,8 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
     for key, baseline in baselines.items():
         name = display_name(baseline)
         name += ", the best baseline" if key == "versus_best_baseline" else ""
-        headers += [f"AUBC − {name} [paired t] [bootstrap] 95 %", "verdict"]
+        kinds = "[paired t] [bootstrap] 95 %" if bootstrap else "[95 % paired t]"
+        headers += [f"mean − {name} {kinds}", "verdict"]
     rows = []
     for name in by_area(summary):
         values, label = methods[name], display_name(name)
@@ -181,7 +186,7 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
             row += ["not reached" if needed == MISSING else needed]
         row += [first_to_last(values["wrong_rate"], " → ")]
         for key in baselines:
-            row += difference(values[key], PAIRED_T, BOOTSTRAP)
+            row += difference(values[key], *intervals)
         rows.append(row)
     heading = heading or setting_name(summary["dataset"], summary["imbalance"])
     lines = [f"### {heading}", ""]
@@ -193,13 +198,20 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
     return "\n".join(lines) + "\n"
 
 
+def about_verdicts(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """How the verdicts beside these runs' intervals came about."""
+    if any(map(has_bootstrap, summaries)):
+        return f"{ABOUT_VERDICTS} {ABOUT_BOOTSTRAP}"
+    return ABOUT_VERDICTS
+
+
 def about_markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
     """How the verdicts of these runs' tables came about, once for all of them."""
     methods = [values for s in summaries for values in s["methods"].values()]
     notes = [
         note
         for key, note in (
-            ("versus_random", ABOUT_VERDICTS),
+            ("versus_random", about_verdicts(summaries)),
             ("versus_best_baseline", ABOUT_BEST_BASELINE),
         )
         if any(values[key] for values in methods)
@@ -238,7 +250,7 @@ def describe(summary: Mapping[str, Any]) -> str:
 
 
 def by_area(summary: Mapping[str, Any]) -> list[str]:
-    """List the methods, best mean AUBC first."""
+    """List the methods, highest mean over rounds first."""
     methods = summary["methods"]
     return sorted(methods, key=lambda m: -methods[m]["aubc_mean"])
 
