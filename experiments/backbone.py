@@ -9,18 +9,17 @@ labels. The same probe on the features of random weights is the control.
 """
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 
 import tyro
 
 from experiments.data import datasets
-from experiments.data.datasets import Dataset, DatasetError
+from experiments.data.datasets import Dataset
+from experiments.engine import command_line
 from experiments.frozen.features import compute, embed
 from experiments.frozen.probe import linear_probe
 from iwps_jax.backbones import efficientnet
-from iwps_jax.backbones.efficientnet_weights import BackboneError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         args=arguments,
     )
-    try:
+    with command_line.refusals_in_one_sentence("continues the computation"):
         dataset = datasets.load(options.dataset, options.data_dir)
         _report(dataset, options)
-    except (BackboneError, DatasetError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command continues the computation.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _report(dataset: Dataset, options: Options) -> None:

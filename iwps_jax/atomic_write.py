@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from iwps_jax.refusal import Refusal
+
 UNFINISHED = ".half"
 """How the names of files end that a killed process left; safe to delete."""
 
@@ -26,10 +28,9 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         content: text is written as UTF-8.
 
     Raises:
-        OSError: if it cannot be written, or is there and no regular file; what was
-            there before still is.
-        ValueError: if the text has a character that is none of Unicode's, as names of
-            files may have.
+        OSError: if it cannot be written; what was there before still is.
+        Refusal: if it is there and no regular file, or the text has a character that
+            is none of Unicode's, as names of files may have.
     """
     if isinstance(content, str):
         content = _encoded(path, content)
@@ -40,8 +41,8 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(half, flags, 0o666 if mode is None else mode)
-    except OSError as error:  # by the name that the user knows
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+    except OSError as error:
+        raise _by_its_name(error, path) from error
     try:
         with os.fdopen(handle, "wb") as file:
             if mode not in (None, stat.S_IMODE(os.fstat(handle).st_mode)):
@@ -50,6 +51,10 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(half, target)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(half)
+        raise _by_its_name(error, path) from error
     except BaseException:
         with suppress(FileNotFoundError):  # interrupted just after it got its name
             os.unlink(half)
@@ -57,12 +62,17 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     _sync_folder(target.parent)
 
 
+def _by_its_name(error, path) -> OSError:
+    """The same error of the file that the user knows."""
+    return type(error)(error.errno, error.strerror, str(path))
+
+
 def _encoded(path, text) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         bad = error.object[error.start : error.end]
-        raise ValueError(f"{path} must be Unicode text, got {bad!a}.") from error
+        raise Refusal(f"{path} must be Unicode text, got {bad!a}.") from error
 
 
 def _mode_of(path, target) -> int | None:
@@ -73,7 +83,7 @@ def _mode_of(path, target) -> int | None:
         return None
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
-        raise OSError(f"{path} must be a file that can be replaced, is {kind}.")
+        raise Refusal(f"{path} must be a file that can be replaced, is {kind}.")
     return stat.S_IMODE(mode)
 
 

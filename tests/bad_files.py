@@ -217,7 +217,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "one class that nobody named": (
         (*INIT, *POOL, "--holdout", "bad.csv"),
         answers((3, "cat")),
-        "--classes must be given where fewer than two",
+        "--classes must be given if fewer than two",
     ),
     "classes called the same": (
         BAD_CLASSES,

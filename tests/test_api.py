@@ -18,7 +18,7 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 
 FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
-        *("types", "versions", "moved", "cache", "atomic_write"),
+        *("types", "versions", "moved", "cache", "refusal", "atomic_write"),
         *("checks", "numerics", "blocks"),
         *("scores", "pixels", "selection", "contrib", "heads", "backbones"),
         *("pool", "methods", "loop", "app", "__main__"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import Refusal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, modes and pipes")
 
@@ -45,13 +46,13 @@ def test_what_a_link_points_to_is_replaced():
 def test_what_is_no_regular_file_is_refused(make):
     make("out")
     kind = stat.S_IFMT(os.stat("out").st_mode)
-    with pytest.raises(OSError, match="^out must be a file that can be replaced, is a"):
+    with pytest.raises(Refusal, match="^out must be a file that can be replaced, is a"):
         write_atomically("out", "content")
     assert stat.S_IFMT(os.stat("out").st_mode) == kind and os.listdir() == ["out"]
 
 
 def test_devices_are_refused():
-    with pytest.raises(OSError, match="/dev/null must be a file .* is a device"):
+    with pytest.raises(Refusal, match="/dev/null must be a file .* is a device"):
         write_atomically("/dev/null", "content")
 
 

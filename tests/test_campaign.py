@@ -303,14 +303,28 @@ def a_state():
     return start(pool, pool[:10], np.arange(10) % 2, classes=("a", "b"))
 
 
+WRONG = "the model was wrong on"
+LATER = "the first hint comes after 50 answered picks"
+
+
 @pytest.mark.parametrize(
     ("rounds", "wrong", "accuracies", "begins"),
     [
-        (4, 20, (0.5, 0.6, 0.7, 0.8, 0.85), "Go on: 40 of the last 50"),
-        (4, 1, (0.8, 0.9, 0.95, 0.951, 0.951), "Consider to stop: 2 of the last 50"),
+        (
+            4,
+            20,
+            (0.5, 0.6, 0.7, 0.8, 0.85),
+            f"Keep labeling: {WRONG} 40 of the last 50",
+        ),
+        (
+            4,
+            1,
+            (0.8, 0.9, 0.95, 0.951, 0.951),
+            f"Consider stopping: {WRONG} 2 of the last 50",
+        ),
         (4, 20, (0.8, 0.9, 0.9, 0.9, 0.9), "Undecided"),
-        (1, 20, (0.5, 0.6), "Go on: after 50 answered picks"),
-        (0, 0, (0.5,), "Go on: after 50 answered picks"),
+        (1, 20, (0.5, 0.6), f"Keep labeling: {LATER}"),
+        (0, 0, (0.5,), f"Keep labeling: {LATER}"),
     ],
 )
 def test_the_hint_follows_from_wrong_picks_and_the_curve(

@@ -69,12 +69,12 @@ TABLE = {
     "a file in the way": (
         ("next", "--k", 5, "--out", "batch.csv"),
         nothing,
-        "batch.csv must not be there yet: it may hold answers",
+        "batch.csv must be a new file: the old one may hold answers",
     ),
     "a folder that is not": (
         ("next", "--k", 5, "--out", "no/b.csv"),
         nothing,
-        "no/b.csv must be in a folder that is there",
+        "no/b.csv must be in a folder that exists",
     ),
     "tasks without images": (
         ("next", "--k", 5, "--label-studio", "t.json"),
@@ -89,7 +89,7 @@ TABLE = {
     "one file for both": (
         ("next", "--k", 5, "--out", "t.json", *TASKS, "--image-url", "{id}"),
         nothing,
-        "--out and --label-studio must differ, both are t.json",
+        "--out and --label-studio must differ, but both are t.json",
     ),
     # label
     "no answers": (("label", "bad.csv"), nothing, "bad.csv does not exist"),
@@ -112,7 +112,7 @@ TABLE = {
     "a row of another pool": (
         ("label", "bad.csv"),
         write("bad.csv", f"row,id,label\n3,3,{CLASSES[0]}\n5,4,{CLASSES[0]}\n"),
-        "bad.csv: line 3: '4' must be row 4, as the campaign has it, got 5",
+        "bad.csv: line 3: '4' must be row 4 as in the campaign, got 5",
     ),
     "an answer twice": (
         ("label", "bad.csv"),
@@ -127,12 +127,12 @@ TABLE = {
     "a batch that is there, after good answers": (
         ("label", "initial.csv", "--next", 5, "--out", "batch.csv"),
         nothing,
-        "batch.csv must not be there yet: it may hold answers",
+        "batch.csv must be a new file: the old one may hold answers",
     ),
     "a folder that is not, after good answers": (
         ("label", "initial.csv", "--next", 5, "--out", "no/b.csv"),
         nothing,
-        "no/b.csv must be in a folder that is there",
+        "no/b.csv must be in a folder that exists",
     ),
     "tasks without images, after good answers": (
         ("label", "initial.csv", "--next", 5, "--label-studio", "t.json"),

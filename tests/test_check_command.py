@@ -218,65 +218,50 @@ def test_a_refusal_is_one_sentence(here, capsys, arguments, sentence):
 # Advice
 
 
-SETTINGS = {1: "balanced", 10: "imbalanced", 20: "imbalanced_20"}
-DATASETS = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist", "CIFAR-10": "cifar10"}
+EVEN, ENOUGH = [100] * 4, [5] * 4
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_what_is_called_measured_is_in_the_results(setting, dataset):
-    name = f"{DATASETS[dataset]}_{SETTINGS[setting]}.json"
-    measured = json.loads((ROOT / "experiments" / "results" / name).read_text())
-    for method, percent in advice.MEASURED[setting][dataset].items():
-        found = 100 * measured["methods"][method]["aubc_mean"]
-        assert round(found, 1) == percent, method
-
-
-def test_so_is_what_is_said_of_one_sample_a_class():
-    path = ROOT / "experiments" / "results" / "ablation_holdout_size.json"
-    (run,) = [
-        run
-        for run in json.loads(path.read_text())["runs"]
-        if run["methods"]["random"]["aubc_mean"] < 0.7  # the imbalanced one
-    ]
-    found = {
-        size: 100 * run["methods"][f"iwps_app_holdout_{size}"]["aubc_mean"]
-        for size in (1, 2, 5, 10, 20)
+def as_arrays(given):
+    return {
+        name: np.array(value) if isinstance(value, list) else value
+        for name, value in given.items()
     }
-    (warning,) = advice.holdout_warnings(np.array([5, 1]), ("cat", "dog"))
-    assert "one sample of dog" in warning and f"{found.pop(1):.1f} %" in warning
-    assert f"{min(found.values()):.1f} to {max(found.values()):.1f} %" in warning
-
-
-EVEN, ENOUGH = np.full(4, 100), np.full(4, 5)
 
 
 @pytest.mark.parametrize(
-    ("predicted", "holdout", "method", "said"),
+    ("files", "method", "said"),
     [
-        (EVEN, ENOUGH, "margin", "MNIST balanced: Margin 86.4, IWPS-app 84.3"),
-        ([300, 100, 100, 100], ENOUGH, "margin", "3 times"),
-        ([320, 100, 100, 100], ENOUGH, "iwps_app", "10 is nearest"),
-        ([1400, 100, 100, 100], ENOUGH, "iwps_app", "MNIST 1/10: IWPS-app 73.9"),
-        (
-            [1500, 100, 100, 100],
-            ENOUGH,
-            "iwps_app",
-            "Fashion-MNIST 1/20: IWPS-app 60.8",
-        ),
-        ([500, 500, 500, 0], ENOUGH, "iwps_app", "20 is nearest"),
-        (EVEN, None, "margin", "without a holdout set"),
-        ([1500, 100, 100, 100], None, "margin", "without a holdout set"),
-        ([1500, 100, 100, 100], [5, 5, 5, 0], "margin", "cannot judge a class"),
-        (None, ENOUGH, None, "give a --pool and a --head"),
-        (None, None, None, "give a --pool and a --head"),
+        ({}, "iwps", "iwps_batch also needs the labeled samples"),
+        ({"has_labels": True}, "iwps_batch", "which classes are rare"),
+        ({"holdout": None}, "margin", "needs only the predictions"),
+        ({"holdout": None, "has_labels": True}, "margin", "needs only the predictions"),
+        ({"predicted": [300, 100, 100, 90]}, "iwps", "3.33 times as many rows"),
+        ({"predicted": [500, 500, 500, 0]}, "iwps", "500 times as many rows"),
+        ({"agreement": 0.995}, "iwps", "rank correlation 0.995) and is cheaper"),
+        ({"predicted": None}, None, "give --pool and --head"),
+        ({"predicted": None, "holdout": None}, None, "give --pool and --head"),
     ],
 )
-def test_advice_at_its_corners(predicted, holdout, method, said):
-    as_array = [None if x is None else np.asarray(x) for x in (predicted, holdout)]
-    told = advice.advise(*as_array, CLASSES)
+def test_advice_at_its_corners(files, method, said):
+    given = {"predicted": EVEN, "holdout": ENOUGH, "classes": CLASSES, **files}
+    told = advice.advise(**as_arrays({**given, "accuracy": 0.9}))
     assert told.method == method and said in told.reason
-    assert len(told.warnings) == (holdout is not None and 0 in holdout)
+    assert told.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"holdout": [5, 5, 5, 0]}, "has no sample of eel"),
+        ({"holdout": [5, 1, 5, 5]}, "has only one sample of dog"),
+        ({"accuracy": 0.3}, "right on only 30% of the holdout set"),
+        ({"accuracy": 0.8, "holdout": [40, 3, 3, 3]}, "right on only 80%"),
+    ],
+)
+def test_what_may_spoil_it_is_said(files, said):
+    given = {"predicted": EVEN, "holdout": ENOUGH, "classes": CLASSES, **files}
+    (warning,) = advice.advise(**as_arrays(given)).warnings
+    assert said in warning
 
 
 def test_many_missing_classes_are_counted():

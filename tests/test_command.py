@@ -11,10 +11,13 @@ import pytest
 from rich.console import Console
 
 from experiments import mnist_imbalanced
-from experiments.classification import command
+from experiments.classification import command, run
 from experiments.classification.config import Config
 from experiments.classification.methods import METHODS
+from experiments.data import datasets
+from experiments.engine import rounds, run_folder
 from experiments.engine.progress import Progress
+from iwps_jax.refusal import Refusal
 
 PROMISED = (
     "--methods",
@@ -345,3 +348,34 @@ def test_on_a_terminal_a_table_shows_method_stage_and_accuracy():
     for shown in ("IWPS", "MC-Dropout", "round 3: score", "done", "110", "90.5 ± 0.7"):
         assert shown in printed, shown
     assert "round 0/6" not in printed
+
+
+DEPTHS = [
+    (command, "run"),
+    (datasets, "load"),
+    (run_folder, "prepare"),
+    (run, "make_study"),
+    (rounds, "_fit_and_test"),
+]
+
+
+@pytest.mark.parametrize(("module", "function"), DEPTHS)
+def test_an_error_is_a_traceback_and_a_refusal_a_sentence(
+    module, function, tmp_path, monkeypatch, capsys
+):
+    def study_ends_with(error):
+        def fails(*_, **__):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, function, fails)
+            study = ("--smoke", "--max-steps", "50", "--methods", "random")
+            mnist_imbalanced.main([*study, "--out", str(tmp_path / "out")])
+
+    with pytest.raises(SystemExit) as exit_:
+        study_ends_with(Refusal("this cannot be."))
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.endswith("error: this cannot be.\n")
+    for kind in (ValueError, TypeError, KeyError, RuntimeError):
+        with pytest.raises(kind, match="this is a bug"):
+            study_ends_with(kind("this is a bug"))

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 import iwps_jax
-from iwps_jax.app.commands import exit_status
+from iwps_jax import __main__, methods
+from iwps_jax.app.commands import exit_status, inputs
+from iwps_jax.app.commands import score as score_command
+from iwps_jax.app.files import readers
+from iwps_jax.pool import pipeline, sources
+from iwps_jax.refusal import Refusal, refusing
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 
@@ -58,3 +63,50 @@ def test_a_pipe_of_other_things_is_a_refusal(capsys):
 
     assert exit_status.run(work) == 2
     assert "pool of a server" in capsys.readouterr().err
+
+
+# From where a command begins to where a program is compiled.
+DEPTHS = [
+    (score_command, "_check"),
+    (inputs, "read"),
+    (readers, "open_array"),
+    (methods, "make_score"),
+    (sources, "read_chunk"),
+    (pipeline, "_finished"),
+    (score_command, "write_picks"),
+]
+BUGS = (ValueError, TypeError, KeyError, RuntimeError, OSError)
+
+
+@pytest.mark.parametrize(("module", "function"), DEPTHS)
+def test_an_error_is_a_traceback_and_a_refusal_a_sentence(
+    folder, monkeypatch, capsys, module, function
+):
+    monkeypatch.chdir(folder)
+    command = ("score", "--logits", "größe.npy", "--method", "margin", "--k", "2")
+
+    def ends_with(error):
+        def fails(*_, **__):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, function, fails)
+            with pytest.raises(SystemExit) as ended:
+                __main__.main(command)
+        return ended.value.code, capsys.readouterr().err
+
+    status, told = ends_with(Refusal("this cannot be."))
+    assert status == 2 and told.endswith("this cannot be.\n")
+    assert "Traceback" not in told
+    for kind in BUGS:
+        status, told = ends_with(kind("this is a bug"))
+        assert status == 1 and "Traceback" in told and "this is a bug" in told
+    assert not Path("picks.csv").exists()
+
+
+def test_only_the_named_errors_become_refusals():
+    with pytest.raises(Refusal, match="as it was said"), refusing(KeyError, TypeError):
+        raise TypeError("as it was said")
+    with pytest.raises(ValueError, match="another") as raised, refusing(TypeError):
+        raise ValueError("another")
+    assert not isinstance(raised.value, Refusal)

@@ -13,6 +13,7 @@ from experiments.classification.splits import make_split
 from experiments.data.datasets import Dataset
 from experiments.engine import run_folder
 from experiments.engine.run_folder import FolderError
+from iwps_jax.atomic_write import UNFINISHED
 
 SETTINGS = Config(dataset="digits").settings()
 OTHER = {
@@ -238,7 +239,37 @@ def test_what_a_start_left_that_was_killed_at_once_is_no_obstacle(tmp_path):
         assert len(stored["pool_ids"]) == 2
 
 
+def test_splits_that_are_missing_are_written_again(tmp_path):
+    prepare(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "splits.npz").unlink()
+    assert prepare(tmp_path) == []
+    assert contents(tmp_path).keys() == before.keys()
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(FolderError, match="cannot be written to"):
+        with run_folder.locked(tmp_path / "out"):
+            pass
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "site-packages" / "experiments" / "__init__.py"
+    monkeypatch.setattr(run_folder.experiments, "__file__", str(elsewhere))
+    prepare(tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert "commit" not in config["versions"]
+
+
 # Starting anew.
+
+
+def test_starting_anew_removes_what_a_kill_left_half_written(tmp_path):
+    prepare(tmp_path)
+    write(tmp_path, f".0123456789abcdef{UNFINISHED}")
+    assert prepare(tmp_path, resume=False) == []
+    assert set(contents(tmp_path)) == {"config.json", "splits.npz"}
 
 
 def test_starting_anew_removes_the_run_and_takes_other_settings(tmp_path):

@@ -267,7 +267,7 @@ def test_what_a_pick_file_says_is_on_the_page(tmp_path, show, pool, capsys):
     )
     data = show("--images", "images.npy")
     assert data["classes"] == ["dog", "owl"]
-    assert "2 among predictions and labels" in capsys.readouterr().out
+    assert "2 classes among predictions and labels" in capsys.readouterr().out
     first, second, third = ({**card, "picture": 0} for card in data["cards"])
     common = {"picture": 0, "method": "iwps"}
     assert first == {
@@ -320,12 +320,16 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (["id,label", "1,0"], (), "picks.csv: the label of '1' must be cat, dog or"),
         (["id", "1", "1"], (), "1 is there twice"),
         (["id,method", "1,iwps", "2,iwps", "1,iwps"], (), "1 is there twice"),
-        (["id,method,row", "1,a,1", "1,b,2"], (), "one row, 1 has 1 and 2"),
-        (["id,method,label", "1,a,cat", "1,b,"], (), "one label, 1 has cat and none"),
+        (["id,method,row", "1,a,1", "1,b,2"], (), "one row, but 1 has 1 and 2"),
+        (
+            ["id,method,label", "1,a,cat", "1,b,"],
+            (),
+            "one label, but 1 has cat and none",
+        ),
         (["id,row", "1,x"], (), "must be a number, got x"),
         (["id,score", "1,high"], (), "score of 1 must be a number, got high"),
         (["id,score", "1,nan"], (), "score of 1 must be a number, got nan"),
-        (["id,hurts,hurts_by", "1,2 3,0.5"], (), "one length, got 2 and 1"),
+        (["id,hurts,hurts_by", "1,2 3,0.5"], (), "equally long, got 2 and 1"),
         (["row", "1"], (), "column id"),
         (["id", "1"], ("--thumbnail", "0"), "[16, 1024], got 0"),
         (["id", "1"], ("--out", "none/page.html"), "none/page.html"),

@@ -146,8 +146,8 @@ def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     write_answers("a.csv", [*first, (ids[3], ""), (ids[4], " ")])
     assert run("label", "a.csv") == 0
     said = capsys.readouterr().out
-    assert "2 labels and 1 skips taken, 3 of samples that waited" in said
-    assert "3 still wait" in said
+    assert "Took 2 labels and 1 skips, 3 of them for samples that waited" in said
+    assert "3 samples still wait" in said
     assert run("next", "--unanswered", "--out", "again.csv") == 0
     again = read_batch("again.csv")
     assert [row["id"] for row in again] == ids[3:]
@@ -243,7 +243,7 @@ def test_a_batch_that_cannot_be_kept_was_not_asked_for(desk, monkeypatch, capsys
     before = files_of(".")
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(28, "No space left on device", "campaign")
 
     monkeypatch.setattr(folder, "commit", full)
     files = ("--label-studio", "t.json", "--image-url", "{id}")

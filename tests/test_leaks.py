@@ -71,7 +71,7 @@ def test_init_refuses_to_judge_by_what_is_labeled(digits, tmp_path, capsys):
     assert not (tmp_path / "campaign").exists()
     error = capsys.readouterr().err
     assert "holdout.npz" in error and "initial.csv" in error
-    assert "sample 51 is a copy of '9', one of 2." in error
+    assert "sample 51 is a copy of '9'; copies in all: 2." in error
 
 
 def test_init_takes_a_holdout_sample_that_is_not_labeled(digits, tmp_path):
@@ -87,6 +87,6 @@ def test_check_names_the_rows_that_are_holdout_samples(digits, capsys):
     hold_out(digits, [20, 9])
     assert run("check", *FILES, "--json", "report.json") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 holdout samples are copies of rows of the pool, 20, 9: do not" in said
+    assert "2 holdout samples are copies of rows of the pool: 20, 9; do not" in said
     with open("report.json") as file:
         assert json.load(file)["copies"] == {"count": 2, "first_rows": [20, 9]}

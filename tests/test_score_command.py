@@ -196,9 +196,12 @@ def several(coordinator, process):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--pool", "features.npy"), "--method iwps needs --head and --holdout."),
+        (("--pool", "features.npy"), "--method margin needs --head."),
         (("--pool", "few.txt", *MODEL), "must end in .npy, .npz or .safetensors"),
-        ((*FROM_FILES, "--method", "bald"), "--method must be of iwps, iwps_app, iw"),
+        (
+            (*FROM_FILES, "--method", "bald"),
+            "--method must be one of iwps, iwps_app, iw",
+        ),
         ((*FROM_FILES, "--method", "iwps,iwps"), "must name each method once, got"),
         ((*FROM_FILES, "--method", "iwps,"), "--method must name each method once"),
         ((*FROM_FILES, "--head", "features.npy"), "with kernel and bias"),
@@ -235,8 +238,8 @@ def several(coordinator, process):
             (*FROM_FILES, "--labeled", "a.json"),
             "a.json must be an .npy file of rows, or",
         ),
-        ((*FROM_FILES, "--chunk-size", "0"), "chunk_size must be at least 1"),
-        ((*FROM_FILES, "--k", "0"), "k must be at least 1"),
+        ((*FROM_FILES, "--chunk-size", "0"), "--chunk-size must be at least 1"),
+        ((*FROM_FILES, "--k", "0"), "--k must be at least 1"),
         ((*FROM_FILES, "--k", "50004"), "at most the 50003 that may be picked"),
         ((*FROM_FILES, "--steps", "0"), "steps must be at least 1, got 0"),
         ((*FROM_FILES, "--folder", "."), "other files"),
@@ -246,12 +249,15 @@ def several(coordinator, process):
         ((*FROM_FILES, *several("nonsense", 0)), "must be host:port: nonsense"),
         ((*FROM_FILES, *several("a:1", 2)), "--process must be in [0, 2), got 2"),
         ((*FROM_FILES, "--peer-timeout", "0"), "--peer-timeout must be at least 1"),
-        ((*FROM_FILES, "--method", "entropy", "--steps", "4"), "not of entropy"),
+        ((*FROM_FILES, "--method", "entropy", "--steps", "4"), "not to entropy"),
         (("--pool", "csv:no_function", *MODEL), "csv has no no_function"),
-        (("--logits", "narrow.npy"), "--method iwps needs --pool and --head and --ho"),
+        (
+            ("--logits", "narrow.npy", "--method", "iwps"),
+            "--method iwps needs --pool and --head and --ho",
+        ),
         (
             ("--logits", "narrow.npy", "--head", "head.npz", "--method", "margin"),
-            "is f",
+            "--head needs features",
         ),
         (("--pool", "narrow.npy", "--method", "random", "--explain"), "needs a --head"),
     ],
@@ -327,8 +333,8 @@ def test_one_of_two_is_killed_and_two_then_one_go_on(slow):
     os.kill(together[1].pid, signal.SIGKILL)
     codes, outputs = outcome(together)
     assert codes[0] != 0 and codes[1] == -signal.SIGKILL
-    assert "What was finished is in scan: run the same command" in outputs[1]
-    assert " died" in outputs[0] and "to go on" in outputs[0]
+    assert "The finished part is in scan: rerun the same command" in outputs[1]
+    assert " died" in outputs[0] and "to resume" in outputs[0]
     assert not (slow / "picks.csv").exists()
     (slow / "held").unlink()
     codes, outputs = outcome(start_two(*FROM_SLOW, "--folder", "scan"))

@@ -22,6 +22,7 @@ from experiments.classification import command, run, series
 from experiments.classification.config import Config
 from experiments.data import datasets
 from experiments.engine import command_line
+from experiments.engine.command_line import ConfigError
 from iwps_jax.backbones.efficientnet_weights import BackboneError, find_weights
 
 DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
@@ -96,6 +97,11 @@ def test_every_run_has_a_folder_of_its_own():
         for config in configs_of(dataset, kind)
     ]
     assert len({config.out for config in configs}) == len(configs) == 15
+
+
+def test_a_grid_without_a_cell_is_refused():
+    with pytest.raises(ConfigError, match="at least one each"):
+        grid.cells(Config(), base_sizes=())
 
 
 # Real runs

@@ -64,22 +64,19 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
     """One split a seed.
 
     Raises:
-        RunError: if the settings do not fit the data.
+        Refusal: if the settings do not fit the data.
     """
-    try:
-        splits = [
-            make_split(
-                dataset.train_labels,
-                seed,
-                base_size=config.base_size,
-                imbalance=config.imbalance,
-                holdout_per_class=config.holdout_per_class,
-                pool_per_class=config.pool_per_class,
-            )
-            for seed in _seeds(config)
-        ]
-    except ValueError as error:
-        raise RunError(str(error)) from error
+    splits = [
+        make_split(
+            dataset.train_labels,
+            seed,
+            base_size=config.base_size,
+            imbalance=config.imbalance,
+            holdout_per_class=config.holdout_per_class,
+            pool_per_class=config.pool_per_class,
+        )
+        for seed in _seeds(config)
+    ]
     budget = config.rounds * config.acquire_size
     unlabeled = int((~splits[0].labeled).sum())
     if budget > unlabeled:

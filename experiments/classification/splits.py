@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iwps_jax.refusal import Refusal
+
 
 class Split(NamedTuple):
     """One seed's division of the training set.
@@ -66,7 +68,7 @@ def make_split(
     generator = np.random.default_rng(seed)
     absent = np.setdiff1d(np.arange(num_classes), labels)
     if len(absent):
-        raise ValueError(
+        raise Refusal(
             f"labels must be 0 to {num_classes - 1} with samples of each; class "
             f"{absent[0]} has none."
         )
@@ -80,17 +82,17 @@ def make_split(
     initial_minority = max(base_size // imbalance, 1)
     minority_size = max(majority_size // imbalance, initial_minority)
     if available < 1:
-        raise ValueError(
+        raise Refusal(
             f"holdout_per_class must be below {smallest_class}: the smallest class "
             f"has {smallest_class} samples; got {holdout_per_class}."
         )
     if pool_per_class is not None and pool_per_class < base_size:
-        raise ValueError(
+        raise Refusal(
             f"pool_per_class must be at least base_size, {base_size}, got "
             f"{pool_per_class}."
         )
     if majority_size < max(base_size, minority_size):
-        raise ValueError(
+        raise Refusal(
             f"base_size must be at most {max(majority_size, 0)}: the smallest class "
             f"has {smallest_class} samples and {holdout_per_class} of them are held "
             f"out; got {base_size}."

@@ -30,8 +30,9 @@ from experiments.data.official import (
     check_consistent,
     check_official,
 )
-from experiments.data.refusal import Refusal, nearest
+from experiments.data.unknown_names import nearest
 from iwps_jax.cache import cache_root
+from iwps_jax.refusal import Refusal
 
 DATASETS: tuple[str, ...] = (*FACTS, "digits")
 

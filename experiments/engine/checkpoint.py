@@ -13,7 +13,7 @@ import chex
 import jax
 import orbax.checkpoint as ocp
 
-from experiments.data.refusal import Refusal
+from iwps_jax.refusal import Refusal
 
 
 class CheckpointError(Refusal, RuntimeError):

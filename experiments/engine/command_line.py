@@ -8,10 +8,9 @@ from pathlib import Path
 
 import jax
 
-from experiments.data.refusal import Refusal
 from experiments.engine.run_folder import FolderError
-from iwps_jax.backbones.efficientnet_weights import BackboneError
 from iwps_jax.cache import cache_root
+from iwps_jax.refusal import Refusal
 
 
 class ConfigError(Refusal, ValueError):
@@ -59,7 +58,7 @@ def refusals_in_one_sentence(again: str = "continues this run") -> Iterator[None
     """
     try:
         yield
-    except (Refusal, BackboneError) as error:
+    except Refusal as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

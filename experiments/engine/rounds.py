@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.data.refusal import Refusal
 from experiments.engine import checkpoint, run_folder
 from experiments.engine.progress import Progress
 from iwps_jax import loop
+from iwps_jax.refusal import Refusal
 
 KINDS = ("metrics", "picks")
 """The two files of lines, `metrics.jsonl` and `picks.jsonl`."""

@@ -29,8 +29,8 @@ import jax
 import numpy as np
 
 import experiments
-from experiments.data.refusal import Refusal
 from iwps_jax.atomic_write import UNFINISHED, write_atomically
+from iwps_jax.refusal import Refusal
 
 PACKAGES = ("iwps-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 WRITTEN = (

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.refusal import Refusal
 from iwps_jax.backbones import torch_file
 from iwps_jax.cache import cache_root
+from iwps_jax.refusal import Refusal
 from iwps_jax.types import Variables
 
 REPOSITORY = "timm/resnet50.tv_in1k"  # torchvision's IMAGENET1K_V1; BSD-3-Clause

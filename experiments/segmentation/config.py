@@ -4,7 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from experiments.data.refusal import nearest
+from experiments.data.unknown_names import nearest
 from experiments.engine.command_line import ConfigError
 from experiments.segmentation.data.datasets import DATASETS
 from experiments.segmentation.methods import METHODS, RATE_VARIANTS, REDUCTIONS

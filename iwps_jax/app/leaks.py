@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Num
 
+from iwps_jax.refusal import Refusal
 from iwps_jax.types import AnyArray
 
 ROWS_AT_ONCE = 2**16
@@ -44,7 +45,7 @@ def copies_of(
     """
     samples = np.asarray(samples)
     if samples.ndim != 2 or samples.shape[1:] != tuple(features.shape[1:]):
-        raise ValueError(
+        raise Refusal(
             "samples and features must have 2 axes and the same columns, got shapes "
             f"{samples.shape} and {tuple(features.shape)}."
         )

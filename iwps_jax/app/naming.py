@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from iwps_jax.refusal import Refusal
 from iwps_jax.types import AnyArray
 
 SKIP = "skip"  # the answer to a sample that nobody can label
@@ -22,7 +23,7 @@ Ids = np.ndarray | None
 """Names of all rows, strings of any width; None where they are their numbers."""
 
 
-class AnswerError(ValueError):
+class AnswerError(Refusal):
     """An answer that cannot be taken.
 
     Attributes:

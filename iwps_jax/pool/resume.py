@@ -20,6 +20,7 @@ from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 from iwps_jax.pool import ranking, row_ranges
 from iwps_jax.pool.ranking import Candidates, TopK
 from iwps_jax.pool.row_ranges import Spans
+from iwps_jax.refusal import Refusal
 
 FORMAT = 1
 SECONDS_BETWEEN_SAVES = 1.0
@@ -90,7 +91,7 @@ def open_record(
     ours = {"scan.json", *(path.name for path in folder.glob("rows_from_*.npz"))}
     others = {path.name for path in folder.glob("[!.]*")} - ours
     if others:
-        raise ValueError(
+        raise Refusal(
             f"{folder} must be empty or hold a scan, got other files, such as "
             f"{min(others)}: choose a new folder."
         )
@@ -107,7 +108,7 @@ def _read_identity(path) -> Identity:
             raise ValueError("it is of another version")
         return Identity(**stored)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise Refusal(
             f"{path} cannot be read ({error}): choose a new folder."
         ) from error
 
@@ -140,7 +141,7 @@ def _agree(one, other) -> bool:
 def _require_same(folder, stored, present):
     names = differences(stored, present)
     if names:
-        raise ValueError(
+        raise Refusal(
             f"{folder} holds the scan of another {' and '.join(names)}: choose a new "
             "folder or delete it."
         )
@@ -154,7 +155,7 @@ def _load(folder):
                 done.append(stored["spans"])
                 tops.append(TopK(stored["rows"], stored["scores"]))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ValueError(
+            raise Refusal(
                 f"{path} is damaged ({error}): delete it to score its rows again."
             ) from error
     rows, scores = (np.concatenate(parts) for parts in zip(*tops, strict=True))

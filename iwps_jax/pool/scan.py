@@ -18,6 +18,7 @@ from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.resume import END_OF_STREAM, NOTHING_FINISHED, Finished, Identity
 from iwps_jax.pool.row_ranges import Spans
 from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import Refusal
 from iwps_jax.types import AnyArray
 
 PROBES = 16
@@ -225,7 +226,7 @@ def _require_same_everywhere(identify, *, has_folder):
         if each["has_folder"] != told[0]["has_folder"]:
             names.append("folder")
         if names:
-            raise ValueError(
+            raise Refusal(
                 "all processes must scan the same pool with the same arguments: "
                 f"process {process} has another {' and '.join(names)} than process 0."
             )
@@ -315,7 +316,7 @@ def _in_order_of_processes(parts: list[PyTree], program, source) -> PyTree:
     )
     sizes = {int(each["size"]) for each in told}
     if len(sizes) > 1:
-        raise ValueError(f"all processes must score one pool, got sizes {sizes}.")
+        raise Refusal(f"all processes must score one pool, got sizes {sizes}.")
     return jax.tree.unflatten(
         structure,
         [np.concatenate([each[str(i)] for each in told]) for i in range(len(leaves))],

@@ -8,7 +8,7 @@ For one candidate x with prediction ŷ = argmax f(x; θ), kept fixed:
 with ℓ_v the mean holdout cross-entropy, in nats. A high score says that the
 prediction was probably wrong, so that sample is labeled first. The equations are
 those of the main paper, whose body is not at hand; what is inferred of them is
-listed in the README.
+listed in docs/paper.md.
 
 References:
     Aljundi, Chumerin, Olmeda Reino 2020, "Identifying Wrongly Predicted Samples:

@@ -111,8 +111,11 @@ def iwps_batch(
     References:
         Aljundi et al. 2020 for the scores; the gain is the sequential design of Yu, Bi,
         Tresp 2006, "Active Learning via Transductive Experimental Design", with the
-        targets as the test points and the weights of a logistic head. Its product
-        with score and rarity, and what the targets are, is ours.
+        targets as the test points and the weights of a logistic head. It is also the
+        forward step of BAIT (Ash et al. 2021, "Gone Fishing: Neural Active Learning
+        with Fisher Embeddings", https://arxiv.org/abs/2106.09675) without the factor
+        of the classes. Its product with score and rarity, and what the targets are,
+        is ours.
 
     Example:
         >>> plane = jnp.array([[2.0, 0.0], [2.0, 0.1], [0.0, 2.0], [9.0, 9.0]])

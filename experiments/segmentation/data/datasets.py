@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.datasets import require_same
-from experiments.data.refusal import nearest
+from experiments.data.unknown_names import nearest
 from experiments.segmentation.data import cityscapes, digit_scenes, mask_folder
 from experiments.segmentation.data.scenes import SceneError, Scenes
 

@@ -10,7 +10,7 @@ do not matter. Hidden files are passed over.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data.refusal import nearest
+from experiments.data.unknown_names import nearest
 from experiments.segmentation.data.decoding import IMAGE_SUFFIXES, Classes, class_table
 from experiments.segmentation.data.file_scenes import (
     File,

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from experiments.data.refusal import Refusal
+from iwps_jax.refusal import Refusal
 
 IGNORE = 255  # in masks: no class, never in a loss, a metric or a score
 

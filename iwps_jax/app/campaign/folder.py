@@ -33,6 +33,7 @@ from iwps_jax.app.campaign.state import Answers, Batch, Campaign, Task, ids_of
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.readers import read_ids, read_pool
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+from iwps_jax.refusal import Refusal
 
 VERSION = 1
 PROBES = 64
@@ -189,7 +190,7 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     folder = Path(folder)
     _about(folder)
     if not wait >= 0:
-        raise ValueError(f"wait must be at least 0 seconds, got {wait}.")
+        raise Refusal(f"wait must be at least 0 seconds, got {wait}.")
     # A file in place of a lock would outlive a process that is killed.
     lock = filelock.FileLock(folder / LOCK, timeout=wait, fallback_to_soft=False)
     try:

@@ -7,6 +7,7 @@ import numpy as np
 from iwps_jax.app import naming
 from iwps_jax.app.campaign.state import Answers, Campaign, labels_of
 from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe
+from iwps_jax.refusal import Refusal
 
 
 def tell(
@@ -30,7 +31,7 @@ def tell(
     """
     task = state.task
     if len(ids) != len(labels):
-        raise ValueError(f"there must be a label for each of {len(ids)} ids.")
+        raise Refusal(f"there must be a label for each of {len(ids)} ids.")
     names = [str(name) for name in ids]
     rows = naming.rows_of(task.ids, len(task.pool), names)
     _refuse_holdout(task, names, rows)

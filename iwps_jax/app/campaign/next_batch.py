@@ -14,6 +14,7 @@ from iwps_jax.app.campaign.state import (
     labels_of,
 )
 from iwps_jax.pool.scan import top_k_of_pool
+from iwps_jax.refusal import Refusal
 from iwps_jax.selection.iwps_batch import Evidence
 from iwps_jax.types import Head, Holdout
 
@@ -40,9 +41,9 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     k = checks.require_integer("k", k)
     where = free_rows(state)
     if not where.any():
-        raise ValueError("no sample is left: each is labeled, skipped or asked for.")
+        raise Refusal("no sample is left: each is labeled, skipped or asked for.")
     if not 1 <= k <= where.sum():
-        raise ValueError(
+        raise Refusal(
             f"k must be in [1, {where.sum()}], the samples that are left, got {k}."
         )
     batch = _batch(state, k, where)

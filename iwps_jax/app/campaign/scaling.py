@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from iwps_jax.refusal import Refusal
+
 ROWS = 10_000
 
 
@@ -63,18 +65,18 @@ def scaling_of(pool: Any) -> Scaling:
     spread = np.unique(np.linspace(0, len(pool) - 1, ROWS).astype(np.int64))
     some = rows_of(pool, spread.tolist())
     if not np.issubdtype(some.dtype, np.number) and some.dtype.kind != "V":
-        raise TypeError(f"features of the pool must be numbers, got {some.dtype}.")
+        raise Refusal(f"features of the pool must be numbers, got {some.dtype}.")
     some = some.astype(np.float64)
     is_bad = ~np.isfinite(some).all(axis=1)
     if is_bad.any():
-        raise ValueError(
+        raise Refusal(
             f"features of the pool must be finite, those of row {spread[is_bad][0]} "
             "are not."
         )
     mean = some.mean(axis=0)
     size = np.sqrt(np.mean((some - mean) ** 2))
     if size == 0 or not np.isfinite(size):
-        raise ValueError("features of the pool must differ from row to row.")
+        raise Refusal("features of the pool must differ from row to row.")
     return Scaling(mean.astype(np.float32), float(1 / size))
 
 

@@ -18,6 +18,7 @@ from iwps_jax.app import naming
 from iwps_jax.app.campaign.scaling import Scaling, scaling_of
 from iwps_jax.app.naming import SKIP, SKIPPED, is_skip
 from iwps_jax.heads.linear_probe import LinearProbe
+from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import AnyArray
 
 NO_MODEL = -1
@@ -147,25 +148,29 @@ def start(
         ['1']
     """
     names = _checked_classes(classes)
-    checks.require_finite("holdout_features", holdout_features, "m d")
-    checks.batch_size("holdout_features", holdout_features)
-    checks.require_labels("holdout_labels", holdout_labels, len(names))
-    checks.require_size(
-        "holdout_labels", holdout_labels, 0, len(holdout_features), "holdout_features"
-    )
+    with refusing(ValueError):
+        checks.require_finite("holdout_features", holdout_features, "m d")
+        checks.batch_size("holdout_features", holdout_features)
+        checks.require_labels("holdout_labels", holdout_labels, len(names))
+        size = len(holdout_features)
+        checks.require_size(
+            "holdout_labels", holdout_labels, 0, size, "holdout_features"
+        )
+        checks.require_steps(steps, learning_rate)
     if len(getattr(pool, "shape", ())) != 2 or not len(pool):
-        raise ValueError("pool must have 2 axes [pool, d] and at least one row.")
-    checks.require_size("holdout_features", holdout_features, 1, pool.shape[1], "pool")
+        raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
+    width = pool.shape[1]
+    with refusing(ValueError):
+        checks.require_size("holdout_features", holdout_features, 1, width, "pool")
     if method not in methods.NAMES:
-        raise ValueError(
+        raise Refusal(
             f"method must be one of {', '.join(methods.NAMES)}, got {method}."
         )
-    checks.require_steps(steps, learning_rate)
     holdout_rows = np.asarray(holdout_rows, np.int64)
     if holdout_rows.size and not 0 <= holdout_rows.min() <= holdout_rows.max() < len(
         pool
     ):
-        raise ValueError(f"holdout_rows must be in [0, {len(pool)}).")
+        raise Refusal(f"holdout_rows must be in [0, {len(pool)}).")
     task = Task(
         pool,
         _checked_ids(ids, len(pool)),
@@ -185,9 +190,9 @@ def start(
 def _checked_classes(classes) -> tuple[str, ...]:
     classes = tuple(str(name) for name in classes)
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
-        raise ValueError(f"classes must be two or more distinct names, got {classes}.")
+        raise Refusal(f"classes must be two or more distinct names, got {classes}.")
     if any(map(is_skip, classes)):
-        raise ValueError(f"classes must not have one called {SKIP}: it is an answer.")
+        raise Refusal(f"classes must not have one called {SKIP}: it is an answer.")
     return classes
 
 
@@ -196,7 +201,7 @@ def _checked_ids(ids, size):
         return None
     names = [str(name) for name in ids]
     if len(names) != size or len(set(names)) < size:
-        raise ValueError(f"ids must be {size} distinct names, one for each row.")
+        raise Refusal(f"ids must be {size} distinct names, one for each row.")
     return np.array(names, np.dtypes.StringDType())
 
 

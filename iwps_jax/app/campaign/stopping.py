@@ -152,21 +152,23 @@ def _hint(state, curve, recent, interval) -> str:
         return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (
-            f"Go on: after {RECENT} answered picks there will be a hint, so far there "
-            f"are {len(recent)}."
+            f"Keep labeling: the first hint comes after {RECENT} answered picks, so "
+            f"far there are {len(recent)}."
         )
     error = 1 - curve[-1].holdout_accuracy
+    share = sum(recent) / len(recent)
     said = (
-        f"{sum(recent)} of the last {len(recent)} picks were wrong "
-        f"({interval[0]:.0%} to {interval[1]:.0%}), of the holdout {error:.1%}"
+        f"the model was wrong on {sum(recent)} of the last {len(recent)} picks "
+        f"({share:.0%}, 95% interval {interval[0]:.0%} to {interval[1]:.0%}) and on "
+        f"{error:.1%} of the holdout set"
     )
     gain = _gain_over_recent(curve, len(recent))
-    gained = f"the holdout accuracy moved by {gain:+.1%} over them"
+    gained = f"the holdout accuracy moved by {gain:+.1%} over these picks"
     if interval[0] > error and gain >= FLAT:
-        return f"Go on: {said}, and {gained}."
-    if sum(recent) / len(recent) <= error and gain < FLAT:
-        return f"Consider to stop: {said}, and {gained}."
-    return f"Undecided: {said}, and {gained}."
+        return f"Keep labeling: {said}; {gained}."
+    if share <= error and gain < FLAT:
+        return f"Consider stopping: {said}; {gained}."
+    return f"Undecided: {said}; {gained}."
 
 
 def _gain_over_recent(curve, count) -> float:

@@ -29,8 +29,8 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=600.0,
         metavar="SECONDS",
-        help="for another command to end, which may be reading the whole pool "
-        "(default %(default)g)",
+        help="how long to wait for another command that changes the campaign; it may "
+        "be reading the whole pool (default %(default)g)",
     )
 
 
@@ -54,7 +54,7 @@ def _require_same_rows(task, answers):
         if answer.row not in ("", str(row)):
             raise AnswerError(
                 answer.id,
-                f"{answer.id!r} must be row {row}, as the campaign has it, got "
+                f"{answer.id!r} must be row {row} as in the campaign, got "
                 f"{answer.row}.",
             )
 

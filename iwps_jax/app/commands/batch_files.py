@@ -21,17 +21,17 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="a .csv that is not there yet (default: one in the campaign's batches)",
+        help="a new .csv file (default: one in the folder batches of the campaign)",
     )
     parser.add_argument(
         "--label-studio",
         type=Path,
         metavar="FILE",
-        help="also write tasks for Label Studio, a .json that is not there yet",
+        help="also write tasks for Label Studio to a new .json file",
     )
     parser.add_argument(
         "--image-url",
-        help="of their images, with {id} in it, for --label-studio",
+        help="URL of the images for --label-studio, with {id} in place of the id",
     )
 
 
@@ -48,12 +48,14 @@ def check_output(options: argparse.Namespace) -> None:
         label_studio.require_id(options.image_url)
     given = [path for path in (options.out, options.label_studio) if path is not None]
     if len({os.path.realpath(path) for path in given}) < len(given):
-        raise FileError(f"--out and --label-studio must differ, both are {given[0]}.")
+        raise FileError(
+            f"--out and --label-studio must differ, but both are {given[0]}."
+        )
     for path in given:
         if path.exists() or path.is_symlink():
-            raise FileError(f"{path} must not be there yet: it may hold answers.")
+            raise FileError(f"{path} must be a new file: the old one may hold answers.")
         if not path.parent.is_dir():
-            raise FileError(f"{path} must be in a folder that is there.")
+            raise FileError(f"{path} must be in a folder that exists.")
 
 
 def num_left(state: Campaign, k: int) -> int:
@@ -106,7 +108,7 @@ def hand_out_again(state: Campaign, options: argparse.Namespace) -> Sequence[Pat
 def say(written: Iterable[Path]) -> None:
     """Tells where a batch is."""
     for path in written:
-        print(f"To be labeled, the most wanted first: {path}")
+        print(f"Samples to label, best first: {path}")
 
 
 def picks_of(state: Campaign, batch: Batch) -> list[Pick]:

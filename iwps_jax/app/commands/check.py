@@ -1,14 +1,15 @@
-"""`iwps check`: are these files what they should be, and which method suits them?
+"""`iwps check`: check your files and recommend a method.
 
     iwps check --pool pool.npy --head head.npz --holdout holdout.npz
 
-Any of the files alone will do. Reads the whole pool once, in bounded memory, for rows
-that are not finite; says how balanced holdout set and predictions are, how good the
-head is on the holdout set, and how far the look-ahead and its first order agree on some
-rows of the pool. --json keeps the same in a file.
+Give one or more of the files. The command reads the whole pool once, in bounded memory,
+and looks for rows that are not finite. It reports how balanced the holdout set and the
+predictions are, how accurate the head is on the holdout set, and how far the look-ahead
+(iwps) and its first-order approximation (iwps_app) agree on some rows of the pool.
+--json also writes the report to a file.
 
-Ends with status 2 and one sentence if a file cannot be used, or the pool has rows that
-no method can score; the report is printed then, too, as far as it goes.
+The command ends with status 2 and one sentence if it cannot use a file, or if the pool
+has rows that no method can score. In the second case it also prints the report.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from iwps_jax.app.files.readers import places_of, require_classes, require_few_c
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.pool import sources
 from iwps_jax.pool.scan import score_pool
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import Refusal, refusing
 
 BLOCK_BYTES = 2**25
 ROWS_NAMED, CLASSES_NAMED = 10, 12
@@ -57,7 +60,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     inputs.add_options(parser, is_pool_required=False)
     parser.add_argument(
-        "--labels", type=Path, help=".csv of answers: id,label; checked and counted"
+        "--labels",
+        type=Path,
+        help="answers to check and count: .csv with the columns id and label",
     )
     parser.add_argument("--json", type=Path, help="file to write the report to")
 
@@ -70,18 +75,19 @@ def run(options: argparse.Namespace) -> int:
 def _check(options):
     named = ("pool", "logits", "head", "holdout", "ids", "labels", "classes")
     if all(getattr(options, name) is None for name in named):
-        raise ValueError("check needs a file, such as --pool.")
+        raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise ValueError(f"--json must be in a folder that exists: {options.json}.")
+        raise Refusal(f"--json must be in a folder that exists: {options.json}.")
     files = inputs.read(options)
-    report = {
-        **_of_pool(options, files),
-        **_of_head(options, files),
-        **_of_holdout(options, files),
-        **_of_copies(files),
-        **_of_labels(options, files),
-        **_of_sample(files),
-    }
+    with refusing(PoolError, MemoryError):
+        report = {
+            **_of_pool(options, files),
+            **_of_head(options, files),
+            **_of_holdout(options, files),
+            **_of_copies(files),
+            **_of_labels(options, files),
+            **_of_sample(files),
+        }
     report |= _of_advice(files, report)
     print("\n".join(lines_of(report)))
     if options.json is not None:
@@ -302,7 +308,14 @@ def _of_advice(files, report):
         classes = list(report["holdout"]["counts"])
         holdout = np.array(list(report["holdout"]["counts"].values()))
     can_judge = files.head is not None or predicted is None
-    told = advice.advise(predicted, holdout if can_judge else None, classes)
+    told = advice.advise(
+        predicted=predicted,
+        holdout=holdout if can_judge else None,
+        classes=classes,
+        has_labels=report.get("labels", {}).get("labeled", 0) > 0,
+        accuracy=report.get("holdout", {}).get("accuracy"),
+        agreement=report.get("agreement", {}).get("spearman"),
+    )
     return {"recommended": told._asdict()}
 
 
@@ -331,7 +344,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         said.append(("holdout", text))
     if (labels := report.get("labels")) is not None:
         text = f"{labels['labeled']:,} labels, {labels['skipped']:,} skipped, "
-        text += f"{labels['open']:,} open"
+        text += f"{labels['open']:,} not answered"
         if labels["labeled"]:
             text += f"; {_spread(labels['counts'])}"
         said.append(("labels", text))
@@ -340,8 +353,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         said.append(("predicted", text))
     if (agreement := report.get("agreement")) is not None:
         spearman = agreement["spearman"]
-        text = "no order to compare" if spearman is None else f"Spearman {spearman:.3f}"
-        text += f", {agreement['overlap_of_best_tenth']:.0%} of the best tenth shared"
+        text = "Spearman " + ("undefined" if spearman is None else f"{spearman:.3f}")
+        overlap = agreement["overlap_of_best_tenth"]
+        text += f", they share {overlap:.0%} of their best tenth"
         said.append(("iwps and iwps_app", f"on {agreement['rows']:,} rows: {text}"))
     advised = report["recommended"]
     said.append(
@@ -349,9 +363,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     )
     said += [("warning", text) for text in advised["warnings"]]
     if (copies := report.get("copies")) is not None and copies["count"]:
-        text = f"{copies['count']:,} holdout samples are copies of rows of the pool, "
-        text += f"{_listed(copies['first_rows'], copies['count'])}: do not label these "
-        text += "rows to learn from, or they judge what was learned from them."
+        text = f"{copies['count']:,} holdout samples are copies of rows of the pool: "
+        text += f"{_listed(copies['first_rows'], copies['count'])}; do not train on "
+        text += "these rows, because a holdout sample must be new to the head."
         said.append(("warning", text))
     width = max(len(name) for name, _ in said)
     return [
@@ -376,7 +390,7 @@ def _most(counts) -> str:
     names = sorted(counts, key=counts.get, reverse=True)
     told = ", ".join(f"{name} {counts[name]:,}" for name in names[:CLASSES_NAMED])
     more = len(names) - CLASSES_NAMED
-    return told + (f" and {more:,} classes more" if more > 0 else "")
+    return told + (f" and {more:,} more classes" if more > 0 else "")
 
 
 def _listed(rows, count) -> str:

@@ -2,7 +2,8 @@
 
     iwps init --pool pool.npy --holdout holdout.npz --labels initial.csv
 
-then, again and again, `iwps next --k 50`, label, `iwps label FILE`, `iwps status`.
+After this, repeat: take samples with `iwps next --k 50`, label them, hand in the
+answers with `iwps label FILE`, and look at `iwps status`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import numpy as np
 from iwps_jax import checks, methods
 from iwps_jax.app import leaks, naming
 from iwps_jax.app.campaign import folder, labels_of, scaling, start
-from iwps_jax.app.commands import exit_status
+from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
     add_campaign,
     naming_line,
@@ -47,38 +48,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--holdout",
         type=Path,
         required=True,
-        help="a few labeled samples that judge: .npz or .safetensors with features "
-        "[m, d] and integer labels [m], or .csv with id,label of rows of the pool",
+        help="a few labeled samples that judge the head: .npz or .safetensors with "
+        "features [m, d] and integer labels [m], or .csv with id,label that names rows "
+        "of the pool",
     )
     parser.add_argument(
-        "--labels", type=Path, help=".csv with id,label of what is labeled already"
+        "--labels",
+        type=Path,
+        help="labels that you already have: .csv with the columns id and label",
     )
     parser.add_argument(
-        "--ids", type=Path, help="names of the rows: .txt, .csv or .npy; else 0, 1, ..."
+        "--ids",
+        type=Path,
+        help="names of the rows of the pool: .txt, .csv or .npy (default: 0, 1, ...)",
     )
     parser.add_argument(
         "--classes",
-        help="names like cat,dog or a file with one a line; else those of the files",
+        help="names of the classes: cat,dog,... or a file with one name per line "
+        "(default: those in the files)",
     )
     parser.add_argument(
         "--method",
-        default="iwps",
+        default=advice.recommend(has_holdout=True, has_labels=True)[0],
         choices=methods.NAMES,
-        help="default %(default)s; iwps_batch picks a batch together",
+        help="how to choose samples (default %(default)s); iwps_batch chooses the "
+        "samples of a batch together",
     )
     parser.add_argument(
         "--steps",
         type=int,
         default=methods.STEPS,
-        help="T of iwps, default %(default)s",
+        help="T, the number of steps of the look-ahead (default %(default)s)",
     )
     parser.add_argument(
         "--learning-rate",
         type=float,
         default=methods.LEARNING_RATE,
-        help="η of iwps, default %(default)s",
+        help="η, the learning rate of the look-ahead (default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is random")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of all random choices (default %(default)s)",
+    )
     add_campaign(parser)
 
 
@@ -119,16 +132,16 @@ def _init(options):
     folder.create(options.campaign, folder.Paths(options.pool, options.ids), state)
     print(
         f"{options.campaign}: {len(pool):,} samples, {len(classes)} classes, "
-        f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled. "
-        "Next: iwps next --k 50"
+        f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled, "
+        f"method {options.method}. Next: iwps next --k 50"
     )
     missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
     if missing:
         names = ", ".join(classes[c] for c in missing[:NAMED])
         print(
             f"The holdout set has no sample of {len(missing)} of {len(classes)} "
-            f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot judge "
-            "what is wrong about them."
+            f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot show "
+            "that predictions of these are wrong."
         )
 
 
@@ -145,8 +158,8 @@ def _refuse_leak(options, state):
         name = naming.ids_of(state.task.ids, np.array([labeled[copies[sample]]]))[0]
         raise FileError(
             f"{options.holdout} must not hold samples that are labeled in "
-            f"{options.labels}, where they would judge what was learned from them: "
-            f"sample {sample} is a copy of {name!r}, one of {is_copy.sum():,}."
+            f"{options.labels}, because the head learns them: "
+            f"sample {sample} is a copy of {name!r}; copies in all: {is_copy.sum():,}."
         )
 
 
@@ -177,8 +190,8 @@ def _classes(options, told, judged, holdout) -> tuple[str, ...]:
     if len(places) < len(names):
         if holdout is not None:
             raise FileError(
-                "--classes must be given where labels are names: the holdout file has "
-                "numbers, whose order they decide."
+                "--classes must be given if labels are names: their order says which "
+                "name belongs to which number in the holdout file."
             )
         classes = tuple(sorted(names))
     else:
@@ -188,7 +201,7 @@ def _classes(options, told, judged, holdout) -> tuple[str, ...]:
         classes = tuple(map(str, range(max(places, default=0) + 1)))
     if len(classes) < 2:
         raise FileError(
-            "--classes must be given where fewer than two classes are labeled."
+            "--classes must be given if fewer than two classes have labels."
         )
     return classes
 
@@ -198,7 +211,7 @@ def _require_order(classes):
     numbers = [naming.number_of(name) for name in classes]
     if None not in numbers and numbers != list(range(len(classes))):
         raise FileError(
-            "--classes must be 0, 1, ... in this order where they are numbers, as in "
+            "--classes must be 0, 1, ... in this order if they are numbers, as in "
             f"the holdout file, got {', '.join(classes[:NAMED])}."
         )
 

@@ -27,6 +27,7 @@ from iwps_jax.app.files.readers import (
 from iwps_jax.app.files.tables import read_table
 from iwps_jax.app.naming import AnswerError
 from iwps_jax.pool import sources
+from iwps_jax.refusal import Refusal
 from iwps_jax.types import Head, Holdout
 
 
@@ -67,23 +68,37 @@ def add_options(parser: argparse.ArgumentParser, *, is_pool_required: bool) -> N
     pools = parser.add_mutually_exclusive_group(required=is_pool_required)
     pools.add_argument(
         "--pool",
-        help="features [pool, d] to choose from: .npy, .npz or .safetensors of any "
-        "size, read as a memory map; or module:function that returns a pool",
+        help="features [pool, d] of the samples to choose from: .npy, .npz or "
+        ".safetensors of any size, read as a memory map; or module:function that "
+        "returns a pool",
     )
     pools.add_argument(
-        "--logits", help="logits [pool, classes] in its place, for methods of these"
+        "--logits",
+        help="logits [pool, classes] instead of --pool, for methods that use only "
+        "logits",
     )
     parser.add_argument(
-        "--head", type=Path, help=".npz or .safetensors: kernel [d, classes], bias"
+        "--head",
+        type=Path,
+        help="the last layer: .npz or .safetensors with kernel [d, classes] and bias "
+        "[classes]",
     )
     parser.add_argument(
-        "--holdout", type=Path, help=".npz or .safetensors: features [m, d], labels [m]"
+        "--holdout",
+        type=Path,
+        help="labeled samples that the model did not learn from: .npz or .safetensors "
+        "with features [m, d] and labels [m]",
     )
     parser.add_argument(
-        "--ids", type=Path, help=".txt with an id a row of the pool, .csv or .npy"
+        "--ids",
+        type=Path,
+        help="names of the rows of the pool: .txt with one id per line, .csv or .npy "
+        "(default: 0, 1, ...)",
     )
     parser.add_argument(
-        "--classes", help="names a,b,c, or a file with one a line; default: numbers"
+        "--classes",
+        help="names of the classes: a,b,c or a file with one name per line (default: "
+        "numbers)",
     )
 
 
@@ -95,7 +110,7 @@ def read(options: argparse.Namespace) -> Given:
         ValueError: if a function that the options name cannot be called.
     """
     if options.logits is not None and options.head is not None:
-        raise ValueError("--head is for features, of a --pool, not for --logits.")
+        raise Refusal("--head needs features: give --pool instead of --logits.")
     name = options.pool if options.logits is None else options.logits
     pool: Any = None if name is None else open_pool(name)
     has_columns = getattr(pool, "ndim", None) == 2
@@ -134,9 +149,9 @@ def _refuse_leak(path, holdout, training_path, training):
     if is_copy.any():
         sample = int(np.argmax(is_copy))
         raise FileError(
-            f"{path} must not hold samples of the training set {training_path}, where "
-            f"they would judge what was learned from them: sample {sample} is a copy "
-            f"of its row {copies[sample]}, one of {is_copy.sum():,}."
+            f"{path} must not hold samples of the training set {training_path}, "
+            f"because the head has learned them: sample {sample} is a copy of its row "
+            f"{copies[sample]}; copies in all: {is_copy.sum():,}."
         )
 
 
@@ -155,13 +170,13 @@ def made_by(name: str) -> Any:
     """
     module, _, function = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), function)):
-        raise ValueError(f"{name} must be a file or module:function, it is neither.")
+        raise Refusal(f"{name} must be a file or module:function, it is neither.")
     sys.path.insert(0, os.getcwd())
     if not _is_module(module):
-        raise ValueError(f"{name} cannot be called: there is no module {module}.")
+        raise Refusal(f"{name} cannot be called: there is no module {module}.")
     made = getattr(importlib.import_module(module), function, None)
     if not callable(made):
-        raise ValueError(f"{name} cannot be called: {module} has no {function}.")
+        raise Refusal(f"{name} cannot be called: {module} has no {function}.")
     return made()
 
 
@@ -181,7 +196,7 @@ def size_of(pool: Any, option: str) -> int:
         ValueError: if it is an iterator, which the option cannot do with.
     """
     if hasattr(pool, "__next__"):
-        raise ValueError(f"{option} needs a pool with a length, got an iterator.")
+        raise Refusal(f"{option} needs a pool with a length, got an iterator.")
     return len(jax.tree.leaves(pool)[0])
 
 
@@ -196,7 +211,7 @@ def _ids(options, pool):
     if options.ids is None:
         return None
     if pool is None:
-        raise ValueError("--ids needs a --pool, whose rows they name.")
+        raise Refusal("--ids names the rows of a pool: give --pool too.")
     return read_ids(options.ids, size_of(pool, "--ids"))
 
 

@@ -3,9 +3,10 @@
     iwps label answers.csv
     iwps label export.json --next 50
 
-A .csv has columns id and label: a class, `skip`, or nothing where there is no answer
-yet; a .json is an export of Label Studio. A later answer to the same sample overrules
-the earlier one. If any id or label is impossible, nothing of the file is taken.
+A .csv file has the columns id and label. A label is a class, `skip`, or empty if there
+is no answer yet. A .json file is an export of Label Studio. A later answer to the same
+sample replaces the earlier one. If an id or a label is impossible, the command takes
+nothing from the file.
 """
 
 import argparse
@@ -26,13 +27,18 @@ from iwps_jax.app.commands.processes import use_all_cores
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.files.picks import read_answers
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import refusing
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
-    parser.add_argument("answers", type=Path, help=".csv or .json")
+    parser.add_argument("answers", type=Path, help="file of answers, .csv or .json")
     parser.add_argument(
-        "--next", type=int, metavar="K", help="then hand out the next K, as iwps next"
+        "--next",
+        type=int,
+        metavar="K",
+        help="then hand out the next K samples, like iwps next",
     )
     batch_files.add_output(parser)
     add_campaign(parser)
@@ -56,12 +62,15 @@ def _label(options):
         before = folder.read_record(options.campaign)
         told = take_answers(before, options.answers, answers)
         if told is before:
-            raise FileError(f"{options.answers} must have an answer, all are empty.")
+            raise FileError(
+                f"{options.answers} must have an answer, but all are empty."
+            )
         if options.next is None or not free_rows(told).any():
             folder.commit(options.campaign, before, told)
             written = ()
         else:
-            state, _ = ask(told, batch_files.num_left(told, options.next))
+            with refusing(PoolError, MemoryError):
+                state, _ = ask(told, batch_files.num_left(told, options.next))
             written = batch_files.hand_out(before, state, options)
     print(_said(before, told))
     if options.next is not None and not written:
@@ -75,13 +84,16 @@ def _said(before: Campaign, state: Campaign) -> str:
     now = outlook(state)
     asked = len(unanswered_of(before)) - now.num_unanswered
     lines = [
-        f"{len(told.rows) - skipped} labels and {skipped} skips taken, {asked} of "
-        f"samples that waited for an answer; {now.num_unanswered} still wait, "
-        f"{now.num_labeled} samples are labeled."
+        f"Took {len(told.rows) - skipped} labels and {skipped} skips, {asked} of them "
+        f"for samples that waited for an answer; {now.num_unanswered} samples still "
+        f"wait, {now.num_labeled} are labeled."
     ]
     point = now.curve[-1]
     if point.answered:
-        lines.append(f"The head was wrong about {point.wrong} of {point.answered}.")
+        lines.append(
+            f"The head was wrong about {point.wrong} of {point.answered} answered "
+            "picks."
+        )
     if point.holdout_accuracy is not None:
         lines.append(
             f"Holdout accuracy {point.holdout_accuracy:.1%}, loss "

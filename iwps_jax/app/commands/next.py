@@ -2,9 +2,9 @@
 
     iwps next --k 50
 
-writes them with their predicted class and an empty column `label`, best first. No
-sample is handed out twice, whoever asks: several people take a batch each. What was
-asked for and never answered can be handed out again:
+This writes the samples to a file, best first, with their predicted class and an empty
+column `label`. No sample is handed out twice, so each of several people can take a
+batch. The next command hands out again all samples that have no answer:
 
     iwps next --unanswered
 """
@@ -14,16 +14,18 @@ import argparse
 from iwps_jax.app.campaign import ask, folder, unanswered_of
 from iwps_jax.app.commands import answers, batch_files, exit_status
 from iwps_jax.app.commands.processes import use_all_cores
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import refusing
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--k", type=int, help="how many")
+    which.add_argument("--k", type=int, help="how many samples")
     which.add_argument(
         "--unanswered",
         action="store_true",
-        help="all that were asked for and have no answer, once more",
+        help="hand out again all samples that have no answer",
     )
     batch_files.add_output(parser)
     answers.add_campaign(parser)
@@ -44,12 +46,13 @@ def _next(options):
             written = batch_files.hand_out_again(state, options)
         else:
             before = folder.read(options.campaign)
-            state, _ = ask(before, batch_files.num_left(before, options.k))
+            with refusing(PoolError, MemoryError):
+                state, _ = ask(before, batch_files.num_left(before, options.k))
             written = batch_files.hand_out(before, state, options)
     if not options.unanswered:
         waiting = len(unanswered_of(before))
         if waiting:
-            print(f"{waiting} samples asked for before have no answer yet.")
+            print(f"{waiting} samples of earlier batches have no answer yet.")
         if before.head is None:
-            print("Drawn at random: no two classes are labeled yet.")
+            print("Drawn at random, because fewer than two classes have labels.")
     batch_files.say(written)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jax
 
+from iwps_jax.refusal import Refusal
+
 SECONDS_TO_SPEAK = 2.0
 """How long process 0 waits for the last words of the others."""
 
@@ -26,11 +28,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds how this process joins others, if it does."""
     group = parser.add_argument_group("several processes")
     group.add_argument(
-        "--distributed", action="store_true", help="started by Slurm, a TPU pod, ..."
+        "--distributed",
+        action="store_true",
+        help="a launcher that JAX knows starts the processes: Slurm, a TPU pod, ...",
     )
     group.add_argument("--coordinator", help="host:port of process 0")
-    group.add_argument("--processes", type=int)
-    group.add_argument("--process", type=int, help="this one, from 0")
+    group.add_argument("--processes", type=int, help="number of processes")
+    group.add_argument("--process", type=int, help="number of this process, from 0")
     group.add_argument(
         "--peer-timeout",
         type=int,
@@ -49,21 +53,19 @@ def require_described(options: argparse.Namespace) -> None:
     several = (options.coordinator, options.processes, options.process)
     if not options.distributed and several != (None, None, None):
         if None in several:
-            raise ValueError(
+            raise Refusal(
                 "--coordinator, --processes and --process must be given together, or "
                 "--distributed for a launcher that JAX knows."
             )
         host, _, port = options.coordinator.rpartition(":")
         if not host or not port.isdigit():
-            raise ValueError(f"--coordinator must be host:port: {several[0]}.")
+            raise Refusal(f"--coordinator must be host:port: {several[0]}.")
         if not 0 <= options.process < options.processes:
-            raise ValueError(
+            raise Refusal(
                 f"--process must be in [0, {options.processes}), got {options.process}."
             )
     if options.peer_timeout < 1:
-        raise ValueError(
-            f"--peer-timeout must be at least 1, got {options.peer_timeout}."
-        )
+        raise Refusal(f"--peer-timeout must be at least 1, got {options.peer_timeout}.")
 
 
 def use_all_cores() -> None:
@@ -92,7 +94,7 @@ def join(options: argparse.Namespace) -> bool:
             heartbeat_timeout_seconds=options.peer_timeout,
         )
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the processes cannot be joined: {error}") from error
+        raise Refusal(f"the processes cannot be joined: {error}") from error
     return True
 
 
@@ -108,13 +110,13 @@ def watch_over(folder: Path | None) -> Callable[[], object]:
         To be called when it comes to its own end.
     """
     if folder is None:
-        kept = "Nothing was kept: give the command a --folder"
+        kept = "Nothing was kept: give the command a --folder to be able to resume."
     else:
-        kept = f"What was finished is in {folder}: run the same command"
+        kept = f"The finished part is in {folder}: rerun the same command to resume."
     message = (
-        f"Process {jax.process_index()} of {jax.process_count()} was ended before the "
-        "scan was, most likely because it or another one died; no picks were written. "
-        f"{kept} to go on from there."
+        f"Process {jax.process_index()} of {jax.process_count()} ended before the scan "
+        "was finished, most likely because it or another process died; no picks were "
+        f"written. {kept}"
     )
     watcher = subprocess.Popen(
         [sys.executable, "-c", LAST_WORDS, message],

@@ -1,32 +1,39 @@
-"""`iwps score`: which rows of a pool on disk to label next.
+"""`iwps score`: choose which rows of a pool on disk to label next.
 
     iwps score --pool pool.npy --head head.npz --holdout holdout.npz --k 200
 
-ranks features of a last layer by whether learning the head's own prediction of them
-would hurt the holdout set, and writes picks.csv: method, id, row, score and, with a
-head or logits, predicted, confidence. Methods:
+Without --method the command takes the method that it recommends for the given files,
+and says why: iwps_batch with --holdout and --training-set, iwps with --holdout alone,
+margin without. The command writes picks.csv with the columns method, id, row and score
+and, with a head or logits, predicted and confidence. The methods are:
 
-    iwps              the look-ahead (iwps_last_layer); needs --head and --holdout
-    iwps_app          its first order (iwps_app_last_layer); likewise
-    iwps_batch        of the 10 k best by iwps the k that together tell most: for picks
-                      that would be alike, and rare classes; also needs --training-set
+    iwps              lets the head learn its own prediction for each row and asks how
+                      much this would hurt the holdout set (iwps_last_layer); needs
+                      --head and --holdout
+    iwps_app          its first-order approximation (iwps_app_last_layer); needs the
+                      same files
+    iwps_batch        takes the 10 k best rows by iwps, and of these the k that tell
+                      most together; for pools with similar rows or rare classes; also
+                      needs --training-set
     entropy, margin, least_confidence
-                      of the head's predictions; need --head, or --logits for --pool
-    random            by --seed
-    module:function   of your own: returns a score of rows
+                      use only the head's predictions; need --head, or --logits instead
+                      of --pool
+    random            draws rows at random with --seed
+    module:function   calls your own function, which returns a score function
 
-Several, as in --method iwps,margin, are one scan of the pool after another, their picks
-one after another in the file. --explain adds which holdout samples learning what is
-predicted would hurt most: hurts holds up to three of their rows, hurts_by the changes
-of their losses in nats (of iwps_app: per unit of step length).
+With several methods, as in --method iwps,margin, the command scans the pool once per
+method, and the file lists the picks of one method after those of the other. --explain
+adds the holdout samples that learning the prediction would hurt most: hurts holds up to
+three of their rows, hurts_by the changes of their losses in nats (for iwps_app: per
+unit of step length).
 
-A scan goes on where it was killed if it has a --folder; of several methods each has a
-folder in it. The same command, started once for each process by a launcher that JAX
-knows (Slurm, a TPU pod, Open MPI), with --distributed, divides the rows among the
-processes; any other launcher gives --coordinator, --processes and --process.
+With --folder, rerun the same command to resume a scan that was killed. Several methods
+have a folder each inside it. To divide the rows among several processes, start the same
+command once per process. Add --distributed if a launcher that JAX knows starts them
+(Slurm, a TPU pod, Open MPI); otherwise give --coordinator, --processes and --process.
 
-Refusals end with status 2 and one sentence. No picks are written then; a --folder keeps
-what was finished.
+A refusal is one sentence and ends with status 2. No picks are written then, but
+--folder keeps the finished part.
 """
 
 import argparse
@@ -38,12 +45,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from iwps_jax import methods
-from iwps_jax.app.commands import exit_status, inputs, processes
+from iwps_jax import checks, methods
+from iwps_jax.app.commands import advice, exit_status, inputs, processes
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.selection.iwps_batch import Evidence
 
 COLUMNS = ("method", "id", "row", "score")
@@ -55,38 +64,56 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     inputs.add_options(parser, is_pool_required=True)
     parser.add_argument(
-        "--method", default="iwps", help="one or more, a,b,c (default %(default)s)"
+        "--method",
+        help="one method, or several as a,b,c (default: iwps_batch with --holdout and "
+        "--training-set, iwps with --holdout, margin without)",
     )
-    parser.add_argument("--k", type=int, required=True, help="how many rows")
+    parser.add_argument("--k", type=int, required=True, help="how many rows to pick")
     parser.add_argument(
         "--training-set",
         type=Path,
-        help="what the head was trained on, for iwps_batch: .npz or .safetensors: "
-        "features [n, d], labels [n]",
+        help="for iwps_batch, the samples that the head was trained on: .npz or "
+        ".safetensors with features [n, d] and labels [n]",
     )
     parser.add_argument(
         "--labeled",
         type=Path,
-        help="rows never to pick: .npy of their numbers, .txt of ids, or .csv with a "
-        "column id (and label: without one a row is still to pick)",
+        help="rows that must not be picked: .npy of row numbers, .txt of ids, or .csv "
+        "with a column id; if the .csv has a column label, too, rows without a label "
+        "may be picked",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("picks.csv"), help="default %(default)s"
+        "--out",
+        type=Path,
+        default=Path("picks.csv"),
+        help="file to write (default %(default)s)",
     )
     parser.add_argument(
-        "--explain", action="store_true", help=f"adds {', '.join(HURT)}"
-    )
-    parser.add_argument("--steps", type=int, help="T of the look-ahead, default 3")
-    parser.add_argument(
-        "--learning-rate", type=float, help="η of the look-ahead, default 1e-3"
+        "--explain",
+        action="store_true",
+        help=f"also write the columns {' and '.join(HURT)}",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of random and iwps_batch, default 0"
+        "--steps", type=int, help="T, the number of steps of the look-ahead (default 3)"
     )
     parser.add_argument(
-        "--folder", type=Path, help="keeps what is finished; same command goes on"
+        "--learning-rate",
+        type=float,
+        help="η, the learning rate of the look-ahead (default 1e-3)",
     )
-    parser.add_argument("--chunk-size", type=int, help="default: by memory")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of random and iwps_batch (default 0)"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="checkpoint folder; rerun the same command to resume",
+    )
+    parser.add_argument(
+        "--chunk-size",
+        type=int,
+        help="rows per device that are scored at once (default: as memory allows)",
+    )
     processes.add_options(parser)
 
 
@@ -96,12 +123,15 @@ def run(options: argparse.Namespace) -> int:
 
     def work():
         nonlocal close, is_one_of_several
+        reason = _choose_method(options)
         _check(options)
         processes.use_all_cores()
         is_one_of_several = processes.join(options)
         if is_one_of_several:
             close = processes.watch_over(options.folder)
         _score(options)
+        if reason and jax.process_index() == 0:
+            print(f"The method was {options.method}, by default: {reason}")
 
     status = exit_status.run(work)
     close()
@@ -110,38 +140,53 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
+def _choose_method(options) -> str | None:
+    """Fills in the recommended method where none was named; returns the reason."""
+    if options.method is not None:
+        return None
+    has_holdout = options.head is not None and options.holdout is not None
+    has_labels = options.training_set is not None
+    options.method, reason = advice.recommend(
+        has_holdout=has_holdout, has_labels=has_labels
+    )
+    return reason
+
+
 def _check(options):
     """What can be refused before a file is read."""
     processes.require_described(options)
     names = _methods(options)
     for name in names:
         if not name or names.count(name) > 1:
-            raise ValueError(
-                f"--method must name each method once, got {options.method}."
-            )
+            raise Refusal(f"--method must name each method once, got {options.method}.")
         if name not in methods.NAMES and ":" not in name:
-            raise ValueError(
-                f"--method must be of {', '.join(methods.NAMES)} or module:function, "
-                f"got {name}."
+            raise Refusal(
+                f"--method must be one of {', '.join(methods.NAMES)} or "
+                f"module:function, got {name}."
             )
         missing = [
             _flag(need) for need in _needs(name, options) if not _has(options, need)
         ]
         if missing:
-            raise ValueError(f"--method {name} needs {' and '.join(missing)}.")
+            raise Refusal(f"--method {name} needs {' and '.join(missing)}.")
     if options.explain and not (options.logits or options.head):
-        raise ValueError("--explain needs a --head, or --logits.")
+        raise Refusal("--explain needs a --head, or --logits.")
     if not (options.explain or {"iwps", "iwps_batch"} & {*names}):
         for option in ("steps", "learning_rate"):
             if _has(options, option):
-                raise ValueError(
-                    f"{_flag(option)} is of iwps, not of {options.method}."
+                raise Refusal(
+                    f"{_flag(option)} applies only to iwps, iwps_batch and --explain, "
+                    f"not to {options.method}."
                 )
     if _has(options, "training_set") and "iwps_batch" not in names:
-        raise ValueError(
-            f"--training-set is of iwps_batch, not of {options.method}: rows never to "
-            "pick are --labeled."
+        raise Refusal(
+            f"--training-set applies only to iwps_batch, not to {options.method}: use "
+            "--labeled to name rows that must not be picked."
         )
+    if options.k < 1:
+        raise Refusal(f"--k must be at least 1, got {options.k}.")
+    if options.chunk_size is not None and options.chunk_size < 1:
+        raise Refusal(f"--chunk-size must be at least 1, got {options.chunk_size}.")
     _require_writable(options.out)
 
 
@@ -171,18 +216,32 @@ def _needs(method, options) -> tuple[str, ...]:
 def _require_writable(path: Path):
     """Refuses a file that could not be written after all the work."""
     if path.is_dir():
-        raise ValueError(f"--out must name a file, got the folder {path}.")
+        raise Refusal(f"--out must name a file, got the folder {path}.")
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise ValueError(f"--out must be in a folder that can be written: {path}.")
+        raise Refusal(f"--out must be in a folder that can be written: {path}.")
 
 
 def _score(options):
+    defaults = {"steps": methods.STEPS, "learning_rate": methods.LEARNING_RATE}
+    with refusing(ValueError):  # by JAX, which must have joined the processes before
+        checks.require_steps(**defaults | _look_ahead(options))
     files = inputs.read(options)
     where = _where(files, options.k)
-    picks, columns = [], COLUMNS
+    with refusing(PoolError, MemoryError):
+        picks, columns = _chosen(options, files, where)
+    if jax.process_index() == 0:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_picks(options.out, picks, columns)
+        print(f"{len(picks):,} rows, best first, in {options.out}")
+
+
+def _chosen(options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
+    """The picks of all methods, and the columns that say something of them."""
+    picks: list[Pick] = []
+    columns: tuple[str, ...] = COLUMNS
     if options.explain or _has_predictions(files):
         columns += PREDICTED
     if options.explain:
@@ -194,22 +253,26 @@ def _score(options):
         if columns != COLUMNS:
             why = _explanation(options, method, files, top)
         picks += _picks(method, files, top, why)
-    if jax.process_index() == 0:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_picks(options.out, picks, columns)
-        print(f"{len(picks):,} rows, best first, in {options.out}")
+    return picks, columns
 
 
 def _where(files: Given, k: int) -> np.ndarray | None:
     """The rows that may be picked, as a mask; None for all."""
     if files.labeled is None:
+        if not hasattr(files.pool, "__next__"):
+            size = inputs.size_of(files.pool, "--k")
+            if k > size:
+                raise Refusal(
+                    f"--k must be at least 1 and at most the {size} that may be "
+                    f"picked, got {k}."
+                )
         return None
     where = np.ones(inputs.size_of(files.pool, "--labeled"), bool)
     where[files.labeled] = False
     if k > where.sum():
-        raise ValueError(
-            f"--k must be at most the {where.sum():,} rows that are not labeled, got "
-            f"{k}."
+        raise Refusal(
+            f"--k must be at most {where.sum():,}, the number of rows that are not "
+            f"labeled, got {k}."
         )
     return where
 
@@ -283,7 +346,7 @@ def _explanation(
     if not options.explain:
         return score_pool(partial(methods.predictions, head=files.head), rows)
     if getattr(rows, "ndim", None) != 2:
-        raise ValueError("--explain needs a pool of features, or of logits.")
+        raise Refusal("--explain needs a pool of features, or of logits.")
     explain = partial(
         methods.explain,
         method=method,

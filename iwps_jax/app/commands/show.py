@@ -1,11 +1,11 @@
-"""`iwps show`: a page with the picks' images, for people who label them.
+"""`iwps show`: make a page with the images of the picks, for people who label them.
 
     iwps show picks.csv --images photos --classes cat,dog --out picks.html
 
-One HTML file, which any browser opens without a network. A key labels an image; what is
-labeled is kept in the browser, and saved as labels.csv, which `iwps label` reads. With
---campaign, or with --pool and --labels, the nearest labeled example is shown beside
-each pick.
+The page is one HTML file, which any browser opens without a network. A key labels an
+image. The browser keeps the labels and saves them as labels.csv, which `iwps label`
+reads. With --campaign, or with --pool and --labels, the page shows the nearest labeled
+example beside each pick.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from iwps_jax.app.gallery.images import open_images
 from iwps_jax.app.gallery.nearest import nearest_rows
 from iwps_jax.app.gallery.page import Card, Neighbor, page
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import Refusal
 
 SIDES = 16, 1024
 
@@ -50,17 +51,25 @@ class Known(NamedTuple):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
-    parser.add_argument("picks", type=Path, help="of `iwps next` or `iwps score`")
+    parser.add_argument(
+        "picks",
+        type=Path,
+        help="file of picks, written by `iwps next` or `iwps score`",
+    )
     parser.add_argument(
         "--images",
         type=Path,
         required=True,
-        help="a folder, where an id is a file's path with or without its suffix, or a "
-        "number with or without zeros before it; or an .npy file of [pool, height, "
-        "width] or [pool, height, width, 1 | 3 | 4]",
+        help="a folder or an .npy file: in a folder, the id of an image is the path of "
+        "its file, with or without the suffix, or a number, with or without leading "
+        "zeros; an .npy file holds [pool, height, width] or [pool, height, width, "
+        "1 | 3 | 4]",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("picks.html"), help="default %(default)s"
+        "--out",
+        type=Path,
+        default=Path("picks.html"),
+        help="file to write (default %(default)s)",
     )
     parser.add_argument(
         "--thumbnail",
@@ -69,17 +78,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="largest side of an image (default %(default)s)",
     )
-    parser.add_argument("--title", help="of the page, default: the name of the picks")
+    parser.add_argument(
+        "--title", help="title of the page (default: from the name of the picks file)"
+    )
     parser.add_argument(
         "--classes",
-        help="cat,dog,... or a file with one a line; default: those of the campaign, "
-        "or else of the predictions and labels",
+        help="names of the classes: cat,dog,... or a file with one name per line "
+        "(default: those of the campaign, or else those among predictions and labels)",
     )
-    parser.add_argument("--campaign", type=Path, help="folder of `iwps init`")
-    beside = parser.add_argument_group("without a campaign: nearest labeled examples")
+    parser.add_argument("--campaign", type=Path, help="folder of the campaign")
+    beside = parser.add_argument_group("nearest labeled examples without a campaign")
     beside.add_argument("--pool", type=Path, help="features of the whole pool")
     beside.add_argument("--labels", type=Path, help="CSV with id and label")
-    beside.add_argument("--ids", type=Path, help="of the pool's rows, default: 0, 1, …")
+    beside.add_argument(
+        "--ids", type=Path, help="names of the rows of the pool (default: 0, 1, …)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,8 +112,8 @@ def _show(options):
     print(f"{len(cards):,} picks to label in {options.out}")
     if known.classes is None:
         print(
-            f"Its classes are the {len(classes)} among predictions and labels; "
-            "--classes names all."
+            f"The page knows the {len(classes)} classes among predictions and labels; "
+            "use --classes to name all classes."
         )
 
 
@@ -108,15 +121,15 @@ def _check(options):
     """What can be refused before a file is read."""
     low, high = SIDES
     if not low <= options.thumbnail <= high:
-        raise ValueError(
+        raise Refusal(
             f"--thumbnail must be in [{low}, {high}], got {options.thumbnail}."
         )
     if options.out.is_dir() or not options.out.parent.is_dir():
-        raise ValueError(f"--out must be a file in a folder there is: {options.out}.")
+        raise Refusal(f"--out must be a file in a folder that exists: {options.out}.")
     if (options.pool is None) != (options.labels is None):
-        raise ValueError("--pool and --labels must be given together, got one of them.")
+        raise Refusal("--pool and --labels must be given together, got one of them.")
     if options.campaign and (options.pool or options.ids):
-        raise ValueError("--campaign has a pool, labels and ids: give no others.")
+        raise Refusal("--campaign already has a pool, labels and ids: give no others.")
 
 
 def _merged(path, picks) -> list[Pick]:
@@ -130,15 +143,15 @@ def _merged(path, picks) -> list[Pick]:
 def _joined(path, picks) -> Pick:
     first, names = picks[0], [pick.method for pick in picks]
     if len(set(names)) < len(names):
-        raise ValueError(
-            f"{path}: ids must be distinct but for several methods, {first.id} is "
+        raise Refusal(
+            f"{path}: ids must be distinct within a method, but {first.id} is "
             "there twice."
         )
     for field in ("row", "predicted", "label"):
         said = {getattr(pick, field): None for pick in picks}
         if len(said) > 1:
-            raise ValueError(
-                f"{path}: picks of one id must have one {field}, {first.id} has "
+            raise Refusal(
+                f"{path}: picks of one id must have one {field}, but {first.id} has "
                 f"{' and '.join(text or 'none' for text in said)}."
             )
     if len(picks) == 1:
@@ -154,7 +167,7 @@ def _known(options, images) -> Known:
         known = _known_of_files(options, images)
     size = images.size if known.pool is None else len(known.pool)
     if images.size not in (None, size):
-        raise ValueError(
+        raise Refusal(
             f"{options.images} must have an image for each of the {size:,} "
             f"rows of the pool, got {images.size:,}."
         )
@@ -180,7 +193,7 @@ def _known_of_files(options, images) -> Known:
     pool = None if options.pool is None else read_pool(options.pool)
     size = images.size if pool is None else len(pool)
     if options.ids is not None and size is None:
-        raise ValueError("--ids names rows: give --pool, or an array of --images.")
+        raise Refusal("--ids names rows: give --pool, or an .npy file of --images.")
     ids = None if options.ids is None else read_ids(options.ids, size)
     labels = {}
     if options.labels is not None:
@@ -194,7 +207,7 @@ def _classes_in(path, picks, labels) -> tuple[str, ...]:
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
     seen = set(filter(naming.is_class, seen | set(labels.values())))
     if len(seen) < 2:
-        raise ValueError(
+        raise Refusal(
             f"{path} must have 2 predicted classes for a page without --classes, got "
             f"{', '.join(seen) or 'none'}."
         )
@@ -240,9 +253,7 @@ def _rows(options, known, stated: Mapping[str, str]) -> list[int | None]:
         rows = naming.rows_of(known.ids, len(known.ids), [*stated]).tolist()
     for (id_, text), row in zip(stated.items(), rows, strict=True):
         if text not in ("", str(row)):
-            raise ValueError(
-                f"{id_} must be row {row}, as {source} has it, got {text}."
-            )
+            raise Refusal(f"{id_} must be row {row} as in {source}, got {text}.")
     return rows
 
 
@@ -250,14 +261,14 @@ def _row(id_, stated, size) -> int | None:
     """Where there are no ids: the row as stated, or that the id is the number of."""
     row = naming.number_of(stated or id_)
     if stated and row is None:
-        raise ValueError(f"the row of {id_} must be a number, got {stated}.")
+        raise Refusal(f"the row of {id_} must be a number, got {stated}.")
     if stated not in ("", id_) and size is not None:
-        raise ValueError(
-            f"{id_} is row {stated} of the picks, but without --ids the ids of the "
-            "pool are its rows' numbers: give the ids that the picks were made with."
+        raise Refusal(
+            f"{id_} is row {stated} in the picks, but without --ids an id must be the "
+            "number of its row: give the --ids that the picks were made with."
         )
     if row is not None and size is not None and row >= size:
-        raise ValueError(f"{id_} must be a row in [0, {size}), got {row}.")
+        raise Refusal(f"{id_} must be a row in [0, {size}), got {row}.")
     return row
 
 
@@ -270,8 +281,8 @@ def _neighbors(options, rows, images, known, classes):
     of_labels = _rows(options, known, dict.fromkeys(known.labels, ""))
     labeled = dict(zip(of_labels, examples, strict=True))
     if None in labeled or None in rows:
-        raise ValueError(
-            "ids that are no numbers of rows need --ids, to find their features in "
+        raise Refusal(
+            "--ids must be given if ids are not row numbers, to find their features in "
             f"{options.pool}."
         )
     nearest = nearest_rows(known.pool, np.array(rows), np.array([*labeled]))
@@ -295,9 +306,9 @@ def _predicted(path, picks, classes) -> list[str]:
     legal = {"": ""} | (numbers if are_numbers else {name: name for name in classes})
     for pick in picks:
         if pick.predicted not in legal:
-            raise ValueError(
+            raise Refusal(
                 f"{path}: predictions must be names of the {len(classes)} classes, or "
-                f"all be their numbers, that of {pick.id} is {pick.predicted}."
+                f"all be their numbers, but that of {pick.id} is {pick.predicted}."
             )
     return [legal[pick.predicted] for pick in picks]
 
@@ -318,8 +329,8 @@ def _number(path, pick, name) -> float | None:
 def _hurts(path, pick) -> tuple[tuple[str, float], ...]:
     rows, changes = pick.hurts.split(), pick.hurts_by.split()
     if len(rows) != len(changes):
-        raise ValueError(
-            f"{path}: hurts and hurts_by of {pick.id} must have one length, got "
+        raise Refusal(
+            f"{path}: hurts and hurts_by of {pick.id} must be equally long, got "
             f"{len(rows)} and {len(changes)}."
         )
     numbers = [_finite(path, pick, "hurts_by", text) for text in changes]
@@ -332,5 +343,5 @@ def _finite(path, pick, name, text) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{path}: {name} of {pick.id} must be a number, got {text}.")
+        raise Refusal(f"{path}: {name} of {pick.id} must be a number, got {text}.")
     return number

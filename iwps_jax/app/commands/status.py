@@ -1,9 +1,10 @@
-"""`iwps status`: how a campaign stands, and whether to go on.
+"""`iwps status`: show how a campaign stands, and whether to keep labeling.
 
     iwps status
 
-shows the curve so far, how often the picks were wrong, labels of each class, what
-waits for an answer, and a hint when more labels no longer pay.
+This shows the learning curve, how often the head was wrong about the picks, the number
+of labels of each class, how many samples wait for an answer, and a hint when more
+labels no longer pay.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the same as JSON"
+        "--json", type=Path, metavar="FILE", help="also write the status as JSON"
     )
     parser.add_argument(
         "--head",
         type=Path,
         metavar="FILE",
-        help="write the head, for features as they are, as an .npz for iwps score",
+        help="also write the head as an .npz file, for iwps score with the same "
+        "features",
     )
     answers.add_campaign(parser)
 
@@ -83,4 +85,4 @@ def _write_head(path, state):
         raise FileError("there is no head before two classes are labeled.")
     kernel, bias = state.task.scaling.unscaled(state.head.kernel, state.head.bias)
     write_arrays_atomically(path, {"kernel": kernel, "bias": bias})
-    print(f"head for features as they are: {path}")
+    print(f"Head for the features of the pool: {path}")

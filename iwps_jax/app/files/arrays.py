@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from iwps_jax.refusal import Refusal
+
 SUFFIXES = (".npy", ".npz", ".safetensors")
 NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -32,7 +34,7 @@ SAFETENSORS_TYPES = {
 }
 
 
-class FileError(ValueError):
+class FileError(Refusal):
     """A file that cannot be used, in one sentence that names it."""
 
 

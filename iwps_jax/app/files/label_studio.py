@@ -22,6 +22,7 @@ from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer, Pick
 from iwps_jax.app.files.tables import read_text
 from iwps_jax.app.naming import SKIP
+from iwps_jax.refusal import Refusal
 
 ID, IMAGE, CONTROL = "sample_id", "image", "choice"
 
@@ -61,7 +62,7 @@ def require_id(image_url: str) -> None:
         ValueError: if there is no `{id}` in it.
     """
     if "{id}" not in image_url:
-        raise ValueError(f"the image URL must have {{id}} in it, got {image_url}.")
+        raise Refusal(f"the image URL must have {{id}} in it, got {image_url}.")
 
 
 def _prediction(pick):

@@ -14,6 +14,7 @@ from PIL import Image
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.gallery import thumbnails
 from iwps_jax.app.gallery.page import Picture
+from iwps_jax.refusal import Refusal
 
 CHANNELS = (1, 3, 4)
 
@@ -45,7 +46,7 @@ def open_images(path: Path) -> Images:
         return Images(None, partial(_of_file, _finder(path)))
     images = open_array(path, "images")
     if images.ndim not in (3, 4) or 0 in images.shape:
-        raise ValueError(
+        raise Refusal(
             f"{path} must be [pool, height, width] or [pool, height, width, 1 | 3 | 4],"
             f" got shape {images.shape}."
         )
@@ -53,12 +54,12 @@ def open_images(path: Path) -> Images:
         hint = ""
         if images.shape[1] in CHANNELS:
             hint = "; move the channels last: images.transpose(0, 2, 3, 1)"
-        raise ValueError(
+        raise Refusal(
             f"{path} must have 1, 3 or 4 channels in its last axis, got shape "
             f"{images.shape}{hint}."
         )
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise ValueError(
+        raise Refusal(
             f"{path} must be uint8 or floating point from 0 to 1, got {images.dtype}."
         )
     return Images(len(images), partial(_of_row, images, path))
@@ -66,16 +67,16 @@ def open_images(path: Path) -> Images:
 
 def _of_row(images, path, id_, row, side):
     if row is None:
-        raise ValueError(
+        raise Refusal(
             f"{id_!r} is no row of {path}: the picks need a column row, or the command "
             "--ids."
         )
     if row >= len(images):
-        raise ValueError(f"{path} has {len(images)} images, {id_!r} is row {row}.")
+        raise Refusal(f"{path} has {len(images)} images, {id_!r} is row {row}.")
     image = np.asarray(images[row])
     if image.dtype != np.uint8:
         if not (image.min() >= 0 and image.max() <= 1):  # nor if there is a NaN
-            raise ValueError(
+            raise Refusal(
                 f"{path}: floating-point images must be in [0, 1], row {row} is not."
             )
         image = np.round(image.astype(np.float32) * 255).astype(np.uint8)
@@ -95,7 +96,7 @@ def _finder(folder: Path) -> Callable[[str], Path]:
 
     def find(id_: str) -> Path:
         if Path(id_).is_absolute() or ".." in re.split(r"[/\\]", id_) or "\0" in id_:
-            raise ValueError(f"ids must name files inside {folder}, got {id_!r}.")
+            raise Refusal(f"ids must name files inside {folder}, got {id_!r}.")
         if (folder / id_).is_file():
             return folder / id_
         if not listed:
@@ -105,10 +106,10 @@ def _finder(folder: Path) -> Callable[[str], Path]:
         if not paths and re.fullmatch(r"[0-9]+", id_):
             paths = by_number.get(int(id_), [])
         if not paths:
-            raise ValueError(f"{folder} has no image of {id_!r}.")
+            raise Refusal(f"{folder} has no image of {id_!r}.")
         if len(paths) > 1:
             names = " and ".join(str(path.relative_to(folder)) for path in paths[:2])
-            raise ValueError(f"{id_!r} must name one image of {folder}, got {names}.")
+            raise Refusal(f"{id_!r} must name one image of {folder}, got {names}.")
         return paths[0]
 
     return find

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from iwps_jax.refusal import Refusal
+
 BLOCK = 1 << 22  # numbers of the pool in memory at once, besides those of the picks
 
 
@@ -76,7 +78,5 @@ def _finite(features, rows) -> Float[np.ndarray, "rows d"]:
     values[order] = features[rows[order]]
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        raise ValueError(
-            f"features must be finite, those of row {rows[bad][0]} are not."
-        )
+        raise Refusal(f"features must be finite, those of row {rows[bad][0]} are not.")
     return values

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from iwps_jax.refusal import Refusal
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -100,18 +102,18 @@ def page(
 
 def _check(cards, classes):
     if not cards or not classes:
-        raise ValueError(
+        raise Refusal(
             f"cards and classes must not be empty, got {len(cards)} and {len(classes)}."
         )
     for name, values in (("classes", classes), ("ids", [c.id for c in cards])):
         seen = set()
         for value in values:
             if value in seen:
-                raise ValueError(f"{name} must be distinct, but {value!r} comes twice.")
+                raise Refusal(f"{name} must be distinct, but {value!r} comes twice.")
             seen.add(value)
     for card in cards:
         if card.predicted and card.predicted not in classes:
-            raise ValueError(
+            raise Refusal(
                 f"predictions must be classes, but that of {card.id!r} is "
                 f"{card.predicted!r}."
             )

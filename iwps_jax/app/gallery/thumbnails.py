@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from iwps_jax.app.gallery.page import Picture
+from iwps_jax.refusal import Refusal
 
 FEW_PIXELS = 64  # up to this side, every pixel counts: no lossy compression
 DEEP = ("I", "F")  # more than eight bits a pixel; others begin with I;16
@@ -34,11 +35,11 @@ def of_file(path: Path, side: int) -> Picture:
                 return thumbnail(image, side)
     except Image.DecompressionBombError as error:
         most = 2 * cast(int, Image.MAX_IMAGE_PIXELS)  # the limit that was broken
-        raise ValueError(
+        raise Refusal(
             f"{path} must have at most {most:,} pixels to be shown, it has more."
         ) from error
     except Exception as error:  # Pillow's decoders raise errors of many kinds
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        raise Refusal(f"{path} cannot be read as an image: {error}") from error
 
 
 def thumbnail(image: Image.Image, side: int) -> Picture:

@@ -1,10 +1,6 @@
-"""What a command refuses, in words for the person who asked."""
+"""The sentence for a name that is not known."""
 
 import difflib
-
-
-class Refusal(Exception):
-    """A request that cannot be met; one or more sentences say why and what to do."""
 
 
 def nearest(name: str, what: str, names: tuple[str, ...]) -> str:

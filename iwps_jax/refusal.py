@@ -1,0 +1,35 @@
+"""The one error that people see as a sentence: a request that cannot be met.
+
+Commands and studies check what they are given at the door and raise a `Refusal`, which
+ends them with status 2. The library raises ValueError, TypeError and PoolError. Where
+one of these, or any other error, reaches the end of a command, the fault is in the
+code: the command shows a traceback and ends with status 1.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Refusal(ValueError):
+    """A request that cannot be met; one or more sentences say why and what to do."""
+
+
+@contextmanager
+def refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors of these kinds into refusals with the same sentence.
+
+    Only for a few lines at the door, where such an error can only say that what was
+    given is wrong.
+
+    Example:
+        >>> with refusing(ZeroDivisionError):
+        ...     1 / 0
+        Traceback (most recent call last):
+        iwps_jax.refusal.Refusal: division by zero
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except kinds as error:
+        raise Refusal(str(error)) from error
