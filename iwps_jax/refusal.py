@@ -15,11 +15,11 @@ class Refusal(ValueError):
 
 
 @contextmanager
-def refusing(*kinds: type[Exception]) -> Iterator[None]:
+def refusing(*kinds: type[Exception], about: str | None = None) -> Iterator[None]:
     """Turns errors of these kinds into refusals with the same sentence.
 
-    Only for a few lines at the door, where such an error can only say that what was
-    given is wrong.
+    With `about`, the sentence begins with that name of a file or option. Only for a few
+    lines at the door, where such an error can only say that what was given is wrong.
 
     Example:
         >>> with refusing(ZeroDivisionError):
@@ -32,4 +32,5 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
     except Refusal:
         raise
     except kinds as error:
-        raise Refusal(str(error)) from error
+        sentence = str(error) if about is None else f"{about}: {error}"
+        raise Refusal(sentence) from error

@@ -231,15 +231,15 @@ def as_arrays(given):
 @pytest.mark.parametrize(
     ("files", "method", "said"),
     [
-        ({}, "iwps", "iwps_batch also needs the labeled samples"),
+        ({}, "iwps", "iwps_batch also needs the samples"),
         ({"has_labels": True}, "iwps_batch", "which classes are rare"),
-        ({"holdout": None}, "margin", "needs only the predictions"),
-        ({"holdout": None, "has_labels": True}, "margin", "needs only the predictions"),
+        ({"holdout": None}, "margin", "nothing can judge"),
+        ({"holdout": None, "has_labels": True}, "margin", "nothing can judge"),
         ({"predicted": [300, 100, 100, 90]}, "iwps", "3.33 times as many rows"),
         ({"predicted": [500, 500, 500, 0]}, "iwps", "500 times as many rows"),
-        ({"agreement": 0.995}, "iwps", "rank correlation 0.995) and is cheaper"),
-        ({"predicted": None}, None, "give --pool and --head"),
-        ({"predicted": None, "holdout": None}, None, "give --pool and --head"),
+        ({"agreement": 0.995}, "iwps", "correlation 0.995) and is cheaper"),
+        ({"predicted": None}, None, "give --pool with --head"),
+        ({"predicted": None, "holdout": None}, None, "give --pool with --head"),
     ],
 )
 def test_advice_at_its_corners(files, method, said):

@@ -145,6 +145,12 @@ def rows_read(folder):
     return [int(line) for line in (folder / "read").read_text().split()]
 
 
+WRONG = """
+number = lambda: 3
+column = lambda: lambda rows: rows[:, :1]
+counts = lambda: lambda rows: rows[:, 0].astype("int32")
+score = lambda rows: rows[:, 0]
+"""
 MODEL = ("--head", "head.npz", "--holdout", "holdout.npz")
 FROM_FILES = ("--pool", "features.npy", *MODEL, "--k", PICKED)
 FROM_SLOW = ("--pool", "slow_pool:SlowRows", "--method", "slow_pool:score", "--k", 30)
@@ -196,6 +202,28 @@ def several(coordinator, process):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ((*FROM_FILES, "--seed", "-1"), "--seed must be at least 0"),
+        ((*FROM_FILES, "--seed", str(2**63)), "--seed must be at least 0"),
+        (
+            ("--pool", "features.npy", "--training-set", "features.npy"),
+            "--method iwps_batch needs --head and --holdout.",
+        ),
+        ((*FROM_FILES, "--out", "/dev/null"), "must name a file that can be replaced"),
+        ((*MODEL, "--pool", "huge.npy"), "huge.npy: numbers of float64 do not fit"),
+        ((*MODEL, "--pool", "long.npy"), "long.npy must hold numbers of at most 64"),
+        *[
+            (
+                ("--pool", "features.npy", "--method", f"wrong:{name}"),
+                f"wrong:{name} must {sentence}",
+            )
+            for name, sentence in {
+                "number": "return a function of rows, got int",
+                "column": "return one floating-point number for each row, got float16[",
+                "counts": "return one floating-point number for each row, got int32[8]",
+                "score": "need no argument, and return a pool or a score: missing",
+            }.items()
+        ],
+        (("--pool", "wrong:number", "--method", "random"), "wrong:number: "),
         (("--pool", "features.npy"), "--method margin needs --head."),
         (("--pool", "few.txt", *MODEL), "must end in .npy, .npz or .safetensors"),
         (
@@ -267,6 +295,9 @@ def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence
     np.save("narrow.npy", np.zeros((9, 5), np.float32))
     np.savez("narrow.npz", features=np.zeros((9, 5)), labels=np.zeros(9, int))
     np.savez("more.npz", features=np.zeros((9, WIDTH)), labels=np.arange(9) % 7)
+    np.save("huge.npy", np.full((9, WIDTH), 1e200))
+    np.save("long.npy", np.zeros((9, WIDTH), np.longdouble))
+    Path("wrong.py").write_text(WRONG)
     Path("few.txt").write_text("a\nb\n")
     Path("outside.csv").write_text("id,label\n3,1\n50003,\n")
     before = sorted(here.rglob("*"))
@@ -343,7 +374,7 @@ def test_one_of_two_is_killed_and_two_then_one_go_on(slow):
     (slow / "read").unlink()
     assert run(*FROM_SLOW, "--folder", "scan", "--out", "again.csv") == 0
     assert picks("again.csv") == picks("picks.csv")
-    assert len(rows_read(slow)) <= 17  # the first row and the probes
+    assert len(rows_read(slow)) <= 19  # the first row, three times, and the probes
 
 
 def test_an_error_in_one_process_ends_both_with_its_rows(slow):

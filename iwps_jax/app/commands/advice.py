@@ -50,19 +50,19 @@ def recommend(*, has_holdout: bool, has_labels: bool) -> tuple[str, str]:
     if not has_holdout:
         return (
             "margin",
-            "margin needs only the predictions; the other methods that we recommend "
-            "need a holdout set and a head.",
+            "without a head and a holdout set nothing can judge the predictions, and "
+            "margin needs nothing but them.",
         )
     if not has_labels:
         return (
             "iwps",
             "the holdout set can judge each prediction; iwps_batch also needs the "
-            "labeled samples.",
+            "samples that the head was trained on (--training-set).",
         )
     return (
         "iwps_batch",
-        "the holdout set can judge each prediction, and the labeled samples say which "
-        "classes are rare and what the head knows already.",
+        "the holdout set can judge each prediction, and the samples that the head was "
+        "trained on say which classes are rare and what the head knows already.",
     )
 
 
@@ -91,7 +91,7 @@ def advise(
     if accuracy is not None and holdout is not None:
         warnings += _accuracy_warning(accuracy, holdout)
     if predicted is None:
-        reason = "give --pool and --head, or --logits, to get a recommendation."
+        reason = "give --pool with --head, or --logits, to get a recommendation."
         return Advice(None, reason, warnings)
     method, reason = recommend(has_holdout=holdout is not None, has_labels=has_labels)
     ratio = imbalance(predicted)
@@ -101,8 +101,8 @@ def advise(
     )
     if agreement is not None and agreement >= ALIKE:
         reason += (
-            " iwps_app orders the sample as iwps does (rank correlation "
-            f"{agreement:.3f}) and is cheaper."
+            " If iwps takes too long, take iwps_app: it orders the sample alike (rank "
+            f"correlation {agreement:.3f}) and is cheaper."
         )
     return Advice(method, reason, warnings)
 

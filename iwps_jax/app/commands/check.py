@@ -79,7 +79,9 @@ def _check(options):
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise Refusal(f"--json must be in a folder that exists: {options.json}.")
     files = inputs.read(options)
-    with refusing(PoolError, MemoryError):
+    name = str(options.logits or options.pool)
+    inputs.require_pool(name, files.pool)
+    with refusing(PoolError, MemoryError, about=name):
         report = {
             **_of_pool(options, files),
             **_of_head(options, files),

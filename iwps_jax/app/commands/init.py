@@ -21,6 +21,7 @@ from iwps_jax.app.commands.answers import (
     naming_source,
     take_answers,
 )
+from iwps_jax.app.commands.inputs import require_pool, require_seed
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
@@ -103,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
 def _init(options):
     _check(options)
     pool = read_pool(options.pool)
+    require_pool(str(options.pool), pool)
     ids = None if options.ids is None else read_ids(options.ids, len(pool))
     told = [] if options.labels is None else read_answers(options.labels)
     is_of_pool = options.holdout.suffix.lower() == ".csv"
@@ -165,6 +167,7 @@ def _refuse_leak(options, state):
 
 def _check(options):
     """What can be refused before a file is read."""
+    require_seed(options.seed)
     with naming_source("--steps"):
         checks.require_steps(options.steps, methods.LEARNING_RATE)
     with naming_source("--learning-rate"):

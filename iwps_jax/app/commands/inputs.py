@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from iwps_jax.app import leaks, naming
@@ -27,8 +29,12 @@ from iwps_jax.app.files.readers import (
 from iwps_jax.app.files.tables import read_table
 from iwps_jax.app.naming import AnswerError
 from iwps_jax.pool import sources
-from iwps_jax.refusal import Refusal
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import Head, Holdout
+
+ROWS_TRIED = 8
+"""How many rows a score of the user's is asked to say something of, at first."""
 
 
 class Given(NamedTuple):
@@ -177,6 +183,14 @@ def made_by(name: str) -> Any:
     made = getattr(importlib.import_module(module), function, None)
     if not callable(made):
         raise Refusal(f"{name} cannot be called: {module} has no {function}.")
+    try:
+        inspect.signature(made).bind()
+    except TypeError as error:
+        raise Refusal(
+            f"{name} must need no argument, and return a pool or a score: {error}."
+        ) from error
+    except ValueError:  # a function of C that does not say
+        pass
     return made()
 
 
@@ -187,6 +201,53 @@ def _is_module(name) -> bool:
         if name.startswith(f"{error.name}."):  # no such package
             return False
         raise  # of an import in it
+
+
+def require_pool(name: str, pool: Any) -> None:
+    """Refuses a pool of which not even the first row can be scored.
+
+    Args:
+        name: its file or function.
+        pool: what `open_pool` returned; a stream is left as it is.
+    """
+    if pool is not None and not hasattr(pool, "__next__"):
+        with refusing(ValueError, TypeError, IndexError, about=name):
+            source = sources.open_source(pool)
+        with refusing(PoolError, about=name):
+            row, _ = sources.read_chunk(source, 0, 1)
+        with refusing(ValueError, TypeError, about=name):
+            sources.check_numbers(row)
+
+
+def require_score(name: str, score_fn: Any, pool: Any) -> None:
+    """Refuses what is no score of rows: a function that returns a number for each.
+
+    Args:
+        name: module:function that returned it.
+        score_fn: what it returned.
+        pool: what it will score; of a stream nothing is read.
+    """
+    if not callable(score_fn):
+        kind = type(score_fn).__name__
+        raise Refusal(f"{name} must return a function of rows, got {kind}.")
+    if hasattr(pool, "__next__"):
+        return
+    row, _ = sources.read_chunk(sources.open_source(pool), 0, 1)
+    several = jax.tree.map(lambda leaf: np.repeat(leaf, ROWS_TRIED, axis=0), row)
+    found = jax.eval_shape(score_fn, several)
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", np.dtype(int))
+    if shape != (ROWS_TRIED,) or not jnp.issubdtype(dtype, jnp.floating):
+        got = found if shape is None else f"{dtype}{list(shape)}"
+        raise Refusal(
+            f"{name} must return one floating-point number for each row, got {got} for "
+            f"{ROWS_TRIED} rows."
+        )
+
+
+def require_seed(seed: int) -> None:
+    """Refuses a seed that no generator takes."""
+    if not 0 <= seed < 2**63:
+        raise Refusal(f"--seed must be at least 0 and less than 2**63, got {seed}.")
 
 
 def size_of(pool: Any, option: str) -> int:

@@ -3,8 +3,8 @@
     iwps score --pool pool.npy --head head.npz --holdout holdout.npz --k 200
 
 Without --method the command takes the method that it recommends for the given files,
-and says why: iwps_batch with --holdout and --training-set, iwps with --holdout alone,
-margin without. The command writes picks.csv with the columns method, id, row and score
+and says why: iwps_batch with --training-set, iwps with --head and --holdout, margin
+otherwise. The command writes picks.csv with the columns method, id, row and score
 and, with a head or logits, predicted and confidence. The methods are:
 
     iwps              lets the head learn its own prediction for each row and asks how
@@ -65,8 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     inputs.add_options(parser, is_pool_required=True)
     parser.add_argument(
         "--method",
-        help="one method, or several as a,b,c (default: iwps_batch with --holdout and "
-        "--training-set, iwps with --holdout, margin without)",
+        help="one method, or several as a,b,c (default: iwps_batch with "
+        "--training-set, iwps with --head and --holdout, margin otherwise)",
     )
     parser.add_argument("--k", type=int, required=True, help="how many rows to pick")
     parser.add_argument(
@@ -144,8 +144,9 @@ def _choose_method(options) -> str | None:
     """Fills in the recommended method where none was named; returns the reason."""
     if options.method is not None:
         return None
-    has_holdout = options.head is not None and options.holdout is not None
     has_labels = options.training_set is not None
+    # Who gives a training set means iwps_batch, and is told what it lacks.
+    has_holdout = has_labels or not (options.head is None or options.holdout is None)
     options.method, reason = advice.recommend(
         has_holdout=has_holdout, has_labels=has_labels
     )
@@ -183,6 +184,7 @@ def _check(options):
             f"--training-set applies only to iwps_batch, not to {options.method}: use "
             "--labeled to name rows that must not be picked."
         )
+    inputs.require_seed(options.seed)
     if options.k < 1:
         raise Refusal(f"--k must be at least 1, got {options.k}.")
     if options.chunk_size is not None and options.chunk_size < 1:
@@ -217,6 +219,8 @@ def _require_writable(path: Path):
     """Refuses a file that could not be written after all the work."""
     if path.is_dir():
         raise Refusal(f"--out must name a file, got the folder {path}.")
+    if path.exists() and not path.is_file():
+        raise Refusal(f"--out must name a file that can be replaced, got {path}.")
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
@@ -229,8 +233,10 @@ def _score(options):
     with refusing(ValueError):  # by JAX, which must have joined the processes before
         checks.require_steps(**defaults | _look_ahead(options))
     files = inputs.read(options)
+    name = str(options.logits or options.pool)
+    inputs.require_pool(name, files.pool)
     where = _where(files, options.k)
-    with refusing(PoolError, MemoryError):
+    with refusing(PoolError, MemoryError, about=name):
         picks, columns = _chosen(options, files, where)
     if jax.process_index() == 0:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -319,7 +325,9 @@ def _highest(options, method, files, where, k) -> TopK:
 
 def _score_fn(options, method, files) -> Callable:
     if ":" in method:
-        return inputs.made_by(method)
+        score_fn = inputs.made_by(method)
+        inputs.require_score(method, score_fn, files.pool)
+        return score_fn
     return methods.make_score(
         method, files.head, files.holdout, seed=options.seed, **_look_ahead(options)
     )

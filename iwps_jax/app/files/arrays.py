@@ -172,6 +172,8 @@ def _require_plain(path, dtype):
         )
     if dtype.kind in "VMm":
         raise FileError(f"{path} must hold plain numbers, got {dtype}.")
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        raise FileError(f"{path} must hold numbers of at most 64 bits, got {dtype}.")
     if not dtype.isnative:
         raise FileError(
             f"{path} must hold numbers in this machine's byte order, got {dtype.str}: "
