@@ -251,6 +251,32 @@ def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
     folder.read_record("campaign")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("score", "--logits", "pool.npy", "--k", 2, "--out", "pool.npy"),
+        ("score", "--logits", "pool.npy", "--k", 2, "--out", "link.npy"),
+        ("check", "--pool", "pool.npy", "--json", "pool.npy"),
+        ("check", "--labels", "initial.csv", "--json", "./initial.csv"),
+        ("show", "batch.csv", "--images", "pool.npy", "--out", "batch.csv"),
+        ("status", "--json", "campaign/campaign.json"),
+        ("status", "--head", "campaign/task.npz"),
+    ],
+)
+def test_an_output_does_not_replace_an_input(here, capfd, command):
+    Path("link.npy").symlink_to("pool.npy")
+    before = files_of(here)
+    assert run(*command) == 2
+    assert "must not replace" in capfd.readouterr().err
+    assert files_of(here) == before
+
+
+def test_other_outputs_are_replaced(here):
+    for _ in range(2):
+        assert run("status", "--json", "now.json", "--head", "head.npz") == 0
+        assert run("check", "--pool", "pool.npy", "--json", "now.json") == 0
+
+
 def test_two_commands_do_not_meet(here, capfd):
     before = files_of(here)
     with folder.locked("campaign", wait=0):

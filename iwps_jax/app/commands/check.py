@@ -26,7 +26,7 @@ import numpy as np
 
 from iwps_jax import methods
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.commands import advice, exit_status, inputs
+from iwps_jax.app.commands import advice, exit_status, inputs, outputs
 from iwps_jax.app.commands.answers import naming_line
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.files.arrays import FileError
@@ -78,6 +78,7 @@ def _check(options):
         raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise Refusal(f"--json must be in a folder that exists: {options.json}.")
+    outputs.require_no_loss(options, "json")
     files = inputs.read(options)
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)

@@ -46,7 +46,7 @@ import jax
 import numpy as np
 
 from iwps_jax import checks, methods
-from iwps_jax.app.commands import advice, exit_status, inputs, processes
+from iwps_jax.app.commands import advice, exit_status, inputs, outputs, processes
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.files.picks import Pick, write_picks
 from iwps_jax.pool.ranking import TopK
@@ -189,6 +189,7 @@ def _check(options):
         raise Refusal(f"--k must be at least 1, got {options.k}.")
     if options.chunk_size is not None and options.chunk_size < 1:
         raise Refusal(f"--chunk-size must be at least 1, got {options.chunk_size}.")
+    outputs.require_no_loss(options, "out")
     _require_writable(options.out)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from iwps_jax.app.campaign import Campaign, Outlook, folder, outlook
 from iwps_jax.app.campaign.learn import refitted
-from iwps_jax.app.commands import answers, exit_status
+from iwps_jax.app.commands import answers, exit_status, outputs
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _status(options):
+    outputs.require_no_loss(options, "json", "head")
     state = folder.read_record(options.campaign)
     now = outlook(state)
     print(f"{options.campaign}: {_text(state, now)}")
