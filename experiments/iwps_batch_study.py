@@ -55,6 +55,7 @@ from experiments.reporting.records import find_run_folders
 from experiments.reporting.summary import as_json
 from experiments.reporting.tables import print_table
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import Refusal
 
 OURS = "iwps_batch"
 BASELINES = tuple(method for method in METHODS if method != OURS)
@@ -204,7 +205,7 @@ def write_report(
     """
     try:
         cells, notes = read_cells(find_run_folders([out]))
-    except (ValueError, OSError) as error:
+    except (Refusal, OSError) as error:
         raise run_folder.FolderError(str(error)) from error
     summary = summarize(
         *(cells, ours, BASELINES),

@@ -29,6 +29,7 @@ from experiments.reporting.run_report import write_report
 from experiments.reporting.summary import as_json, rounded
 from experiments.reporting.tables import about_markdown, print_table, to_markdown
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import Refusal, sentence_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,8 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             markdown += "\n" + win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":
             write_atomically(options.markdown, markdown.encode())
-    except (OSError, ValueError, RuntimeError) as error:
-        parser.exit(1, f"{error}\n")
+    except (OSError, Refusal) as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        parser.exit(2, f"error: {sentence}\n")
     if options.markdown and str(options.markdown) == "-":
         print(markdown)
         return
@@ -104,9 +107,9 @@ def _read_summary(path: Path) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} must be JSON: {error}") from error
+        raise Refusal(f"{path} must be JSON: {error}") from error
     if not isinstance(summary, dict) or not {"runs", "win_matrix"} & summary.keys():
-        raise ValueError(f"{path} must hold numbers that --json wrote.")
+        raise Refusal(f"{path} must hold numbers that --json wrote.")
     return summary
 
 

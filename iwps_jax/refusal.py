@@ -34,3 +34,21 @@ def refusing(*kinds: type[Exception], about: str | None = None) -> Iterator[None
     except kinds as error:
         sentence = str(error) if about is None else f"{about}: {error}"
         raise Refusal(sentence) from error
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """The sentence of a refusal, the operating system's of a named file included.
+
+    None for any other error: that is a fault in the code.
+
+    Example:
+        >>> print(sentence_of(FileNotFoundError(2, "No such file", "pool.npy")))
+        pool.npy: No such file.
+        >>> print(sentence_of(ValueError("of the code")))
+        None
+    """
+    if isinstance(error, Refusal):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return None

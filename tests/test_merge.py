@@ -11,6 +11,7 @@ from test_page import read, rendered
 from experiments import report
 from experiments.data import datasets
 from experiments.reporting import merge, plots, records, summary, tables
+from iwps_jax.refusal import Refusal
 
 METHODS = ("random", "margin", "iwps")
 
@@ -21,7 +22,7 @@ def loader(monkeypatch):
 
     def load(name, data_dir):
         if name == "kmnist":
-            raise RuntimeError("kmnist could not be loaded. Tried:\n - a long list")
+            raise Refusal("kmnist could not be loaded. Tried:\n - a long list")
         return some_dataset()
 
     monkeypatch.setattr(datasets, "load", load)
@@ -177,7 +178,7 @@ def test_what_is_refused_is_refused_with_a_sentence(tmp_path, loader, capsys):
     ):
         with pytest.raises(SystemExit) as stop:
             report.main([str(a) for a in arguments])
-        assert stop.value.code == 1
+        assert stop.value.code == 2
         message = capsys.readouterr().err
         assert words in message
         assert len(message.splitlines()) == 1
@@ -306,5 +307,5 @@ def test_a_committed_file_gives_the_tables_of_its_run(tmp_path, capsys):
         file.write_text(text)
         with pytest.raises(SystemExit) as stop:
             report.main([str(file)])
-        assert stop.value.code == 1
+        assert stop.value.code == 2
         assert "numbers.json must" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     if name == "digits":
         return _digits()
     if name not in FACTS:
-        raise ValueError(nearest(name, "dataset", DATASETS))
+        raise Refusal(nearest(name, "dataset", DATASETS))
     facts = FACTS[name]
     tried: list[str] = []
     dataset = None
@@ -131,7 +131,7 @@ def require_same(config: Mapping[str, Any], path: Path, found: Any) -> None:
     """
     expected = config.get("data_sha256")
     if expected is not None and expected != found.sha256:
-        raise ValueError(
+        raise Refusal(
             f"{path} was run on other data ({config.get('data_source')}) than "
             f"{found.source}"
         )

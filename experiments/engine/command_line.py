@@ -10,7 +10,7 @@ import jax
 
 from experiments.engine.run_folder import FolderError
 from iwps_jax.cache import cache_root
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, sentence_of
 
 
 class ConfigError(Refusal, ValueError):
@@ -58,8 +58,10 @@ def refusals_in_one_sentence(again: str = "continues this run") -> Iterator[None
     """
     try:
         yield
-    except Refusal as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, Refusal) as error:
+        if (sentence := sentence_of(error)) is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"stopped; the same command {again}.", file=sys.stderr)

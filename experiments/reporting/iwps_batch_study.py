@@ -19,6 +19,7 @@ from experiments.reporting.comparisons import Values
 from experiments.reporting.records import Record, read_record
 from experiments.reporting.statistics import PairedComparison
 from experiments.reporting.styles import DATASETS
+from iwps_jax.refusal import Refusal
 
 SAME = (
     *("network", "rounds", "base_size", "holdout_per_class", "pool_per_class"),
@@ -78,7 +79,7 @@ def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
             of_method = found.setdefault(method, {})
             both = sorted(of_method.keys() & set(run.seeds))
             if both:
-                raise ValueError(
+                raise Refusal(
                     f"every seed of a method must be in one folder of a setting, got "
                     f"seed {both[0]} of {method} again in {path}."
                 )
@@ -98,7 +99,7 @@ def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
 def _check_same(first: Record, other: Record) -> None:
     for key in SAME:
         if first.config.get(key) != other.config.get(key):
-            raise ValueError(
+            raise Refusal(
                 f"runs of one setting must agree in {key}, got "
                 f"{first.config.get(key)!r} in {first.path} and "
                 f"{other.config.get(key)!r} in {other.path}."

@@ -19,6 +19,7 @@ from experiments.reporting.records import Record, read_record
 from experiments.reporting.styles import display_name, setting_name
 from experiments.reporting.summary import as_json, summarize
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import Refusal
 
 COLUMN_SETTINGS = {
     "base_size": "base size {}",
@@ -63,7 +64,7 @@ def write_merged_report(
     """
     out = Path(out)
     if (out / "config.json").exists():
-        raise ValueError(f"out must not be the folder of a run, got {out}.")
+        raise Refusal(f"out must not be the folder of a run, got {out}.")
     loaded: dict[tuple[str, Any], Any] = {}
     entries, notes = [], []
     records = [read_record(path) for path in folders]
@@ -75,7 +76,7 @@ def write_merged_report(
         elif key not in loaded:
             try:
                 loaded[key] = load(record.config, record.path)
-            except (OSError, ValueError, RuntimeError) as error:
+            except (OSError, Refusal) as error:
                 loaded[key] = None
                 reason = str(error).splitlines()[0].removesuffix(" Tried:")
                 notes.append(f"No pictures of {key[0]}: {reason}")
@@ -259,7 +260,7 @@ def _common_measure(records: Sequence[Record]) -> Measure:
     first = records[0]
     for other in records[1:]:
         if other.measure is not first.measure:
-            raise ValueError(
+            raise Refusal(
                 "runs side by side must have one main measure, got "
                 f"{first.measure.short} in {first.path} and {other.measure.short} in "
                 f"{other.path}."

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.records import Record
 from experiments.reporting.styles import style_of
+from iwps_jax.refusal import Refusal
 
 WRONG, RIGHT = "#C62828", "#6B7B6E"
 NUM_PICKS_SHOWN = 10
@@ -60,7 +61,7 @@ def first_picks(record: Record, dataset: Any) -> tuple[dict[str, Picks], str]:
         )
         labels = np.asarray(dataset.train_labels)
         if ids.max() >= len(labels) or (labels[ids] != true).any():
-            raise ValueError(
+            raise Refusal(
                 f"picks.jsonl must index this dataset: the labels of {method}'s picks "
                 f"in round 0, seed {first[method]['seed']}, are not those of the data."
             )

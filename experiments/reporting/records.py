@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.reporting.measures import MEASURES, Measure, measure_of
 from experiments.reporting.styles import display_name
+from iwps_jax.refusal import Refusal
 
 # In rounds 0..R there are also num_labeled, the main measure and fit_seconds.
 WHEN_PICKING = ("wrong_rate", "minority_rate", "score_seconds")  # null in round R
@@ -97,9 +98,9 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} must be JSON: {error}.") from error
+        raise Refusal(f"{file} must be JSON: {error}.") from error
     if not isinstance(config, dict) or not {"dataset", "rounds"} <= config.keys():
-        raise ValueError(f"{file} must be a run's, with dataset and rounds.")
+        raise Refusal(f"{file} must be a run's, with dataset and rounds.")
     return config
 
 
@@ -119,7 +120,7 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
     for path in map(Path, paths):
         below = _run_folders_below(path)
         if not below:
-            raise ValueError(
+            raise Refusal(
                 f"{path} must be the folder of a run or contain some: there is no "
                 "config.json with lines in a metrics.jsonl beside it."
             )
@@ -154,22 +155,22 @@ def _read_lines(
         try:
             record = json.loads(line, parse_constant=_refuse_constant)
         except ValueError as error:
-            raise ValueError(
+            raise Refusal(
                 f"{where}: must be one complete JSON record, got {line[:60]!r} "
                 f"({error}). Its own command mends a run that was cut off."
             ) from error
         missing = [k for k in keys if not isinstance(record, dict) or k not in record]
         if missing:
-            raise ValueError(f"{where}: the record must have {', '.join(missing)}.")
+            raise Refusal(f"{where}: the record must have {', '.join(missing)}.")
         null = [k for k in always if record[k] is None]
         if null:
-            raise ValueError(f"{where}: {', '.join(null)} must not be null.")
+            raise Refusal(f"{where}: {', '.join(null)} must not be null.")
         records[record["method"], record["seed"], record["round"]] = record
     return list(records.values())
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+    raise Refusal(f"{name} is not a number")
 
 
 def _check_classes(
@@ -181,20 +182,20 @@ def _check_classes(
     """Refuse what has not one entry a class, and picks without their share."""
     names, colors = config.get("class_names"), config.get("colors")
     if not names or not colors or len(names) != len(colors):
-        raise ValueError(
+        raise Refusal(
             f"{path / 'config.json'} must have class_names, and colors for all of "
             f"them, got {names!r} and {colors!r}."
         )
     for record in metrics:
         if np.shape(record["class_iou"]) != (len(names),):
-            raise ValueError(
+            raise Refusal(
                 f"{path / 'metrics.jsonl'}: class_iou must have an entry for each of "
                 f"the {len(names)} classes, got {record['class_iou']} "
                 f"({_name_of(record)})."
             )
     for record in picks:
         if np.shape(record["wrong"]) != np.shape(record["ids"]):
-            raise ValueError(
+            raise Refusal(
                 f"{path / 'picks.jsonl'}: wrong must have an entry for each of the ids "
                 f"{record['ids']}, got {record['wrong']} ({_name_of(record)})."
             )
@@ -224,7 +225,7 @@ def _finished_runs(
     }
     last = {key: r for key, r in last.items() if r >= 0}
     if not last:
-        raise ValueError("metrics.jsonl must hold round 0 of at least one run.")
+        raise Refusal("metrics.jsonl must hold round 0 of at least one run.")
     rounds, notes = config["rounds"], []
     if max(last.values()) < rounds:
         # Nothing has finished: cut all runs that started to the rounds they share.

@@ -16,6 +16,7 @@ from experiments.reporting.class_plots import hex_colors
 from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.records import Record
 from experiments.reporting.styles import style_of
+from iwps_jax.refusal import Refusal
 
 NUM_PICKS_SHOWN = 6
 SEED, ROUND = 0, 0  # whose predictions are kept, and which are shown
@@ -85,25 +86,23 @@ def _read_pick(
     path: Path, train: Sequence[Any], scene: int, wrong: float | None, num_classes: int
 ) -> Pick:
     if not 0 <= scene < len(train):
-        raise ValueError(
-            f"picks.jsonl must index these {len(train)} scenes, got {scene}."
-        )
+        raise Refusal(f"picks.jsonl must index these {len(train)} scenes, got {scene}.")
     image, mask = np.asarray(train[scene].image), np.asarray(train[scene].mask)
     try:
         with Image.open(path) as file:
             predicted = np.asarray(file)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise ValueError(f"{path} must be a PNG: {error}.") from error
+        raise Refusal(f"{path} must be a PNG: {error}.") from error
     if predicted.shape != mask.shape:
-        raise ValueError(
+        raise Refusal(
             f"{path} must have the scene's shape {mask.shape}, got {predicted.shape}."
         )
     if predicted.max() >= num_classes:
-        raise ValueError(
+        raise Refusal(
             f"{path} must hold classes below {num_classes}, got {predicted.max()}."
         )
     if mask[mask != IGNORE].max(initial=0) >= num_classes:
-        raise ValueError(
+        raise Refusal(
             f"scene {scene} must hold classes below {num_classes} and {IGNORE}, got "
             f"{mask[mask != IGNORE].max()}."
         )

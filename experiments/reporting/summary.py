@@ -17,6 +17,7 @@ import numpy as np
 from experiments.reporting import comparisons, statistics
 from experiments.reporting.measures import ACCURACY, BALANCED_ACCURACY, Measure
 from experiments.reporting.records import Record, Runs
+from iwps_jax.refusal import Refusal
 
 BASELINE = "random"
 STAGES = ("fit", "score", "test", "compile")
@@ -240,7 +241,7 @@ def _num_classes(record: Record, dataset: Any) -> int:
     if dataset is None:
         return largest + 1
     if largest >= len(dataset.class_names):
-        raise ValueError(
+        raise Refusal(
             f"picks.jsonl must index this dataset of {len(dataset.class_names)} "
             f"classes, got class {largest}."
         )
@@ -256,7 +257,7 @@ def _pool_per_class(record: Record, dataset: Any, num_classes: int) -> list | No
         pool_ids, labeled = splits["pool_ids"], splits["labeled"]
     labels = np.asarray(dataset.train_labels)
     if pool_ids.max() >= len(labels):
-        raise ValueError(
+        raise Refusal(
             f"splits.npz must index this dataset of {len(labels)} samples, got id "
             f"{pool_ids.max()}."
         )

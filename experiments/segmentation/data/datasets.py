@@ -14,6 +14,7 @@ from experiments.data.datasets import require_same
 from experiments.data.unknown_names import nearest
 from experiments.segmentation.data import cityscapes, digit_scenes, mask_folder
 from experiments.segmentation.data.scenes import SceneError, Scenes
+from iwps_jax.refusal import Refusal
 
 DATASETS: tuple[str, ...] = ("digit_scenes", "cityscapes", "folder")
 
@@ -61,7 +62,7 @@ def load(
         SceneError: it cannot be had, or something is wrong with it.
     """
     if name not in DATASETS:
-        raise ValueError(nearest(name, "data set", DATASETS))
+        raise Refusal(nearest(name, "data set", DATASETS))
     given = {"images": images, "masks": masks, "classes": classes, "ignore": ignore}
     given |= {"test_images": test_images, "test_masks": test_masks}
     given |= {"background": background}
@@ -103,7 +104,7 @@ def load_recorded(config: Mapping[str, Any], path: Path) -> Scenes:
         SceneError: if they cannot be had.
     """
     if not isinstance(config.get("scenes"), dict):
-        raise ValueError(
+        raise Refusal(
             f"{path / 'config.json'} must say under scenes what to load, got "
             f"{config.get('scenes')!r}."
         )

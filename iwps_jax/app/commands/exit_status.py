@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import sentence_of
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 UNREAD = 141  # as of a program that SIGPIPE ends
@@ -42,11 +42,8 @@ def tell(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError) and error.filename is None:  # of our output
         _write_no_more()
         return UNREAD
-    if isinstance(error, OSError) and error.filename is not None:
-        sentence = f"{error.filename}: {error.strerror}."
-    elif isinstance(error, Refusal):
-        sentence = str(error)
-    else:
+    sentence = sentence_of(error)
+    if sentence is None:
         traceback.print_exception(error)
         return FAILED
     print(" ".join(sentence.split()), file=sys.stderr)
