@@ -51,13 +51,11 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(half, target)
-    except OSError as error:
-        with suppress(FileNotFoundError):
-            os.unlink(half)
-        raise _by_its_name(error, path) from error
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):  # interrupted just after it got its name
             os.unlink(half)
+        if isinstance(error, OSError):
+            raise _by_its_name(error, path) from error
         raise
     _sync_folder(target.parent)
 

@@ -104,7 +104,7 @@ def needs_library_alone(path):
 # Running
 
 LONG_FILES = (
-    *("test_docs", "test_run", "test_studies", "test_resnet", "test_score_command"),
+    *("test_docs", "test_run", "test_studies", "test_resnet", "test_score_processes"),
     *("test_segmentation_methods", "test_labeling_week", "test_resume", "test_scan"),
     *("test_pixel_lookahead", "test_score_contract", "test_segmentation_study"),
 )

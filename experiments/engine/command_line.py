@@ -13,7 +13,7 @@ from iwps_jax.cache import cache_root
 from iwps_jax.refusal import Refusal, sentence_of
 
 
-class ConfigError(Refusal, ValueError):
+class ConfigError(Refusal):
     """Settings that make no sense, with a sentence."""
 
 

@@ -36,7 +36,7 @@ def copies_of(
         Rows of the features; `NO_COPY` where there is none.
 
     Raises:
-        ValueError: if samples and features differ in their number of columns.
+        Refusal: if samples and features differ in their number of columns.
 
     Example:
         >>> pool = np.array([[0.0, 1.0], [2.0, 3.0], [2.0, 3.0]])

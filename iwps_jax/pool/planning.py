@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from iwps_jax import checks
+from iwps_jax.blocks import LANES
 from iwps_jax.pool import sources
 from iwps_jax.pool.devices import Account, Program, account, sharded
 from iwps_jax.pool.sources import Source
@@ -18,9 +19,6 @@ LARGEST_CHUNK = 2**16
 TRIAL_SIZES = (64, 1)
 # A CPU is fastest on what its caches hold; accelerators want all they can get.
 CPU_WORKING_SET = 2**22
-# A CPU's last, half-filled vector rounds otherwise than full ones, and copies of a row
-# would not tie; but chunks of a few rows are chosen because more do not fit.
-LANES = 8
 CPU_FLOPS_PER_CALL, CPU_ROWS_PER_CALL = 2e9, 2**14
 SHARE_OF_FREE_MEMORY = 0.5
 # Beside the chunk at work: one being read, one on its way, one waiting.
@@ -131,7 +129,9 @@ def plan_chunk_size(
 
 
 def whole_lanes(chunk_size: int) -> int:
-    """Whole eights of rows, if there is one.
+    """Whole lanes of rows, if there is one, for copies to tie: see `blocks.LANES`.
+
+    A chunk of fewer rows is kept: it was chosen because more do not fit.
 
     Example:
         >>> whole_lanes(37), whole_lanes(5)

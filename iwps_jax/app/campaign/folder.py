@@ -184,7 +184,7 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     Raises:
         FileError: if there is no campaign, or another command holds the lock for more
             than `wait` seconds.
-        ValueError: if `wait` is negative, or no number.
+        Refusal: if `wait` is negative, or no number.
         OSError: if the file system has no locks.
     """
     folder = Path(folder)

@@ -35,7 +35,7 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
         in order of choice.
 
     Raises:
-        ValueError: if k is not in [1, rows that were neither asked for nor answered].
+        Refusal: if k is not in [1, rows that were neither asked for nor answered].
         PoolError: if rows cannot be read or their scores are NaN; names the rows.
     """
     k = checks.require_integer("k", k)

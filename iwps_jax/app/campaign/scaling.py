@@ -59,8 +59,7 @@ def scaling_of(pool: Any) -> Scaling:
     """Of a pool, by up to `ROWS` rows spread over it.
 
     Raises:
-        ValueError: if one of them is not finite, or all are equal.
-        TypeError: if they are not numbers.
+        Refusal: if they are not numbers, one of them is not finite, or all are equal.
     """
     spread = np.unique(np.linspace(0, len(pool) - 1, ROWS).astype(np.int64))
     some = rows_of(pool, spread.tolist())

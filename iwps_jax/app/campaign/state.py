@@ -135,7 +135,7 @@ def start(
         seed: of random picks, and of the targets of iwps_batch.
 
     Raises:
-        ValueError: if shapes, names or numbers do not fit together.
+        Refusal: if shapes, names or numbers do not fit together.
         TypeError: if features are not numbers or labels not integers.
 
     Example:
@@ -148,20 +148,19 @@ def start(
         ['1']
     """
     names = _checked_classes(classes)
+    if len(getattr(pool, "shape", ())) != 2 or not len(pool):
+        raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
     with refusing(ValueError):
         checks.require_finite("holdout_features", holdout_features, "m d")
-        checks.batch_size("holdout_features", holdout_features)
+        size = checks.batch_size("holdout_features", holdout_features)
         checks.require_labels("holdout_labels", holdout_labels, len(names))
-        size = len(holdout_features)
         checks.require_size(
             "holdout_labels", holdout_labels, 0, size, "holdout_features"
         )
+        checks.require_size(
+            "holdout_features", holdout_features, 1, pool.shape[1], "pool"
+        )
         checks.require_steps(steps, learning_rate)
-    if len(getattr(pool, "shape", ())) != 2 or not len(pool):
-        raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
-    width = pool.shape[1]
-    with refusing(ValueError):
-        checks.require_size("holdout_features", holdout_features, 1, width, "pool")
     if method not in methods.NAMES:
         raise Refusal(
             f"method must be one of {', '.join(methods.NAMES)}, got {method}."

@@ -113,7 +113,7 @@ def read(options: argparse.Namespace) -> Given:
 
     Raises:
         FileError: if one cannot be used, or two do not fit.
-        ValueError: if a function that the options name cannot be called.
+        Refusal: if a function that the options name cannot be called.
     """
     if options.logits is not None and options.head is not None:
         raise Refusal("--head needs features: give --pool instead of --logits.")
@@ -171,7 +171,7 @@ def made_by(name: str) -> Any:
     """What the function named module:function returns.
 
     Raises:
-        ValueError: if it is not called so, or there is no such module, or function in
+        Refusal: if it is not called so, or there is no such module, or function in
             it.
     """
     module, _, function = name.partition(":")
@@ -254,7 +254,7 @@ def size_of(pool: Any, option: str) -> int:
     """How many rows the pool has.
 
     Raises:
-        ValueError: if it is an iterator, which the option cannot do with.
+        Refusal: if it is an iterator, which the option cannot do with.
     """
     if hasattr(pool, "__next__"):
         raise Refusal(f"{option} needs a pool with a length, got an iterator.")

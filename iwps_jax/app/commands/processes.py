@@ -48,7 +48,7 @@ def require_described(options: argparse.Namespace) -> None:
     """Refuses processes that are described in part, or wrongly.
 
     Raises:
-        ValueError: with the option.
+        Refusal: with the option.
     """
     several = (options.coordinator, options.processes, options.process)
     if not options.distributed and several != (None, None, None):
@@ -82,7 +82,7 @@ def join(options: argparse.Namespace) -> bool:
     """Makes this process one of several where the options say so.
 
     Raises:
-        ValueError: if it cannot.
+        Refusal: if it cannot.
     """
     if not options.distributed and options.coordinator is None:
         return False

@@ -253,9 +253,11 @@ def _chosen(options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
         columns += PREDICTED
     if options.explain:
         columns += HURT
-    for method in _methods(options):
+    # All before the first scan: a refusal need not wait for hours.
+    scores = {name: _score_fn(options, name, files) for name in _methods(options)}
+    for method, score_fn in scores.items():
         choose = _together if method == "iwps_batch" else _highest
-        top = choose(options, method, files, where, options.k)
+        top = choose(options, method, score_fn, files, where, options.k)
         why = None
         if columns != COLUMNS:
             why = _explanation(options, method, files, top)
@@ -266,13 +268,12 @@ def _chosen(options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
 def _where(files: Given, k: int) -> np.ndarray | None:
     """The rows that may be picked, as a mask; None for all."""
     if files.labeled is None:
-        if not hasattr(files.pool, "__next__"):
-            size = inputs.size_of(files.pool, "--k")
-            if k > size:
-                raise Refusal(
-                    f"--k must be at least 1 and at most the {size} that may be "
-                    f"picked, got {k}."
-                )
+        is_stream = hasattr(files.pool, "__next__")
+        if not is_stream and k > (size := inputs.size_of(files.pool, "--k")):
+            raise Refusal(
+                f"--k must be at least 1 and at most the {size} that may be picked, "
+                f"got {k}."
+            )
         return None
     where = np.ones(inputs.size_of(files.pool, "--labeled"), bool)
     where[files.labeled] = False
@@ -284,12 +285,12 @@ def _where(files: Given, k: int) -> np.ndarray | None:
     return where
 
 
-def _together(options, method, files, where, k) -> TopK:
+def _together(options, method, score_fn, files, where, k) -> TopK:
     """Of the best rows those that tell most together; the same in all processes."""
     if where is None:
         where = np.ones(inputs.size_of(files.pool, f"--method {method}"), bool)
     number = methods.num_candidates(k, int(where.sum()))
-    candidates = _highest(options, method, files, where, number)
+    candidates = _highest(options, method, score_fn, files, where, number)
     drawn = methods.draw_rows(options.seed, 0, where)
     features, sample = (
         np.asarray(inputs.rows_of(files.pool, rows.tolist()), np.float32)
@@ -307,14 +308,14 @@ def _together(options, method, files, where, k) -> TopK:
     return methods.pick_together(candidates, evidence, k)
 
 
-def _highest(options, method, files, where, k) -> TopK:
+def _highest(options, method, score_fn, files, where, k) -> TopK:
     pool, folder = files.pool, options.folder
     if method == "random":  # reads no row
         pool = range(inputs.size_of(pool, "--method random"))
     if folder is not None and len(_methods(options)) > 1:
         folder = folder / method.replace(":", ".")
     return top_k_of_pool(
-        _score_fn(options, method, files),
+        score_fn,
         pool,
         k,
         where=where,

@@ -39,7 +39,7 @@ def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
         JSON.
 
     Raises:
-        ValueError: if there is no `{id}` in the URL.
+        Refusal: if there is no `{id}` in the URL.
     """
     require_id(image_url)
     tasks = [
@@ -59,7 +59,7 @@ def require_id(image_url: str) -> None:
     """Refuses a URL that is the same for all samples.
 
     Raises:
-        ValueError: if there is no `{id}` in it.
+        Refusal: if there is no `{id}` in it.
     """
     if "{id}" not in image_url:
         raise Refusal(f"the image URL must have {{id}} in it, got {image_url}.")

@@ -25,7 +25,7 @@ class Images(NamedTuple):
     Attributes:
         size: how many rows the array has; None for a folder.
         thumbnail: function of an id, its row of the pool (None if unknown) and the
-            largest side in pixels. Raises a `ValueError` that names the id or file.
+            largest side in pixels. Raises a `Refusal` that names the id or file.
     """
 
     size: int | None
@@ -40,7 +40,7 @@ def open_images(path: Path) -> Images:
             [pool, height, width, 1 | 3 | 4], in uint8 or floating point from 0 to 1.
 
     Raises:
-        ValueError: if it is neither.
+        Refusal: if it is neither.
     """
     if path.is_dir():
         return Images(None, partial(_of_file, _finder(path)))

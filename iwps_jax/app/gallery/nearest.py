@@ -27,7 +27,7 @@ def nearest_rows(
         For each pick a row of `labeled`; -1 where there is none but itself.
 
     Raises:
-        ValueError: if a feature of these rows is not finite.
+        Refusal: if a feature of these rows is not finite.
 
     Example:
         >>> features = np.array([[0.0], [1.0], [5.0], [7.0]])

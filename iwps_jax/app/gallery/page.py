@@ -69,7 +69,7 @@ def page(
         HTML; equal inputs give equal text.
 
     Raises:
-        ValueError: if there is no card or no class, a name or an id comes twice, or a
+        Refusal: if there is no card or no class, a name or an id comes twice, or a
             prediction is not one of the classes.
 
     Example:

@@ -24,7 +24,7 @@ def of_file(path: Path, side: int) -> Picture:
         side: the largest side in pixels; a smaller image keeps its size.
 
     Raises:
-        ValueError: if it cannot be read; names the file.
+        Refusal: if it cannot be read; names the file.
     """
     try:
         with warnings.catch_warnings():
