@@ -1,258 +1,397 @@
-"""The methods that the commands know by name, and what there is to say about a pick.
+"""The methods: one row each, read by commands, campaigns, studies, reports and pages.
 
-Each is a score of rows for `iwps_jax.top_k_of_pool`: rows of features, or of logits
-where there is no head, or, for random, row numbers. iwps_batch is one more step: its
-score finds candidates, of which `pick_together` picks.
+To add one, write its function and its row; `iwps_jax.method` says what a row holds.
+Everybody else asks for a row by name, `row_of(name)`, or uses one by its constant.
 """
-
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Bool, Float, Int
 
-from iwps_jax import numerics
+from iwps_jax.contrib import batches
+from iwps_jax.contrib import forms as research
+from iwps_jax.method import Cost, Method, Style
+from iwps_jax.pixels import forms
+from iwps_jax.pixels.maps import pixel_bald, pixel_mc_dropout
 from iwps_jax.pool.chunks import sample_keys
-from iwps_jax.pool.ranking import TopK
+from iwps_jax.scores import branches
+from iwps_jax.scores.error_reduction import expected_entropy_reduction
 from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
-from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
-from iwps_jax.scores.predictive import entropy, least_confidence, margin
-from iwps_jax.selection.iwps_batch import NUM_DRAWN, Evidence, iwps_batch
-from iwps_jax.types import AnyArray, Head, Holdout
+from iwps_jax.scores.lookahead import iwps_last_layer
+from iwps_jax.scores.power_margin import power_margin
+from iwps_jax.scores.predictive import (
+    bald,
+    entropy,
+    least_confidence,
+    margin,
+    mc_dropout,
+    variation_ratio,
+)
+from iwps_jax.selection import forms as selectors
+from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
-JUDGED = ("iwps", "iwps_app", "iwps_batch")  # by a holdout set
-OF_LOGITS = {
-    "entropy": entropy,
-    "margin": margin,
-    "least_confidence": least_confidence,
-}
-NAMES = (*JUDGED, *OF_LOGITS, "random")
-STEPS, LEARNING_RATE = 3, 1e-3  # the defaults of `iwps_last_layer`
-MOST_HURT = 3
-CANDIDATES_PER_PICK = 10  # the default of `iwps_batch`
-
-
-class Predictions(NamedTuple):
-    """What a head says of some rows.
-
-    Attributes:
-        predicted: their predicted classes.
-        confidence: the largest class probability.
-    """
-
-    predicted: Int[AnyArray, " n"]
-    confidence: Float[AnyArray, " n"]
+DASHED, DASH_DOTTED, DOTTED = (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.2))
+FEW, MANY = 4, 10  # candidates per pick
+LOOK_AHEAD = ("steps", "learning_rate")
+JUDGED = ("features", "head", "holdout")
+BATCH = (*JUDGED, "labels")
+ALJUNDI = "Aljundi et al. 2020, {}. https://arxiv.org/abs/2010.06890"
+RESEARCH = "you compare ways to pick a batch"
 
 
-class Explanation(NamedTuple):
-    """Why some rows were picked.
-
-    Attributes:
-        predicted: their predicted classes.
-        confidence: the largest class probability.
-        hurts: rows of the holdout set that learning the prediction hurts most, most
-            first; None without a holdout set.
-        hurts_by: by how much; where not positive it does not hurt.
-    """
-
-    predicted: Int[AnyArray, " n"]
-    confidence: Float[AnyArray, " n"]
-    hurts: Int[AnyArray, "n most"] | None
-    hurts_by: Float[AnyArray, "n most"] | None
+def _uniform(key, numbers):
+    return jax.vmap(jax.random.uniform)(sample_keys(key, numbers))
 
 
-def make_score(
-    method: str,
-    head: Head | None = None,
-    holdout: Holdout | None = None,
-    *,
-    steps: int = STEPS,
-    learning_rate: float = LEARNING_RATE,
-    seed: int = 0,
-) -> Callable[[AnyArray], jax.Array]:
-    """The score of a method, bound to a model as `top_k_of_pool` wants it.
-
-    Args:
-        method: one of `NAMES`. iwps is `iwps_last_layer`, iwps_app
-            `iwps_app_last_layer`; iwps_batch finds its candidates by that of iwps.
-        head: for rows of features; None for rows of logits, or row numbers.
-        holdout: for those of `JUDGED`.
-        steps: T of iwps and iwps_batch.
-        learning_rate: η of them.
-        seed: of random, which folds a key from each row number.
-
-    Raises:
-        ValueError: if the method is unknown or lacks a head or holdout set.
-
-    Example:
-        >>> print(make_score("margin")(jnp.zeros((1, 2))))
-        [1.]
-    """
-    if method == "random":
-        return partial(_random, seed=seed)
-    if method in OF_LOGITS:
-        return partial(_of_logits, score_fn=OF_LOGITS[method], head=head)
-    if method not in JUDGED:
-        raise ValueError(f"method must be one of {', '.join(NAMES)}, got {method}.")
-    if head is None or holdout is None:
-        raise ValueError(f"{method} needs a head and a holdout set.")
-    if method == "iwps_app":
-        return partial(_iwps_app, head=head, holdout=holdout)
-    return partial(
-        _iwps, head=head, holdout=holdout, steps=steps, learning_rate=learning_rate
+def _error_reduction(rows, model):
+    return expected_entropy_reduction(
+        rows.features, *model.head, model.sample, **_look_ahead(model)
     )
 
 
-def _iwps(rows, *, head, holdout, steps, learning_rate):
+def _iwps(rows, model):
     return iwps_last_layer(
-        _floating(rows), *head, *holdout, steps=steps, learning_rate=learning_rate
+        rows.features, *model.head, *model.holdout, **_look_ahead(model)
     )
 
 
-def _iwps_app(rows, *, head, holdout):
-    return iwps_app_last_layer(_floating(rows), *head, *holdout)
-
-
-def _of_logits(rows, *, score_fn, head):
-    return score_fn(logits_of(rows, head))
-
-
-def _random(rows, *, seed):
-    return jax.vmap(jax.random.uniform)(sample_keys(jax.random.key(seed), rows))
-
-
-def _floating(rows):
-    rows = jnp.asarray(rows)
-    is_floating = jnp.issubdtype(rows.dtype, jnp.floating)
-    return rows if is_floating else rows.astype(jnp.float32)
-
-
-def num_candidates(k: int, left: int) -> int:
-    """How many rows to scan for, of which `pick_together` picks k.
-
-    A k that is impossible stays so, for the scan to refuse.
-
-    Args:
-        k: how many are to be picked.
-        left: rows that may be picked.
-
-    Example:
-        >>> num_candidates(5, 1000), num_candidates(5, 30), num_candidates(50, 30)
-        (50, 30, 50)
-    """
-    return max(k, min(CANDIDATES_PER_PICK * k, left))
-
-
-def draw_rows(
-    seed: int, turn: int, where: Bool[np.ndarray, " pool"]
-) -> Int[np.ndarray, " drawn"]:
-    """Rows of the pool drawn at random, sorted: the `pool_sample` of `iwps_batch`.
-
-    Args:
-        seed: of the draw.
-        turn: a number that differs from batch to batch.
-        where: rows that may be drawn; fewer than 300 are all taken.
-
-    Example:
-        >>> print(draw_rows(0, 0, np.array([True, False, True])))
-        [0 2]
-    """
-    left = np.flatnonzero(where)
-    generator = np.random.default_rng((seed, turn))
-    size = min(NUM_DRAWN, len(left))
-    return np.sort(generator.choice(left, size, replace=False))
-
-
-def pick_together(candidates: TopK, evidence: Evidence, k: int) -> TopK:
-    """Picks k of the candidates of a scan by `iwps_batch`.
-
-    In place of the pool it sees the candidates alone, those with the highest scores,
-    and not with the highest products of score and rarity: a scan of any size keeps
-    them without a look at the labels.
-
-    Args:
-        candidates: with the scores of iwps.
-        evidence: its features are those of the candidates, in their order, and its
-            `pool_sample` is of the pool.
-        k: how many.
-
-    Returns:
-        Rows in order of choice, with their scores, which need not fall.
-    """
-    no_draw = jax.random.key(0)  # with a sample of the pool nothing is drawn
-    picks = np.asarray(iwps_batch(no_draw, candidates.scores, evidence, k))
-    return TopK(candidates.rows[picks], candidates.scores[picks])
-
-
-def logits_of(
-    rows: AnyArray, head: Head | None = None
-) -> Float[jax.Array, "n classes"]:
-    """The logits of rows of features, or, without a head, the rows themselves."""
-    wide = numerics.upcast(_floating(rows))
-    return wide if head is None else head_logits(wide, *map(jnp.asarray, head))
-
-
-def predictions(rows: AnyArray, *, head: Head | None = None) -> Predictions:
-    """What is predicted of some rows.
-
-    Args:
-        rows: features, or logits without a head.
-        head: the last layer, or None.
-
-    Example:
-        >>> told = predictions(jnp.array([[0.0, 100.0]]))
-        >>> int(told.predicted[0]), float(told.confidence[0])
-        (1, 1.0)
-    """
-    logits = logits_of(rows, head)
-    return Predictions(logits.argmax(-1), jax.nn.softmax(logits).max(-1))
-
-
-def explain(
-    rows: AnyArray,
-    *,
-    method: str,
-    head: Head | None,
-    holdout: Holdout | None,
-    steps: int = STEPS,
-    learning_rate: float = LEARNING_RATE,
-) -> Explanation:
-    """What is predicted of some rows, and whom learning it would hurt most.
-
-    By iwps_app the changes are those to first order, per unit of step length, minus
-    the rows of `gradient_kernel`; by all other methods those of `holdout_changes`, in
-    nats. Their mean over the holdout set is the score of iwps_app, or of iwps.
-
-    Args:
-        rows: features, or logits without a head.
-        method: what chose them.
-        head: the last layer, or None.
-        holdout: who may be hurt, or None.
-        steps: T of the look-ahead.
-        learning_rate: η of it.
-    """
-    predicted, confidence = predictions(rows, head=head)
-    if head is None or holdout is None:
-        return Explanation(predicted, confidence, None, None)
-    features = numerics.upcast(_floating(rows))
-    if method == "iwps_app":
-        changes = -gradient_kernel(_apply_head, head, features, predicted, *holdout)
-    else:
-        changes = holdout_changes(
-            features, *head, *holdout, steps=steps, learning_rate=learning_rate
-        )
-    hurts_by, hurts = jax.lax.top_k(changes, min(MOST_HURT, len(holdout.labels)))
-    return Explanation(predicted, confidence, hurts, hurts_by)
+def _look_ahead(model):
+    return {"steps": model.steps, "learning_rate": model.learning_rate}
 
 
 def _apply_head(head, features):
     return head_logits(features, *head)
 
 
-def holdout_predictions(head: Head, holdout: Holdout) -> Int[np.ndarray, " m"]:
-    """The classes that the head predicts for the holdout set."""
-    return np.asarray(predictions(holdout.features, head=head).predicted)
+def _first_order_changes(features, predicted, model):
+    known = model.head, features, predicted, *model.holdout
+    return -gradient_kernel(_apply_head, *known)
+
+
+# The rows
+
+RANDOM = Method(
+    "random",
+    "Random",
+    about="draws rows at random",
+    use="you need a reference, or a first or a test set",
+    page="random.md",
+    source="",
+    needs=(),
+    reads=("numbers",),
+    score=lambda rows, model: _uniform(model.key, rows.numbers),
+    options=("seed",),
+    pixels=forms.RANDOM,
+    style=Style("#1A1A1A", "o", DASHED),
+)
+ENTROPY = Method(
+    "entropy",
+    "Entropy",
+    about="takes the predictions with the highest entropy",
+    use="you want a familiar baseline",
+    page="entropy.md",
+    source="Shannon 1948",
+    needs=("logits",),
+    reads=("logits",),
+    score=lambda rows, model: entropy(rows.logits),
+    pixels=forms.of_pixels(entropy),
+    style=Style("#56B4E9", "s", DASHED),
+)
+MARGIN = Method(
+    "margin",
+    "Margin",
+    about="takes the predictions whose second class comes closest to the first",
+    use="you can spare no labels for a holdout set; the best baseline here",
+    page="margin.md",
+    source="Scheffer et al. 2001",
+    needs=("logits",),
+    reads=("logits",),
+    score=lambda rows, model: margin(rows.logits),
+    pixels=forms.of_pixels(margin),
+    style=Style("#0072B2", "^"),
+)
+LEAST_CONFIDENCE = Method(
+    "least_confidence",
+    "Least confidence",
+    about="takes the predictions with the lowest probability",
+    use="you want a familiar baseline",
+    page="least_confidence.md",
+    source="Lewis & Gale 1994",
+    needs=("logits",),
+    reads=("logits",),
+    score=lambda rows, model: least_confidence(rows.logits),
+    pixels=forms.of_pixels(least_confidence),
+)
+POWER_MARGIN = Method(
+    "power_margin",
+    "Power-Margin",
+    about="draws rows with a probability proportional to Margin's score",
+    use="Margin's picks are alike, and you have no features",
+    page="power_margin.md",
+    source="Kirsch et al. 2023, §3. https://arxiv.org/abs/2106.12059",
+    needs=("logits",),
+    reads=("numbers", "logits"),
+    score=lambda rows, model: power_margin(
+        sample_keys(jax.random.fold_in(model.key, model.batch), rows.numbers),
+        rows.logits,
+    ),
+    options=("seed",),
+)
+MC_DROPOUT = Method(
+    "mc_dropout",
+    "MC-Dropout",
+    about="takes the highest entropy of the mean prediction over dropout masks",
+    use="the network has dropout; a baseline of the paper",
+    page="mc_dropout.md",
+    source="Gal et al. 2017, §3. https://arxiv.org/abs/1703.02910",
+    needs=("draws",),
+    reads=("draws",),
+    score=lambda rows, model: mc_dropout(rows.draws),
+    pixels=forms.of_draws(pixel_mc_dropout),
+    cost=Cost("n C", lambda sizes: sizes.draws),
+    style=Style("#009E73", "v", DOTTED),
+)
+VARIATION_RATIO = Method(
+    "variation_ratio",
+    "Variation ratio",
+    about="takes the rows on whose class the dropout masks disagree most",
+    use="the network has dropout, and you want a count of votes",
+    page="mc_dropout.md",
+    source="Gal et al. 2017, §3. https://arxiv.org/abs/1703.02910",
+    needs=("draws",),
+    reads=("draws",),
+    score=lambda rows, model: variation_ratio(rows.draws),
+)
+BALD = Method(
+    "bald",
+    "BALD",
+    about="takes the rows whose label tells most about the dropout mask",
+    use="labels are noisy and draws are cheap",
+    page="bald.md",
+    source="Houlsby et al. 2011, Eq. 2. https://arxiv.org/abs/1112.5745",
+    needs=("draws",),
+    reads=("draws",),
+    score=lambda rows, model: bald(rows.draws),
+    pixels=forms.of_draws(pixel_bald),
+    style=Style("#CC79A7", "D", DASH_DOTTED),
+)
+CORESET = Method(
+    "coreset",
+    "Coreset",
+    about="covers the pool: always takes the row farthest from all labeled rows",
+    use="you want only diversity",
+    page="core_set.md",
+    source="Sener & Savarese 2018, Algorithm 1. https://arxiv.org/abs/1708.00489",
+    needs=("features",),
+    select=selectors.k_center,
+    pixels=forms.CORESET,
+    style=Style("#882255", "P"),
+)
+BADGE = Method(
+    "badge",
+    "BADGE",
+    about="draws rows whose gradients are large and unlike each other",
+    use="rounds are large, or the pool is balanced",
+    page="badge.md",
+    source="Ash et al. 2020, Algorithm 1. https://arxiv.org/abs/1906.03671",
+    needs=("features", "head"),
+    reads=("features",),
+    score=lambda rows, model: head_logits(rows.features, *model.head),
+    select=selectors.badge,
+    options=("seed",),
+    pixels=forms.BADGE,
+    style=Style("#332288", "X", DOTTED),
+)
+ERROR_REDUCTION = Method(
+    "error_reduction",
+    "Err-Reduction",
+    about="takes the rows whose label is expected to reduce the entropy of others most",
+    use="you want a baseline of the paper; it is worse than Random here",
+    page="error_reduction.md",
+    source="Roy & McCallum 2001",
+    needs=("features", "head"),
+    reads=("features",),
+    score=_error_reduction,
+    sample=500,
+    options=(*LOOK_AHEAD, "seed"),
+    cost=Cost(branch=branches.of_error_reduction, small=branches.SMALL_ERROR_REDUCTION),
+    style=Style("#BBBB66", "<", DASH_DOTTED),
+)
+IWPS_APP = Method(
+    "iwps_app",
+    "IWPS-app",
+    about="approximates iwps to first order, at a fraction of its cost",
+    use="you would take iwps; it costs least, and has no T and η",
+    page="iwps_app.md",
+    source=ALJUNDI.format("Eq. 10"),
+    needs=JUDGED,
+    reads=("features",),
+    score=lambda rows, model: iwps_app_last_layer(
+        rows.features, *model.head, *model.holdout
+    ),
+    changes=_first_order_changes,
+    pixels=forms.IWPS_APP,
+    cost=Cost("(1 + 1/L) C", lambda sizes: 1 + 1 / sizes.layers),
+    style=Style(
+        "#E69F00",
+        "p",
+        strong=True,
+        variants=("#DCC65A", "#8F8A1F", "#3B4310"),
+        variants_line=DASHED,
+    ),
+)
+IWPS = Method(
+    "iwps",
+    "IWPS",
+    about="lets the head learn its own prediction for each row and asks how much this "
+    "would hurt the holdout set",
+    use="some classes are rare, and you can hold out a few labels of each class",
+    page="iwps_last_layer.md",
+    source=ALJUNDI.format("Eq. 2, 3"),
+    needs=JUDGED,
+    reads=("features",),
+    score=_iwps,
+    options=LOOK_AHEAD,
+    pixels=forms.IWPS,
+    cost=Cost(
+        "(N^h + 1 + 1/L + 2 (T-1)/L) C",
+        lambda sizes: (
+            sizes.holdout + 1 + 1 / sizes.layers + 2 * (sizes.steps - 1) / sizes.layers
+        ),
+        branches.of_look_ahead,
+        branches.SMALL_LOOK_AHEAD,
+    ),
+    style=Style(
+        "#D55E00", "*", strong=True, variants=("#F5A3B5", "#C2185B", "#4A0D35")
+    ),
+)
+IWPS_BATCH = Method(
+    "iwps_batch",
+    "IWPS-batch",
+    about="takes, of the 10 k best rows by iwps, the k that tell most together; for "
+    "pools with similar rows or rare classes",
+    use="you can hold out a few labels of each class; the best here: in no setting was "
+    "another method significantly better",
+    page="iwps_batch.md",
+    source=ALJUNDI.format("Eq. 2, 3") + " Yu et al. 2006; Ash et al. 2021, the "
+    "forward step. https://arxiv.org/abs/2106.09675",
+    needs=BATCH,
+    reads=("features",),
+    score=_iwps,
+    select=selectors.batch,
+    candidates_per_pick=MANY,
+    sample=NUM_DRAWN,
+    options=(*LOOK_AHEAD, "seed"),
+    style=Style("#8B1A00", "h", strong=True),
+)
+IWPS_BATCH_MARGIN = IWPS_BATCH._replace(
+    name="iwps_batch_margin",
+    label="IWPS-batch on Margin",
+    about="is iwps_batch with the scores of margin",
+    use=RESEARCH,
+    is_research=True,
+    reads=("logits",),
+    score=lambda rows, model: margin(rows.logits),
+    options=("seed",),
+    style=None,
+)
+IWPS_BATCH_ALONE = IWPS_BATCH._replace(
+    name="iwps_batch_alone",
+    label="IWPS-batch without scores",
+    about="is iwps_batch without a score",
+    use=RESEARCH,
+    is_research=True,
+    reads=("numbers",),
+    score=lambda rows, model: jnp.ones(len(rows.numbers)),
+    candidates_per_pick=None,
+    options=("seed",),
+    style=None,
+)
+IWPS_FARTHEST_FEATURES = IWPS._replace(
+    name="iwps_farthest_features",
+    label="IWPS, farthest features",
+    about="takes, of the 4 k best rows by iwps, always the one whose features are "
+    "farthest from the picks",
+    use=RESEARCH,
+    is_research=True,
+    page="batches.md",
+    source="Gonzalez 1985, restricted to the best rows",
+    select=research.spread(batches.farthest_first, research.of_features, FEW),
+    candidates_per_pick=FEW,
+    pixels=None,
+    cost=Cost(),
+    style=None,
+)
+IWPS_FARTHEST = IWPS_FARTHEST_FEATURES._replace(
+    name="iwps_farthest",
+    label="IWPS, farthest",
+    about="is iwps_farthest_features with gradients of the head for features",
+    select=research.spread(batches.farthest_first, research.of_gradients, FEW),
+)
+IWPS_WEIGHTED = IWPS_FARTHEST._replace(
+    name="iwps_weighted",
+    label="IWPS, weighted",
+    about="takes, of the 4 k best rows by iwps, always the largest product of score "
+    "and distance to the picks",
+    source="Dyer & Frieze 1985",
+    select=research.spread(batches.score_weighted, research.of_gradients, FEW),
+)
+IWPS_KMEANS = IWPS_FARTHEST._replace(
+    name="iwps_kmeans",
+    label="IWPS, kmeans",
+    about="draws from the 10 k best rows by iwps, far from the picks more often",
+    source="Arthur & Vassilvitskii 2007, §2.2",
+    select=research.spread(batches.k_means_plus_plus, research.of_gradients, MANY),
+    candidates_per_pick=MANY,
+    options=(*LOOK_AHEAD, "seed"),
+)
+IWPS_VOLUME = IWPS_FARTHEST._replace(
+    name="iwps_volume",
+    label="IWPS, volume",
+    about="takes, of the 10 k best rows by iwps, those that span the largest volume",
+    source="Chen et al. 2018, Algorithm 1. https://arxiv.org/abs/1709.05135",
+    select=research.spread(batches.greedy_volume, research.of_gradients, MANY),
+    candidates_per_pick=MANY,
+)
+IWPS_RESCORED = IWPS_FARTHEST._replace(
+    name="iwps_rescored",
+    label="IWPS, rescored",
+    about="scores the 4 k best rows by iwps once more after every pick",
+    source=ALJUNDI.format("Eq. 2, 3"),
+    select=research.rescored,
+)
+MARGIN_KMEANS = IWPS_KMEANS._replace(
+    name="margin_kmeans",
+    label="Margin, k-means++",
+    about="is iwps_kmeans with the scores of margin",
+    needs=("features", "head"),
+    reads=("logits",),
+    score=lambda rows, model: margin(rows.logits),
+    options=("seed",),
+)
+MARGIN_VOLUME = IWPS_VOLUME._replace(
+    name="margin_volume",
+    label="Margin, volume",
+    about="is iwps_volume with the scores of margin",
+    needs=("features", "head"),
+    reads=("logits",),
+    score=lambda rows, model: margin(rows.logits),
+    options=(),
+)
+ROWS = {row.name: row for row in list(globals().values()) if isinstance(row, Method)}
+"""All rows by name, in the order above."""
+
+
+def row_of(name: str) -> Method:
+    """The row of a method.
+
+    Raises:
+        ValueError: if there is none of this name.
+
+    Example:
+        >>> row_of("bald").label
+        'BALD'
+    """
+    if name not in ROWS:
+        raise ValueError(f"method must be one of {', '.join(ROWS)}, got {name}.")
+    return ROWS[name]

@@ -19,9 +19,9 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
         *("types", "versions", "moved", "cache", "refusal", "atomic_write"),
-        *("checks", "numerics", "blocks"),
-        *("scores", "pixels", "selection", "contrib", "heads", "backbones"),
-        *("pool", "methods", "loop", "app", "__main__"),
+        *("checks", "numerics", "blocks", "method"),
+        *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
+        *("pool", "methods", "picking", "explanations", "loop", "app", "__main__"),
     ),
     "iwps_jax.app": ("leaks", "naming", "files", "campaign", "gallery", "commands"),
     "experiments": (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import iwps_jax
-from iwps_jax import __main__, methods
+from iwps_jax import __main__, picking
 from iwps_jax.app.commands import exit_status, inputs
 from iwps_jax.app.commands import score as score_command
 from iwps_jax.app.files import readers
@@ -70,7 +70,7 @@ DEPTHS = [
     (score_command, "_check"),
     (inputs, "read"),
     (readers, "open_array"),
-    (methods, "make_score"),
+    (picking, "bind_score"),
     (sources, "read_chunk"),
     (pipeline, "_finished"),
     (score_command, "write_picks"),

@@ -15,6 +15,7 @@ from experiments.classification.variants import (
     make_variants,
     training_subset,
 )
+from iwps_jax.methods import ROWS
 from iwps_jax.types import Variables
 
 ACQUIRE_SIZE = 7
@@ -23,9 +24,16 @@ WHOLE = 10**6  # a chunk size that no pool of this file reaches
 NUM_CLASSES, PER_CLASS = 4, 3
 # Two of the five sizes: the pool of this file has three holdout samples a class.
 SOME_SIZES = ("iwps_holdout_1", "iwps_app_holdout_2")
-COMPARED = (*METHODS, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
-SEE_HOLDOUT = ("iwps_app", "iwps", "iwps_batch", *FULL_NETWORK, *SOME_SIZES)
-NOT_BY_SCORE_ALONE = ("coreset", "badge", "iwps_batch")
+# Every row that a study may recommend; shares of ten draws are the same for many rows.
+OF_TABLE = [
+    name
+    for name, row in ROWS.items()
+    if not row.is_research and name != "variation_ratio"
+]
+COMPARED = (*OF_TABLE, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
+JUDGED = [name for name in OF_TABLE if "holdout" in ROWS[name].needs]
+SEE_HOLDOUT = (*JUDGED, *FULL_NETWORK, *SOME_SIZES)
+NOT_BY_SCORE_ALONE = [name for name in OF_TABLE if ROWS[name].select is not None]
 NUM_IMAGES = 120
 NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8,))
 
@@ -72,7 +80,7 @@ def make_programs(chunk_size):
         chunk_size=chunk_size,
     )
     made = methods.make_methods(setting)
-    assert tuple(made) == METHODS
+    assert tuple(made) == tuple(ROWS) and {*METHODS} <= {*made}
     variants = make_variants(setting)
     assert tuple(variants) == VARIANTS
     competitors = {name: {**made, **variants}[name] for name in COMPARED}
@@ -93,9 +101,8 @@ def make_programs(chunk_size):
 
 
 def per_row(made):
-    """Scores or features, without the evidence that IWPS-batch hands on beside them."""
-    is_pair = isinstance(made, tuple) and isinstance(made[-1], iwps_jax.Evidence)
-    return made[0] if is_pair else made
+    """Scores, or features, without the model that selectors get beside them."""
+    return made[:-1] if isinstance(made, tuple) else made
 
 
 def assert_same(got, want, **tolerance):
@@ -210,8 +217,8 @@ def test_only_variants_on_training_look_at_known_labels(score, scores, variables
             assert not np.allclose(changed[name], scores[WHOLE][name], rtol=1e-3), name
         else:
             assert_same(per_row(changed[name]), per_row(scores[WHOLE][name]))
-    _, evidence = changed["iwps_batch"]
-    np.testing.assert_array_equal(evidence.labels, view.known_labels)
+    *_, model = changed["iwps_batch"]
+    np.testing.assert_array_equal(model.labeled.labels, view.known_labels)
 
 
 @pytest.mark.parametrize("other", ["labels", "inputs"])
@@ -224,7 +231,10 @@ def test_only_iwps_looks_at_the_holdout(score, scores, variables, other):
     changed = score(variables, view)
     for name in COMPARED:
         if name in SEE_HOLDOUT:
-            new, old = per_row(changed[name]), per_row(scores[WHOLE][name])
+            new, old = (
+                jax.tree.leaves(per_row(made[name]))[0]
+                for made in (changed, scores[WHOLE])
+            )
             assert not np.allclose(new, old, rtol=1e-3), name
         else:
             assert_same(changed[name], scores[WHOLE][name])
@@ -246,7 +256,7 @@ def test_random_draws_depend_on_the_image_not_on_its_row(score, scores, variable
     view = some_view()
     tail = np.concatenate([view.pool_ids[10:], view.pool_ids[:10]])
     changed = score(variables, view._replace(pool_ids=tail))
-    for name in ("random", "mc_dropout", "bald"):
+    for name in ("random", "power_margin", "mc_dropout", "bald"):
         rolled = np.roll(scores[WHOLE][name], -10)
         np.testing.assert_allclose(changed[name], rolled, rtol=1e-4, atol=1e-6)
 

@@ -104,8 +104,8 @@ def test_labeled_rows_are_never_picked(here):
         (("--pool", "features.npy"), "--method margin needs --head."),
         (("--pool", "few.txt", *MODEL), "must end in .npy, .npz or .safetensors"),
         (
-            (*FROM_FILES, "--method", "bald"),
-            "--method must be one of iwps, iwps_app, iw",
+            (*FROM_FILES, "--method", "blad"),
+            "--method must be one of random, entropy, m",
         ),
         ((*FROM_FILES, "--method", "iwps,iwps"), "must name each method once, got"),
         ((*FROM_FILES, "--method", "iwps,"), "--method must name each method once"),

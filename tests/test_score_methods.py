@@ -11,9 +11,11 @@ import reference
 from array_files import write_safetensors
 
 import iwps_jax
-from iwps_jax import methods
+from iwps_jax import explanations, methods
 from iwps_jax.__main__ import main
 from iwps_jax.app.files.picks import read_picks
+from iwps_jax.method import Model
+from iwps_jax.picking import bind_score, draw_rows
 from iwps_jax.types import Head, Holdout
 
 SIZE, K = 240, 12
@@ -102,7 +104,7 @@ def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
         PROBLEM["holdout_features"],
         TRAINING["holdout_features"],
         TRAINING["holdout_labels"],
-        PROBLEM["features"][methods.draw_rows(3, 0, np.arange(SIZE) >= labeled)],
+        PROBLEM["features"][draw_rows(3, 0, np.arange(SIZE) >= labeled, 300)],
     )
     picked = iwps_jax.iwps_batch(jax.random.key(0), scores[best], evidence, K)
     rows = best[np.asarray(picked)]
@@ -140,7 +142,7 @@ TRAINED = (*FILES, *TOGETHER, "--training-set")
         (
             (*FILES, "--training-set", "training.npz", "--method", "iwps"),
             K,
-            "--training-set applies only to iwps_batch, not to iwps",
+            "--training-set applies only to iwps_batch, iwps_batch_margin, ",
         ),
         ((*TRAINED, "no.npz"), K, "no.npz does not exist."),
         ((*TRAINED, "head.npz"), K, "features and labels, got"),
@@ -182,6 +184,10 @@ def test_logits_score_as_the_features_they_are_of(here):
     assert [pick.row for pick in of_logits] == [pick.row for pick in of_features]
 
 
+def random_scores(seed, rows):
+    return bind_score(methods.RANDOM, Model(seed=seed))((rows, None))
+
+
 def test_random_is_of_the_seed_and_the_row_alone(here):
     asked = ("--pool", "pool.npy", "--method", "random")
     first = [pick.row for pick in score(*asked)]
@@ -189,13 +195,13 @@ def test_random_is_of_the_seed_and_the_row_alone(here):
     other = [pick.row for pick in score(*asked, "--seed", 1)]
     assert len({*first, *other}) > K
     rows = jnp.arange(SIZE)
-    values = np.asarray(methods.make_score("random", seed=1)(rows))
+    values = np.asarray(random_scores(1, rows))
     assert other == [str(row) for row in np.argsort(-values)[:K]]
 
 
 def test_random_draws_are_uniform_over_the_rows():
     values = np.concatenate(
-        [methods.make_score("random", seed=s)(jnp.arange(1000)) for s in range(4)]
+        [random_scores(seed, jnp.arange(1000)) for seed in range(4)]
     )
     assert reference.stats.kstest(values, "uniform").pvalue > 0.01
 
@@ -289,7 +295,7 @@ def test_a_helpful_prediction_hurts_nobody():
     features = np.eye(2, dtype=np.float32)
     head = Head(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
     holdout = Holdout(np.eye(2, dtype=np.float32)[:1], np.zeros(1, np.int32))
-    why = methods.explain(features, method="iwps", head=head, holdout=holdout)
+    why = explanations.explain(features, model=Model(head=head, holdout=holdout))
     assert why.hurts.shape == (2, 1)
     assert why.hurts_by[0, 0] < 0 < why.hurts_by[1, 0]
 
@@ -317,25 +323,33 @@ def test_columns_are_those_that_can_be_had(here, monkeypatch, asked, more):
 
 def test_scores_are_written_with_no_more_digits_than_they_have(here):
     rows = np.arange(SIZE)
-    values = np.asarray(methods.make_score("random")(rows))
+    values = np.asarray(random_scores(0, rows))
     for pick in score("--pool", "pool.npy", "--method", "random", k=SIZE):
         assert np.float32(pick.score) == values[int(pick.row)]
         assert len(pick.score) <= len("1.2345678e-10")
 
 
-@pytest.mark.parametrize("name", methods.NAMES)
-def test_scores_are_compiled_once_for_all_models_of_a_shape(name):
+BOTH = Model(
+    head=Head(PROBLEM["kernel"], PROBLEM["bias"]),
+    holdout=Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"]),
+    labeled=Holdout(TRAINING["holdout_features"], TRAINING["holdout_labels"]),
+)
+
+
+@pytest.mark.parametrize(
+    "row", [r for r in methods.ROWS.values() if r.score], ids=lambda row: row.name
+)
+def test_scores_are_compiled_once_for_all_models_of_a_shape(row):
     """As `top_k_of_pool` needs it: arrays are arguments, nothing else changes."""
-    head = Head(PROBLEM["kernel"], PROBLEM["bias"])
-    holdout = Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
-    score_fn = methods.make_score(name, head, holdout)
+    score_fn = bind_score(row, BOTH)
     leaves = jax.tree.leaves((score_fn.args, score_fn.keywords))
     arrays = [leaf for leaf in leaves if isinstance(leaf, np.ndarray)]
-    assert len(arrays) == {"random": 0, **dict.fromkeys(methods.JUDGED, 4)}.get(name, 2)
+    sees_head = bool({"features", "logits"} & {*row.reads})
+    assert len(arrays) == 2 * sees_head + 2 * ("holdout" in row.needs)
 
 
 def test_unknown_methods_and_missing_models_are_refused():
-    with pytest.raises(ValueError, match="method must be one of iwps, .* got bald"):
-        methods.make_score("bald")
+    with pytest.raises(ValueError, match="method must be one of random, .* got blad"):
+        methods.row_of("blad")
     with pytest.raises(ValueError, match="iwps_app needs a head and a holdout set"):
-        methods.make_score("iwps_app")
+        bind_score(methods.IWPS_APP, Model())

@@ -77,8 +77,8 @@ def test_colors_of_a_family_run_from_light_to_dark(vision, family):
 def test_holdouts_are_in_the_order_of_their_sizes():
     holdouts = ["iwps_holdout_20", "iwps_holdout_5", "iwps_holdout_100"]
     colors = [s.color for s in styles.styles_of(holdouts).values()]
-    first, _, last = styles.SEQUENCES["iwps"]
-    assert colors == [styles.SEQUENCES["iwps"][1], first, last]
+    first, _, last = styles.FAMILIES["iwps"].variants
+    assert colors == [styles.FAMILIES["iwps"].variants[1], first, last]
 
 
 def test_long_names_fit_into_the_curves():

@@ -28,9 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-import iwps_jax
 from experiments.classification.config import Config
-from experiments.classification.methods import score_last_layer
+from experiments.classification.methods import competitor
 from experiments.classification.run import make_splits
 from experiments.classification.study import (
     ONE_SEED,
@@ -40,6 +39,7 @@ from experiments.classification.study import (
 )
 from experiments.data import datasets
 from experiments.engine import command_line
+from iwps_jax import methods
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.loop import LoopState
 
@@ -116,7 +116,7 @@ def compare(config: Config, rates: Sequence[float], console: Console) -> Agreeme
     dataset = datasets.load(config.dataset, config.data_dir)
     study = make_study(config, dataset, make_splits(config, dataset))
     train = study.compile_train()
-    acquire = compile_acquire(study, study.methods["iwps"])
+    acquire = compile_acquire(study, study.methods[methods.IWPS.name])
     score_both = _both_scores(study, rates)
     state, found = study.first_state, []
     for round_ in range(config.rounds):
@@ -132,14 +132,10 @@ def _both_scores(study: Study, rates: Sequence[float]) -> Callable:
     setting = study.setting
 
     def exact_at(rate):
-        def score_fn(*arguments):
-            return iwps_jax.iwps_last_layer(
-                *arguments, steps=setting.steps, learning_rate=rate
-            )
+        at_rate = setting._replace(learning_rate=rate)
+        return competitor(at_rate, methods.IWPS).score
 
-        return score_last_layer(setting, score_fn)
-
-    first_order = score_last_layer(setting, iwps_jax.iwps_app_last_layer)
+    first_order = competitor(setting, methods.IWPS_APP).score
 
     def score(key, variables, view):
         exact = jnp.stack([exact_at(rate)(key, variables, view) for rate in rates])
@@ -226,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(width=100)
     with command_line.refusals_in_one_sentence("starts anew"):
         config = Config(
-            methods=("iwps",),
+            methods=(methods.IWPS.name,),
             imbalance=options.imbalance,
             seeds=options.seeds,
             rounds=options.rounds,

@@ -10,6 +10,7 @@ from experiments.classification.variants import VARIANTS, judges_per_class
 from experiments.data.datasets import DATASETS
 from experiments.data.unknown_names import nearest
 from experiments.engine.command_line import ConfigError
+from iwps_jax.methods import ROWS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Config:
         if not self.methods:
             raise ConfigError("methods must name at least one method, got none.")
         for what, names, valid in (
-            ("method", self.methods, (*METHODS, *VARIANTS, *BATCH_VARIANTS)),
+            ("method", self.methods, (*ROWS, *VARIANTS, *BATCH_VARIANTS)),
             ("dataset", (self.dataset,), DATASETS),
             ("network", (self.network,), tuple(RECIPES)),
         ):

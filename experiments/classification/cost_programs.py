@@ -6,7 +6,6 @@ before: features and gradient of the holdout, features that Err-Reduction refers
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,13 +13,26 @@ import jax.numpy as jnp
 
 import iwps_jax
 from experiments import models
-from experiments.classification.methods import NUM_DRAWS, REFERENCE_SIZE
+from experiments.classification.methods import NUM_DRAWS, read_rows
 from experiments.models import Network
-from iwps_jax.scores import error_reduction, head, lookahead
-from iwps_jax.types import Variables
+from iwps_jax import methods
+from iwps_jax.method import Model, Sizes
+from iwps_jax.types import Head, Holdout, Variables
 
 NUM_CLASSES, HOLDOUT_SIZE, STEPS = 10, 50, 3
 ACQUIRE_SIZE, NUM_LABELED = 50, 20  # for the selection of Coreset and BADGE
+METHODS = (
+    "random",
+    "entropy",
+    "margin",
+    "mc_dropout",
+    "bald",
+    "coreset",
+    "badge",
+    "error_reduction",
+)
+LAST_LAYER = ("iwps", "iwps_app")
+NUM_REFERENCES = methods.ERROR_REDUCTION.sample
 SHAPES = {"mlp": (28, 28, 1), "resnet18": (32, 32, 3)}
 
 
@@ -106,7 +118,7 @@ def make_shared(network: Network, image_shape: tuple[int, ...]) -> Shared:
         labels = jnp.arange(HOLDOUT_SIZE) % NUM_CLASSES
         features = network.features(variables, images)
         # As large as features are; what they are the cost does not depend on.
-        noise = jax.random.uniform(reference_key, (REFERENCE_SIZE, features.shape[1]))
+        noise = jax.random.uniform(reference_key, (NUM_REFERENCES, features.shape[1]))
         return Shared(
             variables=variables,
             images=images,
@@ -130,66 +142,82 @@ def of_params(network: Network, variables: Variables) -> Callable:
 
 def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
     """All rows, in the order of the table; the first is the unit."""
-    look_ahead = {"steps": STEPS, "learning_rate": learning_rate}
+    sizes = Sizes(HOLDOUT_SIZE, STEPS, layers, NUM_DRAWS)
+    rows = [
+        Row(
+            "forward pass",
+            "C",
+            1,
+            lambda shared, candidates: network.apply(
+                shared.variables, candidates.images
+            ),
+        ),
+        *(_row(network, name, sizes, learning_rate) for name in METHODS),
+        *_full_network(network, sizes, learning_rate),
+        *(
+            _row(network, name, sizes, learning_rate, ", last layer")
+            for name in LAST_LAYER
+        ),
+    ]
+    return rows
 
-    def of_logits(score_fn):
-        return lambda shared, candidates: score_fn(
-            network.apply(shared.variables, candidates.images)
+
+def _row(network, name, sizes, learning_rate, which="") -> Row:
+    """What a method of the table does with one chunk."""
+    method = methods.ROWS[name]
+    reads = (*method.reads, *["features"] * method.selects_by_features)
+
+    def read(shared, candidates):
+        model = Model(
+            head=Head(*network.head(shared.variables)),
+            holdout=Holdout(shared.features, shared.labels),
+            sample=shared.reference,
+            key=jax.random.key(2),
+            steps=STEPS,
+            learning_rate=learning_rate,
+        )
+        numbers = jnp.arange(len(candidates.images))
+        variables, images, keys = shared.variables, *candidates
+        return read_rows(network, reads, variables, images, numbers, keys), model
+
+    def program(shared, candidates):
+        rows, model = read(shared, candidates)
+        scores = None if method.score is None else method.score(rows, model)
+        if method.select is None:
+            return scores
+        may_be_picked = jnp.arange(len(rows.features)) >= NUM_LABELED
+        return method.select(
+            model.key, scores, rows.features, model, ACQUIRE_SIZE, may_be_picked
         )
 
-    def of_draws(score_fn):
-        def score(shared, candidates):
-            def draws_of_one(image, sample_key):
-                def draw(key):
-                    return network.apply_dropout(key, shared.variables, image[None])[0]
+    def taken(shared, candidates):
+        return method.cost.branch(*read(shared, candidates))
 
-                return jax.vmap(draw)(jax.random.split(sample_key, NUM_DRAWS))
-
-            logits = jax.vmap(draws_of_one, out_axes=1)(*candidates)
-            return score_fn(jax.nn.log_softmax(logits))
-
-        return score
-
-    def of_features(score_fn):
-        return lambda shared, candidates: score_fn(
-            shared,
-            network.features(shared.variables, candidates.images),
-            *network.head(shared.variables),
-        )
-
-    def farthest(shared, features, kernel, bias):
-        labeled = jnp.arange(len(features)) < NUM_LABELED
-        return iwps_jax.k_center_greedy(features, ACQUIRE_SIZE, labeled)
-
-    def diverse(shared, features, kernel, bias):
-        logits = head.head_logits(features, kernel, bias)
-        return iwps_jax.badge(jax.random.key(2), features, logits, ACQUIRE_SIZE)
-
-    displace = partial(
-        head.displacement, steps=STEPS, learning_rate=jnp.asarray(learning_rate)
+    return Row(
+        f"{method.label}{which}",
+        method.cost.formula,
+        method.cost.passes and method.cost.passes(sizes),
+        program,
+        taken=method.cost.branch and taken,
+        small=method.cost.small,
     )
 
-    def form_of_look_ahead(shared, features, kernel, bias):
-        logits = head.head_logits(features, kernel, bias)
-        deltas = jax.vmap(displace)(features, logits)
-        return lookahead.form_of_step(deltas, head.reach(features, shared.features))
 
-    def form_of_reduction(shared, features, kernel, bias):
-        logits, labels = (
-            head.head_logits(features, kernel, bias),
-            jnp.arange(NUM_CLASSES),
-        )
-        over_labels = jax.vmap(displace, (None, None, 0))
-        deltas = jax.vmap(over_labels, (0, 0, None))(features, logits, labels)
-        couplings = head.couplings(features, shared.reference)
-        return head.is_small_step(deltas, couplings, error_reduction.PLAIN_RADIUS)
+def _full_network(network, sizes, learning_rate) -> list[Row]:
+    """The look-aheads that move every layer: not methods of the table."""
+    look_ahead = {"steps": STEPS, "learning_rate": learning_rate}
 
-    def of_network(score_fn):
-        return lambda shared, candidates: score_fn(
-            of_params(network, shared.variables), shared, candidates.images
+    def exact(shared, candidates):
+        return iwps_jax.iwps(
+            of_params(network, shared.variables),
+            shared.variables.params,
+            candidates.images,
+            shared.images,
+            shared.labels,
+            **look_ahead,
         )
 
-    def full_dense(shared, candidates):
+    def low_rank(shared, candidates):
         dense, normalize = network.dense_layers(shared.variables)
         return iwps_jax.iwps_mlp(
             dense,
@@ -199,89 +227,19 @@ def make_rows(network: Network, layers: int, learning_rate: float) -> list[Row]:
             **look_ahead,
         )
 
-    holdout, steps, draws = HOLDOUT_SIZE, STEPS, NUM_DRAWS
-    rows = [
-        Row("forward pass", "C", 1, of_logits(lambda logits: logits)),
-        Row(
-            "Random",
-            "-",
-            None,
-            lambda shared, candidates: jax.vmap(jax.random.uniform)(candidates.keys),
-        ),
-        Row("Entropy", "-", None, of_logits(iwps_jax.entropy)),
-        Row("Margin", "-", None, of_logits(iwps_jax.margin)),
-        Row("MC-Dropout", "n C", draws, of_draws(iwps_jax.mc_dropout)),
-        Row("BALD", "-", None, of_draws(iwps_jax.bald)),
-        Row("Coreset", "-", None, of_features(farthest)),
-        Row("BADGE", "-", None, of_features(diverse)),
-        Row(
-            "Err-Reduction",
-            "-",
-            None,
-            of_features(
-                lambda shared, *last_layer: iwps_jax.expected_entropy_reduction(
-                    *last_layer, shared.reference, **look_ahead
-                )
-            ),
-            taken=of_features(form_of_reduction),
-            small=(1,),
-        ),
-        Row(
-            "IWPS, full network",
-            "2 T C + N^h C",
-            2 * steps + holdout,
-            of_network(
-                lambda apply, shared, images: iwps_jax.iwps(
-                    apply,
-                    shared.variables.params,
-                    images,
-                    shared.images,
-                    shared.labels,
-                    **look_ahead,
-                )
-            ),
-            is_full=True,
-        ),
-        Row(
-            "IWPS, full network, low rank",
-            "2 T C + N^h C",
-            2 * steps + holdout,
-            full_dense,
-            is_full=True,
-        ),
-        Row(
-            "IWPS-app, full network",
-            "2 C",
-            2,
-            of_network(
-                lambda apply, shared, images: iwps_jax.iwps_app(
-                    apply, shared.variables.params, images, shared.gradient
-                )
-            ),
-        ),
-        Row(
-            "IWPS, last layer",
-            "(N^h + 1 + 1/L + 2 (T-1)/L) C",
-            holdout + 1 + 1 / layers + 2 * (steps - 1) / layers,
-            of_features(
-                lambda shared, *last_layer: iwps_jax.iwps_last_layer(
-                    *last_layer, shared.features, shared.labels, **look_ahead
-                )
-            ),
-            taken=of_features(form_of_look_ahead),
-            small=tuple(range(len(lookahead.SERIES))),
-        ),
-        Row(
-            "IWPS-app, last layer",
-            "(1 + 1/L) C",
-            1 + 1 / layers,
-            of_features(
-                lambda shared, *last_layer: iwps_jax.iwps_app_last_layer(
-                    *last_layer, shared.features, shared.labels
-                )
-            ),
-        ),
-    ]
-    if network.dense_layers is None:
-        rows = [row for row in rows if row.program is not full_dense]
-    return rows
+    def first_order(shared, candidates):
+        return iwps_jax.iwps_app(
+            of_params(network, shared.variables),
+            shared.variables.params,
+            candidates.images,
+            shared.gradient,
+        )
+
+    formula, passes = "2 T C + N^h C", 2 * sizes.steps + sizes.holdout
+    iwps, iwps_app = (
+        f"{row.label}, full network" for row in (methods.IWPS, methods.IWPS_APP)
+    )
+    rows = [Row(iwps, formula, passes, exact, is_full=True)]
+    if network.dense_layers is not None:
+        rows.append(Row(f"{iwps}, low rank", formula, passes, low_rank, is_full=True))
+    return [*rows, Row(iwps_app, "2 C", 2, first_order)]

@@ -1,18 +1,21 @@
-"""The competitors: how each turns a trained network into picks.
+"""The competitors: how a network turns a row of the table of methods into picks.
 
-A method is a score and a selector for the loop. To add one, write the function in
-`iwps_jax` and add a row to `make_methods`.
+What a row's score reads comes from the network, for the inputs of one chunk after
+another; what it knows beside them, from the seed's view.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import jax
 
 import iwps_jax
-from experiments.engine.method import Method, take_farthest, take_highest
+from experiments.engine.method import Method, take_highest
 from experiments.models import Network
+from iwps_jax import methods
+from iwps_jax.method import Method as Row
+from iwps_jax.method import Model, Rows
+from iwps_jax.types import Head, Holdout, Variables
 
 METHODS = (
     "random",
@@ -27,8 +30,9 @@ METHODS = (
     "iwps",
     "iwps_batch",
 )
+"""The methods of the main study."""
 NUM_DRAWS = 10
-REFERENCE_SIZE = 500
+NO_NUMBER = Model(seed=None, batch=None, steps=None, learning_rate=None)
 
 
 class PoolView(NamedTuple):
@@ -76,34 +80,30 @@ class Setting(NamedTuple):
 
 
 def make_methods(setting: Setting) -> dict[str, Method]:
-    """All methods by name, for one network."""
-    look_ahead = partial(
-        iwps_jax.iwps_last_layer,
-        steps=setting.steps,
-        learning_rate=setting.learning_rate,
-    )
-    highest = take_highest(setting.acquire_size)
-    return {
-        "random": Method(_uniform, highest),
-        "entropy": Method(of_logits(setting, iwps_jax.entropy), highest),
-        "margin": Method(of_logits(setting, iwps_jax.margin), highest),
-        "mc_dropout": Method(_of_draws(setting, iwps_jax.mc_dropout), highest),
-        "bald": Method(_of_draws(setting, iwps_jax.bald), highest),
-        "coreset": Method(_features(setting), take_farthest(setting.acquire_size)),
-        "badge": Method(_features_and_logits(setting), _k_means_plus_plus(setting)),
-        "error_reduction": Method(_expected_error(setting), highest),
-        "iwps_app": Method(
-            score_last_layer(setting, iwps_jax.iwps_app_last_layer), highest
-        ),
-        "iwps": Method(score_last_layer(setting, look_ahead), highest),
-        "iwps_batch": Method(
-            scores_and_evidence(setting, score_last_layer(setting, look_ahead)),
-            take_batch(setting.acquire_size),
-        ),
-    }
+    """All methods of the table by name, for one network."""
+    return {name: competitor(setting, row) for name, row in methods.ROWS.items()}
 
 
-# What the ablations build on as well
+def holdout(key: jax.Array, view: PoolView) -> tuple[jax.Array, jax.Array]:
+    """Ids and classes of the whole holdout set."""
+    del key
+    return view.holdout_ids, view.holdout_labels
+
+
+def competitor(setting: Setting, row: Row, judges: Callable = holdout) -> Method:
+    """A row of the table, for the loop.
+
+    Args:
+        setting: network and sizes.
+        row: what to read, how to score and to select.
+        judges: `judges(key, view) -> (ids, classes)` of the samples that are asked for
+            their loss.
+    """
+    if row.select is None:
+        select = take_highest(setting.acquire_size)
+    else:
+        select = _select_together(setting, row)
+    return Method(_score(setting, row, judges), select)
 
 
 def over_pool(setting: Setting, score_fn: Callable, view: PoolView, *per_row):
@@ -115,174 +115,95 @@ def over_pool(setting: Setting, score_fn: Callable, view: PoolView, *per_row):
     )
 
 
-def holdout(key: jax.Array, view: PoolView) -> tuple[jax.Array, jax.Array]:
-    """Ids and classes of the whole holdout set."""
-    del key
-    return view.holdout_ids, view.holdout_labels
-
-
-def score_last_layer(
-    setting: Setting, score_fn: Callable, judges: Callable = holdout
-) -> Callable:
-    """For scores of the last layer that ask labeled samples for their loss.
-
-    Args:
-        setting: network and sizes.
-        score_fn: `score_fn(features, kernel, bias, judges' features, their classes)`.
-        judges: `judges(key, view) -> (ids, classes)` of the samples that are asked.
-
-    Returns:
-        `score(key, variables, view) -> [pool]`.
-    """
-    network = setting.network
+def _score(setting, row, judges):
+    """Scores, and beside them what the selector looks at, all in one pass."""
 
     def score(key, variables, view):
+        model = _model(setting, row, judges, key, variables, view)
+        reads = (*row.reads, *["features"] * row.selects_by_features)
+
+        def score_chunk(inputs, *per_row):
+            rows = read_rows(setting.network, reads, variables, inputs, *per_row)
+            scores = None if row.score is None else row.score(rows, model)
+            return scores, rows.features if row.selects_by_features else None
+
+        keys = [iwps_jax.sample_keys(key, view.pool_ids)] * ("draws" in reads)
+        scores, features = over_pool(setting, score_chunk, view, view.pool_ids, *keys)
+        if row.select is None:
+            return scores
+        return scores, features, _seen(row, model, features, view)
+
+    return score
+
+
+def read_rows(
+    network: Network,
+    reads: Collection[str],
+    variables: Variables,
+    inputs: jax.Array,
+    numbers: jax.Array | None = None,
+    keys: jax.Array | None = None,
+) -> Rows:
+    """What a score reads of some inputs.
+
+    Args:
+        network: the classifier.
+        reads: fields of `Rows`.
+        variables: of the network.
+        inputs: [n, ...].
+        numbers: [n] their rows; None where they are not read.
+        keys: [n] keys of the dropout masks; None where no draws are read.
+    """
+
+    def draws_of_one(one_input, sample_key):
+        def draw(key):
+            return network.apply_dropout(key, variables, one_input[None])[0]
+
+        return jax.vmap(draw)(jax.random.split(sample_key, NUM_DRAWS))
+
+    def draws():
+        logits = jax.vmap(draws_of_one, out_axes=1)(inputs, keys)
+        return jax.nn.log_softmax(logits)
+
+    read = {
+        "numbers": lambda: numbers,
+        "features": lambda: network.features(variables, inputs),
+        "logits": lambda: network.apply(variables, inputs),
+        "draws": draws,
+    }
+    return Rows(**{name: read[name]() for name in {*reads}})
+
+
+def _model(setting, row, judges, key, variables, view) -> Model:
+    """What the score knows beside the rows; the labeled set comes with the features."""
+    network = setting.network
+    model = Model(key=key, steps=setting.steps, learning_rate=setting.learning_rate)
+    if "head" in row.needs:
+        model = model._replace(head=Head(*network.head(variables)))
+    if "holdout" in row.needs:
         ids, labels = judges(key, view)
         judging = network.features(variables, view.inputs[ids])
-        head = network.head(variables)
-        return over_pool(
-            setting,
-            lambda inputs: score_fn(
-                network.features(variables, inputs), *head, judging, labels
-            ),
-            view,
-        )
-
-    return score
-
-
-def of_logits(setting: Setting, score_fn: Callable) -> Callable:
-    """For scores of the outputs alone: `score_fn(logits)`."""
-
-    def score(key, variables, view):
-        del key
-        return over_pool(
-            setting,
-            lambda inputs: score_fn(setting.network.apply(variables, inputs)),
-            view,
-        )
-
-    return score
-
-
-def scores_and_evidence(
-    setting: Setting, score_fn: Callable, judges: Callable = holdout
-) -> Callable:
-    """For `iwps_batch`: scores, and beside them what it looks at.
-
-    Args:
-        setting: network and sizes.
-        score_fn: `score(key, variables, view) -> [pool]`.
-        judges: `judges(key, view) -> (ids, classes)` of the holdout samples.
-
-    Returns:
-        `score(key, variables, view) -> ([pool], Evidence)`.
-    """
-    network = setting.network
-
-    def score(key, variables, view):
-        features = _features(setting)(key, variables, view)
-        kernel, bias = network.head(variables)
-        ids, _ = judges(key, view)
-        evidence = iwps_jax.Evidence(
-            features=features,
-            kernel=kernel,
-            bias=bias,
-            holdout_features=network.features(variables, view.inputs[ids]),
-            labeled_features=features,
-            labels=view.known_labels,
-        )
-        return score_fn(key, variables, view), evidence
-
-    return score
-
-
-def take_batch(acquire_size: int) -> Callable:
-    """The selector `iwps_batch`, for scores and evidence."""
-
-    def select(key, scores, where):
-        scores, evidence = scores
-        return iwps_jax.iwps_batch(key, scores, evidence, acquire_size, where=where)
-
-    return select
-
-
-# The other families
-
-
-def _uniform(key, variables, view):
-    del variables
-    keys = iwps_jax.sample_keys(key, view.pool_ids)
-    return jax.vmap(jax.random.uniform)(keys)
-
-
-def _of_draws(setting, score_fn):
-    """For scores of several dropout masks, drawn anew for every sample."""
-
-    def score(key, variables, view):
-        def draws_of_one(one_input, sample_key):
-            def draw(key):
-                return setting.network.apply_dropout(key, variables, one_input[None])[0]
-
-            return jax.vmap(draw)(jax.random.split(sample_key, NUM_DRAWS))
-
-        def score_chunk(inputs, keys):
-            logits = jax.vmap(draws_of_one, out_axes=1)(inputs, keys)
-            return score_fn(jax.nn.log_softmax(logits))
-
-        keys = iwps_jax.sample_keys(key, view.pool_ids)
-        return over_pool(setting, score_chunk, view, keys)
-
-    return score
-
-
-def _features(setting):
-    def score(key, variables, view):
-        del key
-        return over_pool(
-            setting, lambda inputs: setting.network.features(variables, inputs), view
-        )
-
-    return score
-
-
-def _features_and_logits(setting):
-    def score(key, variables, view):
-        def both(inputs):
-            features = setting.network.features(variables, inputs)
-            kernel, bias = setting.network.head(variables)
-            return features, features @ kernel + bias[None]
-
-        del key
-        return over_pool(setting, both, view)
-
-    return score
-
-
-def _expected_error(setting):
-    network = setting.network
-
-    def score(key, variables, view):
-        size = min(REFERENCE_SIZE, len(view.pool_ids))
+        model = model._replace(holdout=Holdout(judging, labels))
+    if row.sample and row.select is None:  # a selector draws from all features itself
+        size = min(row.sample, len(view.pool_ids))
         ids = jax.random.choice(key, view.pool_ids, (size,), replace=False)
         reference = network.features(variables, view.inputs[ids])
-        return over_pool(
-            setting,
-            lambda inputs: iwps_jax.expected_entropy_reduction(
-                network.features(variables, inputs),
-                *network.head(variables),
-                reference,
-                steps=setting.steps,
-                learning_rate=setting.learning_rate,
-            ),
-            view,
+        model = model._replace(sample=reference)
+    return model
+
+
+def _seen(row, model, features, view) -> Model:
+    """What the selector knows: arrays alone, for the loop counts those not finite."""
+    labeled = Holdout(features, view.known_labels) if "labels" in row.needs else None
+    return NO_NUMBER._replace(head=model.head, holdout=model.holdout, labeled=labeled)
+
+
+def _select_together(setting, row):
+    def select(key, scores, where):
+        scores, features, model = scores
+        model = model._replace(
+            batch=0, steps=setting.steps, learning_rate=setting.learning_rate
         )
-
-    return score
-
-
-def _k_means_plus_plus(setting):
-    def select(key, embedding, where):
-        return iwps_jax.badge(key, *embedding, setting.acquire_size, where)
+        return row.select(key, scores, features, model, setting.acquire_size, where)
 
     return select

@@ -9,7 +9,6 @@ They compete like methods and are named like them in `--methods`.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 
@@ -17,19 +16,20 @@ import iwps_jax
 from experiments.classification.methods import (
     PoolView,
     Setting,
+    competitor,
     holdout,
     over_pool,
-    score_last_layer,
 )
 from experiments.engine.method import Method, take_highest
+from iwps_jax import methods
 from iwps_jax.types import Variables
 
 HOLDOUT_SIZES = (1, 2, 5, 10, 20)
 FULL_NETWORK = ("iwps_full", "iwps_app_full")
 ON_TRAINING = ("iwps_on_training", "iwps_app_on_training")
 HOLDOUT_SIZE = tuple(
-    f"{method}_holdout_{size}"
-    for method in ("iwps", "iwps_app")
+    f"{row.name}_holdout_{size}"
+    for row in (methods.IWPS, methods.IWPS_APP)
     for size in HOLDOUT_SIZES
 )
 VARIANTS = (*FULL_NETWORK, *ON_TRAINING, *HOLDOUT_SIZE)
@@ -50,28 +50,20 @@ def judges_per_class(name: str) -> int:
 
 def make_variants(setting: Setting) -> dict[str, Method]:
     """All variants by name, for one network."""
-    last_layer = {
-        "iwps": partial(
-            iwps_jax.iwps_last_layer,
-            steps=setting.steps,
-            learning_rate=setting.learning_rate,
-        ),
-        "iwps_app": iwps_jax.iwps_app_last_layer,
+    highest = take_highest(setting.acquire_size)
+    variants = {
+        "iwps_full": Method(_look_ahead_of_all_layers(setting), highest),
+        "iwps_app_full": Method(_first_order_of_all_layers(setting), highest),
     }
-    scores = {
-        "iwps_full": _look_ahead_of_all_layers(setting),
-        "iwps_app_full": _first_order_of_all_layers(setting),
-    }
-    for method, score_fn in last_layer.items():
-        scores[f"{method}_on_training"] = score_last_layer(
-            setting, score_fn, training_subset(setting.num_initial)
+    for row in (methods.IWPS, methods.IWPS_APP):
+        variants[f"{row.name}_on_training"] = competitor(
+            setting, row, training_subset(setting.num_initial)
         )
         for size in HOLDOUT_SIZES:
-            scores[f"{method}_holdout_{size}"] = score_last_layer(
-                setting, score_fn, part_of_holdout(setting.holdout_per_class, size)
+            variants[f"{row.name}_holdout_{size}"] = competitor(
+                setting, row, part_of_holdout(setting.holdout_per_class, size)
             )
-    highest = take_highest(setting.acquire_size)
-    return {name: Method(scores[name], highest) for name in VARIANTS}
+    return {name: variants[name] for name in VARIANTS}
 
 
 def part_of_holdout(held_out_per_class: int, per_class: int) -> Callable:

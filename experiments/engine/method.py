@@ -26,13 +26,3 @@ def take_highest(acquire_size: int) -> Callable:
         return iwps_jax.top_k(scores, acquire_size, where)
 
     return select
-
-
-def take_farthest(acquire_size: int) -> Callable:
-    """The selector of Coreset: the farthest features, one after another."""
-
-    def select(key, features, where):
-        del key
-        return iwps_jax.k_center_greedy(features, acquire_size, ~where)
-
-    return select

@@ -31,6 +31,7 @@ from experiments.reporting.statistics import (
     holm,
     paired_comparison,
 )
+from iwps_jax import methods
 
 MIN_SEEDS_OF_A_BOOTSTRAP = 20
 MAX_SEEDS_RESAMPLED_EXACTLY = 6  # 6^6 = 46656 resamples
@@ -42,7 +43,7 @@ MIRRORED: dict[Verdict, Verdict] = {
     "not separable": "not separable",
     "no verdict": "no verdict",
 }
-OURS = "iwps"
+OURS = methods.IWPS.name
 
 Values = Mapping[str, Mapping[int, float]]
 """One number by method, then by seed; methods may have different seeds."""

@@ -18,6 +18,7 @@ from experiments.reporting.measures import Measure
 from experiments.reporting.records import Record, read_record
 from experiments.reporting.styles import display_name, setting_name
 from experiments.reporting.summary import as_json, summarize
+from iwps_jax import methods
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.refusal import Refusal
 
@@ -35,7 +36,7 @@ COLUMN_SETTINGS = {
 }
 ALWAYS_NAMED = ("base_size", "acquire_size")
 DATASET_ORDER = ("mnist", "kmnist", "svhn", "cifar10")  # that of the paper's figures
-SHOWN = "iwps"  # the method whose picks are shown for every dataset
+SHOWN = methods.IWPS.name  # the method whose picks are shown for every dataset
 
 
 def write_merged_report(

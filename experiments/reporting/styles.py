@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-DASHED, DASH_DOTTED, DOTTED = (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.2))
+from iwps_jax.methods import ROWS
 
 
 class Style(NamedTuple):
@@ -27,18 +27,11 @@ class Style(NamedTuple):
     strong: bool = False
 
 
+LABELS = {name: row.label for name, row in ROWS.items()}
 STYLES = {
-    "random": Style("Random", "#1A1A1A", "o", DASHED),
-    "entropy": Style("Entropy", "#56B4E9", "s", DASHED),
-    "margin": Style("Margin", "#0072B2", "^"),
-    "mc_dropout": Style("MC-Dropout", "#009E73", "v", DOTTED),
-    "bald": Style("BALD", "#CC79A7", "D", DASH_DOTTED),
-    "coreset": Style("Coreset", "#882255", "P"),
-    "badge": Style("BADGE", "#332288", "X", DOTTED),
-    "error_reduction": Style("Err-Reduction", "#BBBB66", "<", DASH_DOTTED),
-    "iwps_app": Style("IWPS-app", "#E69F00", "p", strong=True),
-    "iwps": Style("IWPS", "#D55E00", "*", strong=True),
-    "iwps_batch": Style("IWPS-batch", "#8B1A00", "h", strong=True),
+    name: Style(row.label, *row.style[:4])
+    for name, row in ROWS.items()
+    if row.style is not None
 }
 DATASETS = {
     "mnist": "MNIST",
@@ -52,14 +45,14 @@ DATASETS = {
 }
 # Filled ones only: the white edge of a marker would cover one made of strokes.
 SPARE_MARKERS = ("d", "8", ">", "h", "H", "^", "s", "D", "v", "P", "X", "<", "o", "p")
+SPARE_LINE = (0, (6, 1.6, 1.2, 1.6))
 SPARE_COLORS = ("#117733", "#661100", "#6699CC", "#44AA99", "#AA4466")
-FAMILIES = ("iwps_app", "iwps")  # a name belongs to the first it begins with
-# From light to dark, away from the colors of the family's head.
-SEQUENCES = {
-    "iwps": ("#F5A3B5", "#C2185B", "#4A0D35"),
-    "iwps_app": ("#DCC65A", "#8F8A1F", "#3B4310"),
+FAMILIES = {
+    name: row.style
+    for name, row in ROWS.items()
+    if row.style is not None and row.style.variants
 }
-LINES = {"iwps": "-", "iwps_app": DASHED}
+"""Methods with variants; a name belongs to the first family it begins with."""
 VARIANTS = {"full": "full network", "on_training": "training subset"}
 
 
@@ -89,8 +82,8 @@ def styles_of(methods: Iterable[str]) -> dict[str, Style]:
             color = SPARE_COLORS[i % len(SPARE_COLORS)]
             if family:
                 position = i / (len(members) - 1) if len(members) > 1 else 0.5
-                color = _between(SEQUENCES[family], position)
-            line = LINES.get(family, DASH_DOTTED)
+                color = _between(FAMILIES[family].variants, position)
+            line = FAMILIES[family].variants_line if family else SPARE_LINE
             chosen[method] = Style(display_name(method), color, markers[method], line)
     return {m: STYLES.get(m) or chosen[m] for m in methods}
 
@@ -112,13 +105,13 @@ def display_name(method: str) -> str:
         >>> display_name("iwps_app_full"), display_name("iwps_holdout_5")
         ('IWPS-app, full network', 'IWPS, holdout 5')
     """
-    if method in STYLES:
-        return STYLES[method].label
+    if method in LABELS:
+        return LABELS[method]
     family = _family(method)
     if family is None:
         return method
     variant = method.removeprefix(f"{family}_")
-    return f"{STYLES[family].label}, {VARIANTS.get(variant, variant.replace('_', ' '))}"
+    return f"{LABELS[family]}, {VARIANTS.get(variant, variant.replace('_', ' '))}"
 
 
 def setting_name(dataset: str, imbalance: float | None = None) -> str:

@@ -17,9 +17,10 @@ import numpy as np
 from experiments.reporting import comparisons, statistics
 from experiments.reporting.measures import ACCURACY, BALANCED_ACCURACY, Measure
 from experiments.reporting.records import Record, Runs
+from iwps_jax import methods
 from iwps_jax.refusal import Refusal
 
-BASELINE = "random"
+BASELINE = methods.RANDOM.name
 STAGES = ("fit", "score", "test", "compile")
 SETTINGS = (
     *("imbalance", "base_size", "acquire_size", "steps", "learning_rate"),

@@ -9,7 +9,9 @@ from experiments.engine.command_line import ConfigError
 from experiments.segmentation.data.datasets import DATASETS
 from experiments.segmentation.methods import METHODS, RATE_VARIANTS, REDUCTIONS
 from experiments.segmentation.networks import RECIPES, Options
+from iwps_jax.methods import ROWS
 
+WITH_PIXELS = tuple(name for name, row in ROWS.items() if row.pixels is not None)
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -98,7 +100,7 @@ class Config:
         if not self.methods:
             raise ConfigError("methods must name at least one method, got none.")
         for what, names, valid in (
-            ("method", self.methods, (*METHODS, *RATE_VARIANTS)),
+            ("method", self.methods, (*WITH_PIXELS, *RATE_VARIANTS)),
             ("data set", (self.dataset,), DATASETS),
             ("network", (self.network,), tuple(RECIPES)),
             ("reduction", (self.reduction,), REDUCTIONS),

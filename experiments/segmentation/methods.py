@@ -1,10 +1,9 @@
-"""The nine competitors on images: how each turns a trained segmenter into picks.
+"""The competitors on images: how a segmenter turns a row of the table into picks.
 
 A method is a score and a selector for the loop, as in
-`experiments.classification.methods`. The pool streams through the network once a score,
-a batch of scenes of one shape at a time; only what a score makes of a scene, one number
-or one vector, comes back to the host. To add a method, write its score in `iwps_jax`
-and add a row to `make_methods`.
+`experiments.classification.methods`, from what its row has for pixels. The pool streams
+through the network once a score, a batch of scenes of one shape at a time; only what a
+score makes of a scene, one number or one vector, comes back to the host.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import iwps_jax
-from experiments.engine.method import Method, take_farthest, take_highest
+from experiments.engine.method import Method, take_highest
 from experiments.models import Segmenter
 from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.data.scenes import IGNORE
+from iwps_jax import methods
+from iwps_jax.method import PixelOptions, Pixels
 from iwps_jax.types import Variables
 
 METHODS = (
@@ -33,8 +34,9 @@ METHODS = (
     "iwps_app",
     "iwps",
 )
+"""The methods of the study."""
 RATES = (1e-3, 1e-2, 1e-1, 1.0)
-RATE_VARIANTS = tuple(f"iwps_rate_{rate:g}" for rate in RATES)
+RATE_VARIANTS = tuple(f"{methods.IWPS.name}_rate_{rate:g}" for rate in RATES)
 """IWPS with other step lengths, for the ablation of Fig. 7c."""
 NUM_DRAWS = 10  # supplement §6
 REDUCTIONS = ("mean", "highest", "region", "classes")
@@ -91,32 +93,29 @@ class _Holdout(NamedTuple):
 
 def make_methods(setting: Setting) -> dict[str, Method]:
     """All methods by name, and the step lengths of the ablation, for one network."""
-    look_ahead = partial(_iwps, setting)
+    found = {
+        name: competitor(setting, row.pixels)
+        for name, row in methods.ROWS.items()
+        if row.pixels is not None
+    }
+    for name, rate in zip(RATE_VARIANTS, RATES, strict=True):
+        at_rate = setting._replace(learning_rate=rate)
+        found[name] = competitor(at_rate, methods.IWPS.pixels)
+    return found
+
+
+def competitor(setting: Setting, form: Pixels) -> Method:
+    """A method's form for images, for the loop."""
+    size = setting.acquire_size
+    select = take_highest(size)
+    if form.select is not None:
+
+        def select(key, scores, where):
+            return form.select(key, scores, size, where)
+
     # Compiled, a selector takes any scores, so that the run can name those that are
     # not finite and stop.
-    highest, farthest, spread = map(
-        jax.jit,
-        (
-            take_highest(setting.acquire_size),
-            take_farthest(setting.acquire_size),
-            _k_means_plus_plus(setting),
-        ),
-    )
-    by_rate = {
-        name: Method(look_ahead(rate), highest)
-        for name, rate in zip(RATE_VARIANTS, RATES, strict=True)
-    }
-    return by_rate | {
-        "random": Method(_uniform, highest),
-        "entropy": Method(_of_pixels(setting, iwps_jax.entropy), highest),
-        "margin": Method(_of_pixels(setting, iwps_jax.margin), highest),
-        "mc_dropout": Method(_of_draws(setting, iwps_jax.pixel_mc_dropout), highest),
-        "bald": Method(_of_draws(setting, iwps_jax.pixel_bald), highest),
-        "coreset": Method(_pooled_features(setting), farthest),
-        "badge": Method(_gradients(setting), spread),
-        "iwps_app": Method(_iwps_app(setting), highest),
-        "iwps": Method(look_ahead(setting.learning_rate), highest),
-    }
+    return Method(_score(setting, form), jax.jit(select))
 
 
 # Scores
@@ -145,57 +144,34 @@ def _over_pool(score_batch: Callable, variables: Variables, view: SceneView):
     return scores
 
 
-def _of_features(setting: Setting, score_fn: Callable) -> Callable:
-    """A score of images from one of features, `score_fn(features, where, head, *more)`.
-
-    Compiled once for every shape of a batch.
-    """
+def _score(setting, form):
     segmenter = setting.segmenter
+    options = PixelOptions(
+        reduction=_reduction(setting),
+        num_draws=NUM_DRAWS,
+        dropout_rate=segmenter.dropout_rate,
+        steps=setting.steps,
+        learning_rate=setting.learning_rate,
+    )
 
-    @jax.jit
-    def score(variables, images, where, *more):
+    @jax.jit  # compiled once for every shape of a batch
+    def score_batch(variables, images, where, told):
         features = segmenter.features(variables, images)
-        return score_fn(features, where, segmenter.head(variables), *more)
+        return form.score(features, where, segmenter.head(variables), told, options)
 
-    return score
-
-
-def _uniform(key, variables, view):
-    del variables
-    return np.asarray(jax.random.uniform(key, (view.num_pool,)))
-
-
-def _of_pixels(setting, score_fn):
-    reduction = _reduction(setting)
-    score_batch = _of_features(
-        setting,
-        lambda features, where, head: iwps_jax.pixel_scores(
-            score_fn, features, where, *head, reduction=reduction
-        ),
-    )
+    tell = form.tell and jax.jit(form.tell)
 
     def score(key, variables, view):
-        del key
-        return _over_pool(score_batch, variables, view)
-
-    return score
-
-
-def _of_draws(setting, score_fn):
-    options = {
-        "num_draws": NUM_DRAWS,
-        "dropout_rate": setting.segmenter.dropout_rate,
-        "reduction": _reduction(setting),
-    }
-    score_batch = _of_features(
-        setting,
-        lambda features, where, head, key: score_fn(
-            key, features, where, *head, **options
-        ),
-    )
-
-    def score(key, variables, view):
-        return _over_pool(lambda *batch: score_batch(*batch, key), variables, view)
+        if form.draw is not None:
+            return np.asarray(form.draw(key, view.num_pool))
+        told = key
+        if form.needs_holdout:
+            # A form that sums the holdout up once a round has a number of its own.
+            number = setting.app_holdout_images if tell else setting.holdout_images
+            told = _judges(key, variables, view, setting, number)
+            if tell is not None:
+                told = tell(told, segmenter.head(variables))
+        return _over_pool(lambda *batch: score_batch(*batch, told), variables, view)
 
     return score
 
@@ -207,69 +183,6 @@ def _reduction(setting):
         "region": iwps_jax.highest_region,
         "classes": partial(iwps_jax.mean_of_classes, num_classes=setting.num_classes),
     }[setting.reduction]
-
-
-def _pooled_features(setting):
-    score_batch = _of_features(
-        setting, lambda features, where, head: iwps_jax.pooled_features(features, where)
-    )
-
-    def score(key, variables, view):
-        del key
-        return _over_pool(score_batch, variables, view)
-
-    return score
-
-
-def _gradients(setting):
-    def embedding(features, where, head):
-        gradient = iwps_jax.pixel_head_embedding(features, where, *head)
-        return gradient.kernel.reshape(len(features), -1)
-
-    score_batch = _of_features(setting, embedding)
-
-    def score(key, variables, view):
-        del key
-        return _over_pool(score_batch, variables, view)
-
-    return score
-
-
-def _iwps_app(setting):
-    score_batch = _of_features(
-        setting,
-        lambda features, where, head, gradient: iwps_jax.iwps_app_pixel_head(
-            features, where, *head, gradient
-        ),
-    )
-    gradient_of = jax.jit(iwps_jax.pixel_head_gradient)
-
-    def score(key, variables, view):
-        judges = _judges(key, variables, view, setting, setting.app_holdout_images)
-        gradient = gradient_of(*judges, *setting.segmenter.head(variables))
-        return _over_pool(lambda *batch: score_batch(*batch, gradient), variables, view)
-
-    return score
-
-
-def _iwps(setting, learning_rate):
-    score_batch = _of_features(
-        setting,
-        lambda features, where, head, judges: iwps_jax.iwps_pixel_head(
-            features,
-            where,
-            *head,
-            *judges,
-            steps=setting.steps,
-            learning_rate=learning_rate,
-        ),
-    )
-
-    def score(key, variables, view):
-        judges = _judges(key, variables, view, setting, setting.holdout_images)
-        return _over_pool(lambda *batch: score_batch(*batch, judges), variables, view)
-
-    return score
 
 
 def _judges(key, variables, view, setting, number) -> _Holdout:
@@ -315,16 +228,3 @@ def _missing(array, height, width):
     """The padding at the bottom and on the right up to these sides."""
     sides = [(0, height - array.shape[1]), (0, width - array.shape[2])]
     return [(0, 0), *sides, *[(0, 0)] * (array.ndim - 3)]
-
-
-# The selector that is not a classifier's
-
-
-def _k_means_plus_plus(setting):
-    def select(key, gradients, where):
-        # BADGE clusters residual ⊗ feature; under residuals that are all equal that is
-        # k-means++ on the features, which here are whole gradients.
-        equal = jnp.zeros((len(gradients), 2))
-        return iwps_jax.badge(key, gradients, equal, setting.acquire_size, where)
-
-    return select

@@ -138,7 +138,7 @@ def _with_rows(row, size):
 
 def _shape_of(array, shape=None):
     """An array's shape, or another one, and its type as JAX would have it."""
-    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype, allow_extended_dtype=True)
     return jax.ShapeDtypeStruct(array.shape if shape is None else shape, dtype)
 
 

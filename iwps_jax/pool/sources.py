@@ -1,7 +1,7 @@
 """Where the rows of a pool come from: arrays, memory maps, records, iterators."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -194,6 +194,21 @@ def _fit(numbers, dtype):
         return info.min <= numbers.min() and numbers.max() <= info.max
     largest = np.abs(numbers[np.isfinite(numbers)]).max(initial=0)
     return largest <= jnp.finfo(dtype).max
+
+
+def take(pool: Any, rows: Sequence[int]) -> PyTree:
+    """Some rows of a pool that has a length, in memory, as they would be scored.
+
+    Args:
+        pool: as for `open_source`, but no iterator.
+        rows: their positions, in any order.
+
+    Raises:
+        PoolError: if one of them cannot be read.
+    """
+    source = open_source(pool)
+    parts = [read_chunk(source, row, row + 1)[0] for row in rows]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def num_rows(rows: PyTree | None) -> int:

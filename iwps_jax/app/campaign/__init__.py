@@ -7,6 +7,7 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 from iwps_jax.app.campaign.learn import tell
 from iwps_jax.app.campaign.next_batch import ask
 from iwps_jax.app.campaign.state import (
+    METHODS,
     Answers,
     Batch,
     Campaign,
@@ -21,6 +22,7 @@ from iwps_jax.app.campaign.stopping import Outlook, Point, outlook
 from iwps_jax.app.naming import SKIP, AnswerError
 
 __all__ = [
+    "METHODS",
     "SKIP",
     "AnswerError",
     "Answers",

@@ -13,26 +13,25 @@ from iwps_jax.app.campaign.state import (
     ids_of,
     labels_of,
 )
-from iwps_jax.pool.scan import top_k_of_pool
+from iwps_jax.explanations import predictions
+from iwps_jax.method import Model
+from iwps_jax.picking import pick
 from iwps_jax.refusal import Refusal
-from iwps_jax.selection.iwps_batch import Evidence
 from iwps_jax.types import Head, Holdout
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """Hands out the k samples to label next, none of them a second time.
 
-    Those with the highest scores under the campaign's method; by iwps_batch k of the
-    10 k highest, picked together. While fewer than two classes are labeled there is no
-    head to ask, and they are drawn at random.
+    They are the picks of the campaign's method. While fewer than two classes are
+    labeled there is no head to ask, and they are drawn at random.
 
     Args:
         state: of the campaign.
         k: how many.
 
     Returns:
-        The state in which they are asked for, and their ids, best first, by iwps_batch
-        in order of choice.
+        The state in which they are asked for, and their ids, in order of choice.
 
     Raises:
         Refusal: if k is not in [1, rows that were neither asked for nor answered].
@@ -51,58 +50,34 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 
 def _batch(state, k, where) -> Batch:
-    if state.head is None or state.task.method == "random":
-        choose, method = _at_random, "random"
-    else:
-        method = state.task.method
-        choose = _together if method == "iwps_batch" else _highest
-    top = choose(state, k, where)
+    task, labels, head = state.task, labels_of(state), state.head
+    # Nobody knows yet what a prediction is worth: without a head, rows are drawn.
+    method = methods.RANDOM if head is None else methods.row_of(task.method)
+    model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
+    if head is not None:
+        model = model._replace(
+            head=Head(head.kernel, head.bias),
+            holdout=Holdout(
+                task.scaling.of(task.holdout_features), task.holdout_labels
+            ),
+            labeled=Holdout(
+                task.scaling.rows(task.pool, list(labels)),
+                np.array(list(labels.values()), np.int32),
+            ),
+            # Two batches without an answer between them draw other rows.
+            batch=len(batches_of(state)),
+        )
+    top = pick(method, model, ScaledRows(task.pool, task.scaling), where, k)
     predicted, confidence = _predictions(state, top.rows)
     rows = np.asarray(top.rows, np.int64)
-    return Batch(rows, np.asarray(top.scores), predicted, confidence, method)
-
-
-def _at_random(state, k, where):
-    task = state.task
-    score_fn = methods.make_score("random", seed=task.seed)
-    return top_k_of_pool(score_fn, range(len(task.pool)), k, where=where)
-
-
-def _highest(state, k, where):
-    task = state.task
-    score_fn = methods.make_score(
-        task.method,
-        Head(state.head.kernel, state.head.bias),
-        Holdout(task.scaling.of(task.holdout_features), task.holdout_labels),
-        steps=task.steps,
-        learning_rate=task.learning_rate,
-    )
-    return top_k_of_pool(score_fn, ScaledRows(task.pool, task.scaling), k, where=where)
-
-
-def _together(state, k, where):
-    task, labels = state.task, labels_of(state)
-    number = methods.num_candidates(k, int(where.sum()))
-    candidates = _highest(state, number, where)
-    # Two batches without an answer between them draw other targets.
-    drawn = methods.draw_rows(task.seed, len(batches_of(state)), where)
-    evidence = Evidence(
-        task.scaling.rows(task.pool, candidates.rows.tolist()),
-        state.head.kernel,
-        state.head.bias,
-        task.scaling.of(task.holdout_features),
-        task.scaling.rows(task.pool, list(labels)),
-        np.array(list(labels.values()), np.int32),
-        task.scaling.rows(task.pool, drawn.tolist()),
-    )
-    return methods.pick_together(candidates, evidence, k)
+    return Batch(rows, np.asarray(top.scores), predicted, confidence, method.name)
 
 
 def _predictions(state, rows):
     """Classes and their probabilities, by the head."""
     if state.head is None:
         return np.full(len(rows), NO_MODEL), np.zeros(len(rows), np.float32)
-    told = methods.predictions(
+    told = predictions(
         state.task.scaling.rows(state.task.pool, rows.tolist()),
         head=Head(state.head.kernel, state.head.bias),
     )

@@ -18,10 +18,13 @@ from iwps_jax.app import naming
 from iwps_jax.app.campaign.scaling import Scaling, scaling_of
 from iwps_jax.app.naming import SKIP, SKIPPED, is_skip
 from iwps_jax.heads.linear_probe import LinearProbe
+from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import AnyArray
 
 NO_MODEL = -1
+METHODS = tuple(row.name for row in methods.ROWS.values() if "draws" not in row.needs)
+"""The methods that a campaign can use: its head draws no dropout masks."""
 
 
 class Task(NamedTuple):
@@ -34,7 +37,7 @@ class Task(NamedTuple):
         holdout_labels: [m], in [0, classes).
         holdout_rows: rows of the pool that are holdout samples: never asked for.
         classes: names.
-        method: one of `iwps_jax.methods.NAMES`.
+        method: one of `METHODS`.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
         seed: of random picks, and of the targets of iwps_batch.
@@ -59,8 +62,8 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: [k], of the pool.
-        scores: [k], of the method, by iwps_batch those of iwps, which need not fall;
-            uniform draws for random ones.
+        scores: [k], of the method; they need not fall where it picks rows together,
+            and are NaN where it has none.
         predicted: [k], the head's class, or `NO_MODEL`.
         confidence: [k], its probability.
         method: that chose them; random while there is no head.
@@ -114,9 +117,9 @@ def start(
     classes: Sequence[str],
     ids: Sequence[str] | np.ndarray | None = None,
     holdout_rows: Sequence[int] | np.ndarray = (),
-    method: str = "iwps",
-    steps: int = methods.STEPS,
-    learning_rate: float = methods.LEARNING_RATE,
+    method: str = methods.IWPS_BATCH.name,
+    steps: int = STEPS,
+    learning_rate: float = LEARNING_RATE,
     seed: int = 0,
 ) -> Campaign:
     """A campaign in which nothing is labeled yet.
@@ -128,8 +131,7 @@ def start(
         classes: names; `skip` is none.
         ids: distinct names of the rows; their numbers by default.
         holdout_rows: rows of the pool that are among the holdout samples.
-        method: how to choose, one of `iwps_jax.methods.NAMES`; iwps_batch is the one
-            for batches whose picks would be alike, and for rare classes.
+        method: how to choose, one of `METHODS`.
         steps: T of IWPS.
         learning_rate: η of IWPS, for features scaled to unit mean square.
         seed: of random picks, and of the targets of iwps_batch.
@@ -161,10 +163,8 @@ def start(
             "holdout_features", holdout_features, 1, pool.shape[1], "pool"
         )
         checks.require_steps(steps, learning_rate)
-    if method not in methods.NAMES:
-        raise Refusal(
-            f"method must be one of {', '.join(methods.NAMES)}, got {method}."
-        )
+    if method not in METHODS:
+        raise Refusal(f"method must be one of {', '.join(METHODS)}, got {method}.")
     holdout_rows = np.asarray(holdout_rows, np.int64)
     if holdout_rows.size and not 0 <= holdout_rows.min() <= holdout_rows.max() < len(
         pool

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iwps_jax import methods
 from iwps_jax.app.campaign.state import (
     NO_MODEL,
     Batch,
@@ -121,7 +122,7 @@ def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
     wrongs: list[bool] = []
     for event in state.events:
         if isinstance(event, Batch):
-            if event.method != "random":
+            if methods.row_of(event.method).needs:  # else no prediction chose them
                 of_head = zip(
                     event.rows.tolist(), event.predicted.tolist(), strict=True
                 )
@@ -148,7 +149,7 @@ def _hint(state, curve, recent, interval) -> str:
         return "Label two classes or more: until then picks are random."
     if not free_rows(state).any():
         return "Every sample is labeled, skipped or asked for."
-    if state.task.method == "random":
+    if not methods.row_of(state.task.method).needs:
         return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (

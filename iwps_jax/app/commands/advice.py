@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from iwps_jax import methods
 from iwps_jax.types import AnyArray
 
 FEWEST = 2
@@ -49,18 +50,18 @@ def recommend(*, has_holdout: bool, has_labels: bool) -> tuple[str, str]:
     """
     if not has_holdout:
         return (
-            "margin",
+            methods.MARGIN.name,
             "without a head and a holdout set nothing can judge the predictions, and "
             "margin needs nothing but them.",
         )
     if not has_labels:
         return (
-            "iwps",
+            methods.IWPS.name,
             "the holdout set can judge each prediction; iwps_batch also needs the "
             "samples that the head was trained on (--training-set).",
         )
     return (
-        "iwps_batch",
+        methods.IWPS_BATCH.name,
         "the holdout set can judge each prediction, and the samples that the head was "
         "trained on say which classes are rare and what the head knows already.",
     )

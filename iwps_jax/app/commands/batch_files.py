@@ -10,7 +10,7 @@ from iwps_jax.app.campaign import Batch, Campaign, folder, free_rows, unanswered
 from iwps_jax.app.campaign.state import NO_MODEL, batches_of, ids_of
 from iwps_jax.app.files import label_studio
 from iwps_jax.app.files.arrays import FileError
-from iwps_jax.app.files.picks import Pick, write_picks
+from iwps_jax.app.files.picks import Pick, as_text, write_picks
 from iwps_jax.atomic_write import write_atomically
 
 COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
@@ -117,7 +117,7 @@ def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
     columns = zip(
         ids_of(state.task, batch.rows),
         batch.rows.tolist(),
-        map(str, batch.scores),
+        map(as_text, batch.scores),
         batch.predicted.tolist(),
         batch.confidence.tolist(),
         strict=True,

@@ -33,6 +33,9 @@ from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer, read_answers
 from iwps_jax.app.files.readers import places_of, require_classes, require_few_classes
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.explanations import holdout_predictions
+from iwps_jax.method import Model
+from iwps_jax.picking import bind_score, logits_of
 from iwps_jax.pool import sources
 from iwps_jax.pool.scan import score_pool
 from iwps_jax.pool.sources import PoolError
@@ -205,7 +208,7 @@ def _of_holdout(options, files):
         "counts": _counts(files, labels, num_classes),
     }
     if files.head is not None:
-        predicted = methods.holdout_predictions(files.head, files.holdout)
+        predicted = holdout_predictions(files.head, files.holdout)
         told["accuracy"] = float((predicted == labels).mean())
     return {"holdout": told}
 
@@ -279,18 +282,19 @@ def _of_sample(files):
         return {}
     size = len(files.pool)
     rows = np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(np.int64))
-    sample = inputs.rows_of(files.pool, rows.tolist())
+    sample = sources.take(files.pool, rows.tolist())
     sample = sample[(_has_softmax if is_logits else _fits)(sample).all(axis=1)]
     if len(sample) == 0:
         return {}
-    predicted = np.asarray(methods.logits_of(sample, files.head).argmax(-1))
+    predicted = np.asarray(logits_of(sample, files.head).argmax(-1))
     num_classes = files.pool.shape[1] if is_logits else len(files.head.bias)
     counts = _counts(files, predicted, num_classes)
     told = {"predicted": {"rows": len(sample), "counts": counts}}
     if not is_logits and files.holdout is not None:
+        model = Model(head=files.head, holdout=files.holdout)
         exact, first_order = (
-            score_pool(methods.make_score(name, files.head, files.holdout), sample)
-            for name in ("iwps", "iwps_app")
+            score_pool(bind_score(method, model), sample)
+            for method in (methods.IWPS, methods.IWPS_APP)
         )
         spearman = advice.rank_correlation(exact, first_order)
         told["agreement"] = {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from iwps_jax import checks, methods
+from iwps_jax import checks
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.campaign import folder, labels_of, scaling, start
+from iwps_jax.app.campaign import METHODS, folder, labels_of, scaling, start
 from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
     add_campaign,
@@ -34,6 +34,7 @@ from iwps_jax.app.files.readers import (
     require_few_classes,
 )
 from iwps_jax.app.naming import NAMED
+from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.types import Holdout
 
 
@@ -71,20 +72,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         default=advice.recommend(has_holdout=True, has_labels=True)[0],
-        choices=methods.NAMES,
-        help="how to choose samples (default %(default)s); iwps_batch chooses the "
-        "samples of a batch together",
+        choices=METHODS,
+        help="how to choose samples, one of " + ", ".join(METHODS) + " (default "
+        "%(default)s); `iwps score --help` says what each does",
     )
     parser.add_argument(
         "--steps",
         type=int,
-        default=methods.STEPS,
+        default=STEPS,
         help="T, the number of steps of the look-ahead (default %(default)s)",
     )
     parser.add_argument(
         "--learning-rate",
         type=float,
-        default=methods.LEARNING_RATE,
+        default=LEARNING_RATE,
         help="η, the learning rate of the look-ahead (default %(default)s)",
     )
     parser.add_argument(
@@ -169,9 +170,9 @@ def _check(options):
     """What can be refused before a file is read."""
     require_seed(options.seed)
     with naming_source("--steps"):
-        checks.require_steps(options.steps, methods.LEARNING_RATE)
+        checks.require_steps(options.steps, LEARNING_RATE)
     with naming_source("--learning-rate"):
-        checks.require_steps(methods.STEPS, options.learning_rate)
+        checks.require_steps(STEPS, options.learning_rate)
 
 
 def _classes(options, told, judged, holdout) -> tuple[str, ...]:

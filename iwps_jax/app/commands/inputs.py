@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser, *, is_pool_required: bool) -> N
     pools.add_argument(
         "--logits",
         help="logits [pool, classes] instead of --pool, for methods that use only "
-        "logits",
+        "logits; for methods that compare dropout masks, [pool, draws, classes]",
     )
     parser.add_argument(
         "--head",
@@ -129,8 +129,8 @@ def read(options: argparse.Namespace) -> Given:
     if holdout is not None and training is not None:
         _refuse_leak(options.holdout, holdout, training_path, training)
     num_classes = None if head is None else len(head.bias)
-    if options.logits is not None and has_columns:
-        num_classes = pool.shape[1]
+    if options.logits is not None and hasattr(pool, "shape"):
+        num_classes = pool.shape[-1]
     classes, ids = _classes(options, num_classes), _ids(options, pool)
     labeled = _labeled(options, pool, ids)
     are_logits = options.logits is not None
@@ -259,13 +259,6 @@ def size_of(pool: Any, option: str) -> int:
     if hasattr(pool, "__next__"):
         raise Refusal(f"{option} needs a pool with a length, got an iterator.")
     return len(jax.tree.leaves(pool)[0])
-
-
-def rows_of(pool: Any, rows: Sequence[int]) -> Any:
-    """Some rows of a pool that has a length, in memory, as it would be scored."""
-    source = sources.open_source(pool)
-    parts = [sources.read_chunk(source, row, row + 1)[0] for row in rows]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def _ids(options, pool):

@@ -7,19 +7,7 @@ and says why: iwps_batch with --training-set, iwps with --head and --holdout, ma
 otherwise. The command writes picks.csv with the columns method, id, row and score
 and, with a head or logits, predicted and confidence. The methods are:
 
-    iwps              lets the head learn its own prediction for each row and asks how
-                      much this would hurt the holdout set (iwps_last_layer); needs
-                      --head and --holdout
-    iwps_app          its first-order approximation (iwps_app_last_layer); needs the
-                      same files
-    iwps_batch        takes the 10 k best rows by iwps, and of these the k that tell
-                      most together; for pools with similar rows or rare classes; also
-                      needs --training-set
-    entropy, margin, least_confidence
-                      use only the head's predictions; need --head, or --logits instead
-                      of --pool
-    random            draws rows at random with --seed
-    module:function   calls your own function, which returns a score function
+{methods}
 
 With several methods, as in --method iwps,margin, the command scans the pool once per
 method, and the file lists the picks of one method after those of the other. --explain
@@ -45,19 +33,28 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from iwps_jax import checks, methods
-from iwps_jax.app.commands import advice, exit_status, inputs, outputs, processes
+from iwps_jax import checks, explanations, methods, picking
+from iwps_jax.app.commands import (
+    advice,
+    exit_status,
+    inputs,
+    method_options,
+    outputs,
+    processes,
+)
 from iwps_jax.app.commands.inputs import Given
-from iwps_jax.app.files.picks import Pick, write_picks
+from iwps_jax.app.files.picks import Pick, as_text, write_picks
+from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Model
+from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
-from iwps_jax.selection.iwps_batch import Evidence
 
 COLUMNS = ("method", "id", "row", "score")
 PREDICTED = ("predicted", "confidence")
 HURT = ("hurts", "hurts_by")
+__doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +69,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-set",
         type=Path,
-        help="for iwps_batch, the samples that the head was trained on: .npz or "
-        ".safetensors with features [n, d] and labels [n]",
+        help="the samples that the head was trained on, for methods that need them: "
+        ".npz or .safetensors with features [n, d] and labels [n]",
     )
     parser.add_argument(
         "--labeled",
@@ -102,7 +99,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="η, the learning rate of the look-ahead (default 1e-3)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of random and iwps_batch (default 0)"
+        "--seed", type=int, default=0, help="seed of the methods that draw (default 0)"
     )
     parser.add_argument(
         "--folder",
@@ -160,30 +157,15 @@ def _check(options):
     for name in names:
         if not name or names.count(name) > 1:
             raise Refusal(f"--method must name each method once, got {options.method}.")
-        if name not in methods.NAMES and ":" not in name:
+        if name not in methods.ROWS and ":" not in name:
             raise Refusal(
-                f"--method must be one of {', '.join(methods.NAMES)} or "
+                f"--method must be one of {', '.join(methods.ROWS)} or "
                 f"module:function, got {name}."
             )
-        missing = [
-            _flag(need) for need in _needs(name, options) if not _has(options, need)
-        ]
-        if missing:
-            raise Refusal(f"--method {name} needs {' and '.join(missing)}.")
+        method_options.require_needs(options, name)
     if options.explain and not (options.logits or options.head):
         raise Refusal("--explain needs a --head, or --logits.")
-    if not (options.explain or {"iwps", "iwps_batch"} & {*names}):
-        for option in ("steps", "learning_rate"):
-            if _has(options, option):
-                raise Refusal(
-                    f"{_flag(option)} applies only to iwps, iwps_batch and --explain, "
-                    f"not to {options.method}."
-                )
-    if _has(options, "training_set") and "iwps_batch" not in names:
-        raise Refusal(
-            f"--training-set applies only to iwps_batch, not to {options.method}: use "
-            "--labeled to name rows that must not be picked."
-        )
+    method_options.require_effect(options, names)
     inputs.require_seed(options.seed)
     if options.k < 1:
         raise Refusal(f"--k must be at least 1, got {options.k}.")
@@ -201,21 +183,6 @@ def _has(options, name):
     return getattr(options, name) is not None
 
 
-def _flag(name) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _needs(method, options) -> tuple[str, ...]:
-    """The options without which a method cannot score."""
-    if method == "iwps_batch":
-        return ("pool", "head", "holdout", "training_set")
-    if method in methods.JUDGED:
-        return ("pool", "head", "holdout")
-    if method in methods.OF_LOGITS and options.logits is None:
-        return ("head",)
-    return ()
-
-
 def _require_writable(path: Path):
     """Refuses a file that could not be written after all the work."""
     if path.is_dir():
@@ -230,9 +197,8 @@ def _require_writable(path: Path):
 
 
 def _score(options):
-    defaults = {"steps": methods.STEPS, "learning_rate": methods.LEARNING_RATE}
     with refusing(ValueError):  # by JAX, which must have joined the processes before
-        checks.require_steps(**defaults | _look_ahead(options))
+        checks.require_steps(*_look_ahead(options))
     files = inputs.read(options)
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
@@ -254,10 +220,9 @@ def _chosen(options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
     if options.explain:
         columns += HURT
     # All before the first scan: a refusal need not wait for hours.
-    scores = {name: _score_fn(options, name, files) for name in _methods(options)}
-    for method, score_fn in scores.items():
-        choose = _together if method == "iwps_batch" else _highest
-        top = choose(options, method, score_fn, files, where, options.k)
+    pickers = {name: _picker(options, name, files) for name in _methods(options)}
+    for method, pick in pickers.items():
+        top = pick(where, options.k)
         why = None
         if columns != COLUMNS:
             why = _explanation(options, method, files, top)
@@ -285,60 +250,69 @@ def _where(files: Given, k: int) -> np.ndarray | None:
     return where
 
 
-def _together(options, method, score_fn, files, where, k) -> TopK:
-    """Of the best rows those that tell most together; the same in all processes."""
-    if where is None:
-        where = np.ones(inputs.size_of(files.pool, f"--method {method}"), bool)
-    number = methods.num_candidates(k, int(where.sum()))
-    candidates = _highest(options, method, score_fn, files, where, number)
-    drawn = methods.draw_rows(options.seed, 0, where)
-    features, sample = (
-        np.asarray(inputs.rows_of(files.pool, rows.tolist()), np.float32)
-        for rows in (candidates.rows, drawn)
-    )
-    evidence = Evidence(
-        features,
-        files.head.kernel,
-        files.head.bias,
-        files.holdout.features,
-        files.training.features,
-        files.training.labels,
-        sample,
-    )
-    return methods.pick_together(candidates, evidence, k)
-
-
-def _highest(options, method, score_fn, files, where, k) -> TopK:
-    pool, folder = files.pool, options.folder
-    if method == "random":  # reads no row
-        pool = range(inputs.size_of(pool, "--method random"))
-    if folder is not None and len(_methods(options)) > 1:
-        folder = folder / method.replace(":", ".")
-    return top_k_of_pool(
-        score_fn,
-        pool,
-        k,
-        where=where,
+def _picker(options, name, files) -> Callable[..., TopK]:
+    """`pick(where, k)` of a method, or of a score of the user's."""
+    scan = partial(
+        top_k_of_pool,
         chunk_size=options.chunk_size,
-        folder=folder,
+        folder=_folder(options, name),
         show_progress=jax.process_index() == 0,
     )
+    if ":" in name:
+        score_fn = inputs.made_by(name)
+        inputs.require_score(name, score_fn, files.pool)
+        return lambda where, k: scan(score_fn, files.pool, k, where=where)
+    method, model = methods.ROWS[name], _model(options, files)
+    _require_shape(method, files)
+    with refusing(ValueError):
+        picking.require_memory(method, model, files.pool)
+    return partial(_pick, method, model, files.pool, scan)
 
 
-def _score_fn(options, method, files) -> Callable:
-    if ":" in method:
-        score_fn = inputs.made_by(method)
-        inputs.require_score(method, score_fn, files.pool)
-        return score_fn
-    return methods.make_score(
-        method, files.head, files.holdout, seed=options.seed, **_look_ahead(options)
+def _pick(method, model, pool, scan, where, k) -> TopK:
+    return picking.pick(method, model, pool, where, k, scan=scan)
+
+
+def _folder(options, name) -> Path | None:
+    if options.folder is None or len(_methods(options)) == 1:
+        return options.folder
+    return options.folder / name.replace(":", ".")
+
+
+def _model(options, files) -> Model:
+    steps, learning_rate = _look_ahead(options)
+    return Model(
+        head=files.head,
+        holdout=files.holdout,
+        labeled=files.training,
+        seed=options.seed,
+        steps=steps,
+        learning_rate=learning_rate,
     )
 
 
-def _look_ahead(options):
-    """T and η, as far as they were given."""
-    asked = {"steps": options.steps, "learning_rate": options.learning_rate}
-    return {name: value for name, value in asked.items() if value is not None}
+def _require_shape(method, files):
+    """Refuses a pool that the method cannot read, as far as its shape tells."""
+    if method.select is not None or "numbers" in method.reads:
+        inputs.size_of(files.pool, f"--method {method.name}")
+    axes = getattr(files.pool, "ndim", None)
+    if axes is None or not files.are_logits:
+        return
+    if ("draws" in method.needs) != (axes == 3):
+        wanted = "[pool, draws, classes]" if axes != 3 else "[pool, classes]"
+        raise Refusal(
+            f"--method {method.name} needs --logits with the axes {wanted}, got "
+            f"{axes} axes."
+        )
+
+
+def _look_ahead(options) -> tuple[int, float]:
+    """T and η."""
+    steps, learning_rate = options.steps, options.learning_rate
+    return (
+        STEPS if steps is None else steps,
+        LEARNING_RATE if learning_rate is None else learning_rate,
+    )
 
 
 def _has_predictions(files) -> bool:
@@ -349,20 +323,19 @@ def _has_predictions(files) -> bool:
 
 def _explanation(
     options, method, files, top
-) -> methods.Explanation | methods.Predictions:
+) -> explanations.Explanation | explanations.Predictions:
     """Of every pick; by all processes together."""
     inputs.size_of(files.pool, "--explain")
-    rows = inputs.rows_of(files.pool, top.rows.tolist())
+    rows = sources.take(files.pool, top.rows.tolist())
     if not options.explain:
-        return score_pool(partial(methods.predictions, head=files.head), rows)
+        return score_pool(partial(explanations.predictions, head=files.head), rows)
     if getattr(rows, "ndim", None) != 2:
         raise Refusal("--explain needs a pool of features, or of logits.")
+    row, model = methods.ROWS.get(method), _model(options, files)
     explain = partial(
-        methods.explain,
-        method=method,
-        head=files.head,
-        holdout=files.holdout,
-        **_look_ahead(options),
+        explanations.explain,
+        model=model._replace(labeled=ABSENT, seed=0),
+        changes=None if row is None else row.changes,
     )
     return score_pool(explain, rows)
 
@@ -370,7 +343,7 @@ def _explanation(
 def _picks(method, files, top, why) -> list[Pick]:
     scores = np.asarray(top.scores)  # whose own text is the shortest
     picks = [
-        Pick(files.id_of(row), str(row), str(score), method)
+        Pick(files.id_of(row), str(row), as_text(score), method)
         for row, score in zip(top.rows.tolist(), scores, strict=True)
     ]
     if why is None:
@@ -388,7 +361,7 @@ def _picks(method, files, top, why) -> list[Pick]:
 def _hurt(why, number) -> dict[str, str]:
     """Who is hurt by a pick, and by how much; those who are not are left out."""
     if (
-        not isinstance(why, methods.Explanation)
+        not isinstance(why, explanations.Explanation)
         or why.hurts is None
         or why.hurts_by is None
     ):

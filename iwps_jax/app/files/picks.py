@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.tables import read_table
 from iwps_jax.atomic_write import write_atomically
@@ -17,7 +19,7 @@ class Pick(NamedTuple):
     Attributes:
         id: what the user calls the sample.
         row: its row of the pool.
-        score: how much it should be labeled.
+        score: how much it should be labeled; empty for methods that give none.
         method: which method chose it.
         predicted: name of the predicted class.
         confidence: the largest class probability.
@@ -37,6 +39,11 @@ class Pick(NamedTuple):
     hurts: str = ""
     hurts_by: str = ""
     label: str = ""
+
+
+def as_text(score: np.floating) -> str:
+    """A score in as few digits as tell it from others; "" for none, which is NaN."""
+    return "" if np.isnan(score) else str(score)
 
 
 class Answer(NamedTuple):

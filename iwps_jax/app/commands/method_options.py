@@ -1,0 +1,94 @@
+"""What the methods of the table need, as options of `iwps score`."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from iwps_jax import methods
+from iwps_jax.method import Method
+from iwps_jax.refusal import Refusal
+
+COLUMN_OF_TEXT = 66
+OPTION_OF = {
+    "features": "pool",
+    "draws": "logits",
+    "head": "head",
+    "holdout": "holdout",
+    "labels": "training_set",
+}
+"""Which option supplies what a method needs; --pool and --head also give logits."""
+
+
+def about_methods() -> str:
+    """The methods, each with what it does and the options that it needs."""
+    rows = methods.ROWS.values()
+    return "\n".join(
+        [
+            *(_about(row) for row in rows if not row.is_research),
+            "    module:function   calls your own function, which returns a score",
+            "",
+            "Research alternatives, which no study recommends:",
+            "",
+            *(_about(row) for row in rows if row.is_research),
+        ]
+    )
+
+
+def _about(row: Method) -> str:
+    flags = [flag(name) for name in options_of(row, has_logits=False)]
+    needs = f"; needs {', '.join(flags)}" if flags else ""
+    if "logits" in row.needs:
+        needs += ", or --logits instead of --pool"
+    about = textwrap.wrap(row.about + needs, width=COLUMN_OF_TEXT)
+    head, *rest = about if len(row.name) < 17 else ["", *about]
+    lines = [f"    {row.name:<18}{head}", *(" " * 22 + line for line in rest)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def options_of(row: Method, *, has_logits: bool) -> list[str]:
+    """The options without which a method cannot pick."""
+    needed = [OPTION_OF[need] for need in row.needs if need in OPTION_OF]
+    if "logits" in row.needs and not has_logits:
+        needed.append("head")
+    return needed
+
+
+def flag(name: str) -> str:
+    """How an option is written."""
+    return f"--{name.replace('_', '-')}"
+
+
+def require_needs(options: Any, name: str) -> None:
+    """Refuses a method that lacks an option it needs; others' are left alone."""
+    if name not in methods.ROWS:
+        return
+    has_logits = options.logits is not None
+    needed = options_of(methods.ROWS[name], has_logits=has_logits)
+    missing = [flag(need) for need in needed if getattr(options, need) is None]
+    if missing:
+        raise Refusal(f"--method {name} needs {' and '.join(missing)}.")
+
+
+def require_effect(options: Any, names: Sequence[str]) -> None:
+    """Refuses an option that none of these methods looks at."""
+    rows = methods.ROWS.values()
+    for option in ("steps", "learning_rate"):
+        takers = [row.name for row in rows if option in row.options]
+        if getattr(options, option) is not None and not options.explain:
+            _require_one(names, takers, option, also=" and --explain")
+    if options.training_set is not None:
+        takers = [row.name for row in rows if "labels" in row.needs]
+        hint = ": use --labeled to name rows that must not be picked"
+        _require_one(names, takers, "training_set", hint=hint)
+    if options.folder is not None:
+        takers = [row.name for row in rows if row.is_scan]
+        if not any(":" in name for name in names):
+            _require_one(names, takers, "folder")
+
+
+def _require_one(names, takers, option, *, also="", hint=""):
+    if not {*takers} & {*names}:
+        raise Refusal(
+            f"{flag(option)} applies only to {', '.join(takers)}{also}, not to "
+            f"{', '.join(names)}{hint}."
+        )

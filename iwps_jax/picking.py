@@ -1,0 +1,286 @@
+"""Picks by any method of the table, from a pool of any kind.
+
+    pick(method, model, pool, where, k)
+
+Most methods need one scan of the pool, in memory that does not grow: the highest scores
+are the picks, or the candidates of which `Method.select` takes k. A method that must
+compare all rows with each other holds the whole pool in memory, and is refused where
+that does not fit.
+
+Raises, in all functions:
+    ValueError: if the method lacks a part of the model, k is not in [1, rows that may
+        be picked], or shapes disagree.
+    PoolError: if rows cannot be read or their scores are NaN; names the rows.
+    MemoryError: if the whole pool is needed and does not fit.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, PyTree
+
+from iwps_jax import numerics
+from iwps_jax.method import ABSENT, Method, Model, Rows
+from iwps_jax.pool import sources
+from iwps_jax.pool.planning import free_memory
+from iwps_jax.pool.ranking import TopK
+from iwps_jax.pool.scan import score_pool, top_k_of_pool
+from iwps_jax.scores.head import head_logits
+from iwps_jax.types import AnyArray, Head
+
+PARTS = {"head": "a head", "holdout": "a holdout set", "labeled": "the labeled samples"}
+BESIDE_EACH_ROW = 64
+"""Bytes of distances, masks and the like that a selector keeps for each row."""
+COPIES = 2
+"""Of the features: the host's, and the one on the device."""
+
+
+def pick(
+    method: Method,
+    model: Model,
+    pool: Any,
+    where: Bool[np.ndarray, " pool"] | None,
+    k: int,
+    *,
+    scan: Callable[..., TopK] = top_k_of_pool,
+) -> TopK:
+    """The rows to label next, by a method.
+
+    Args:
+        method: a row of `iwps_jax.methods.ROWS`.
+        model: what the method may know; with a seed in place of key and sample.
+        pool: as in `top_k_of_pool`: features, or logits where the model has no head
+            and the method reads logits, or logits [pool, draws, classes] for a method
+            that reads draws.
+        where: rows that may be picked; None for all.
+        k: how many.
+        scan: `top_k_of_pool`, with options bound to it.
+
+    Returns:
+        Rows, the first to be labeled first, and their scores: they need not fall where
+        rows were selected together, and are NaN where the method has none.
+
+    Example:
+        >>> from iwps_jax import methods
+        >>> logits = np.array([[0.0, 9.0], [0.0, 1.0], [0.0, 5.0]], np.float32)
+        >>> print(pick(methods.MARGIN, Model(), logits, None, 2).rows)
+        [1 2]
+    """
+    require_known(method, model)
+    model = _drawn(method, model, pool, where)
+    if not method.is_scan:
+        return _of_whole_pool(method, model, pool, where, k)
+    score_fn, rows = bind_score(method, model), _scored_part(method, pool)
+    if method.select is None:
+        return scan(score_fn, rows, k, where=where)
+    left = _size(pool) if where is None else int(where.sum())
+    number = num_candidates(k, left, method.candidates_per_pick or 1)
+    best = scan(score_fn, rows, number, where=where)
+    features = _as_floats(sources.take(pool, best.rows.tolist()))
+    return _selected(method, model, best, features, k, np.ones(number, bool))
+
+
+def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
+    """The score of a method, bound to a model, as `top_k_of_pool` wants it.
+
+    Args:
+        method: a row of the table that has a score.
+        model: with what the method needs; a key or a seed where it draws.
+
+    Returns:
+        `score(rows)` of rows of features, or of logits where the model has no head; for
+        a method that reads row numbers, of a pair of those and the rows.
+
+    Example:
+        >>> from iwps_jax import methods
+        >>> print(bind_score(methods.MARGIN, Model())(jnp.zeros((1, 2))))
+        [1.]
+    """
+    require_known(method, model)
+    known = model._replace(labeled=ABSENT, seed=0)
+    if not {"features", "logits"} & {*method.reads}:
+        known = known._replace(head=ABSENT)
+    if "holdout" not in method.needs:
+        known = known._replace(holdout=ABSENT)
+    if method.select is not None:
+        known = known._replace(sample=ABSENT)
+    if "numbers" in method.reads:
+        known = known._replace(key=_key(model))
+    else:
+        known = known._replace(key=ABSENT, batch=0)
+    return partial(_score, score=method.score, reads=method.reads, model=known)
+
+
+def require_known(method: Method, model: Model) -> None:
+    """Refuses a model that lacks what the method needs."""
+    names = {"labels": "labeled"}
+    parts = [names.get(need, need) for need in method.needs]
+    missing = [PARTS[p] for p in parts if p in PARTS and getattr(model, p) is None]
+    if missing:
+        raise ValueError(f"{method.name} needs {' and '.join(missing)}.")
+
+
+def _score(raw, *, score, reads, model):
+    numbers = None
+    if "numbers" in reads:
+        numbers, raw = raw
+    read = {
+        "numbers": lambda: numbers,
+        "features": lambda: floating(raw),
+        "logits": lambda: logits_of(raw, model.head),
+        "draws": lambda: _log_probs(raw),
+    }
+    return score(Rows(**{name: read[name]() for name in reads}), model)
+
+
+def _log_probs(logits):
+    wide = numerics.upcast(floating(logits))
+    return jax.nn.log_softmax(jnp.moveaxis(wide, 1, 0))
+
+
+def _scored_part(method, pool):
+    """What of the pool the score reads: row numbers, rows, or both."""
+    if "numbers" not in method.reads:
+        return pool
+    reads_no_row = method.reads == ("numbers",)
+    return range(_size(pool)), None if reads_no_row else pool
+
+
+def _key(model):
+    return jax.random.key(model.seed) if model.key is None else model.key
+
+
+def _drawn(method, model, pool, where) -> Model:
+    """The model with the rows that the method draws from the pool."""
+    if not method.sample or model.sample is not None:
+        return model
+    if where is None:
+        where = np.ones(_size(pool), bool)
+    drawn = draw_rows(model.seed, int(model.batch), where, method.sample)
+    return model._replace(sample=_as_floats(sources.take(pool, drawn.tolist())))
+
+
+def _selected(method, model, best, features, k, where) -> TopK:
+    key = jax.random.fold_in(_key(model), model.batch)
+    picks = method.select(key, best.scores, features, model, k, where)
+    picks = np.asarray(picks)
+    if getattr(best.scores, "ndim", None) != 1:  # none, or several numbers a row
+        return TopK(best.rows[picks], np.full(len(picks), np.nan, np.float32))
+    return TopK(best.rows[picks], best.scores[picks])
+
+
+def _of_whole_pool(method, model, pool, where, k) -> TopK:
+    require_memory(method, model, pool)
+    rows, _ = sources.read_chunk(sources.open_source(pool), 0, _size(pool))
+    features, scores = _as_floats(rows), ABSENT
+    if method.score is not None:
+        scores = score_pool(bind_score(method, model), _scored_part(method, pool))
+    where = np.ones(len(features), bool) if where is None else where
+    everything = TopK(np.arange(len(features)), scores)
+    return _selected(method, model, everything, features, k, where)
+
+
+def require_memory(method: Method, model: Model, pool: Any) -> None:
+    """Refuses a pool that does not fit, if the method needs the whole of it.
+
+    Args:
+        method: a row of the table.
+        model: whose head tells the number of classes.
+        pool: of features.
+    """
+    if method.is_scan:
+        return
+    if len(getattr(pool, "shape", ())) != 2:
+        raise ValueError(
+            f"{method.name} compares all rows with each other and needs a pool of "
+            "features [pool, d], in one array."
+        )
+    needed, device = whole_pool_bytes(method, model, pool), jax.local_devices()[0]
+    if needed > (free := free_memory(device)):
+        raise MemoryError(
+            f"{method.name} compares all rows with each other and needs the whole pool "
+            f"in memory, {needed / 1e6:,.0f} MB, of which {free / 1e6:,.0f} MB are "
+            "free: take a part of the pool, or a method that scans it."
+        )
+
+
+def whole_pool_bytes(method: Method, model: Model, pool: Any) -> int:
+    """What a method that needs the whole pool takes, in bytes.
+
+    n · (2 d · bytes of a number + 4 · classes, if it reads logits, + 64)
+    """
+    n, d = pool.shape
+    width = _floating_type(pool.dtype).itemsize
+    classes = 0 if method.score is None or model.head is None else len(model.head.bias)
+    return n * (COPIES * d * width + COPIES * 4 * classes + BESIDE_EACH_ROW)
+
+
+def num_candidates(k: int, left: int, candidates_per_pick: int) -> int:
+    """How many rows to scan for, of which k are selected.
+
+    A k that is impossible stays so, for the scan to refuse.
+
+    Args:
+        k: how many are to be picked.
+        left: rows that may be picked.
+        candidates_per_pick: so many times k, if there are as many.
+
+    Example:
+        >>> num_candidates(5, 1000, 10), num_candidates(5, 30, 10)
+        (50, 30)
+        >>> num_candidates(50, 30, 10)
+        50
+    """
+    return max(k, min(candidates_per_pick * k, left))
+
+
+def draw_rows(
+    seed: int, batch: int, where: Bool[np.ndarray, " pool"], size: int
+) -> Int[np.ndarray, " drawn"]:
+    """Rows of the pool drawn at random, sorted.
+
+    Args:
+        seed: of the draw.
+        batch: a number that differs from batch to batch.
+        where: rows that may be drawn; where they are fewer than `size`, all are taken.
+        size: how many.
+
+    Example:
+        >>> print(draw_rows(0, 0, np.array([True, False, True]), 300))
+        [0 2]
+    """
+    left = np.flatnonzero(where)
+    generator = np.random.default_rng((seed, batch))
+    return np.sort(generator.choice(left, min(size, len(left)), replace=False))
+
+
+def logits_of(
+    rows: AnyArray, head: Head | None = None
+) -> Float[jax.Array, "n classes"]:
+    """The logits of rows of features, or, without a head, the rows themselves."""
+    wide = numerics.upcast(floating(rows))
+    return wide if head is None else head_logits(wide, *map(jnp.asarray, head))
+
+
+def floating(rows: AnyArray) -> jax.Array:
+    """Rows as floating-point numbers; integers become float32."""
+    rows = jnp.asarray(rows)
+    return rows.astype(_floating_type(rows.dtype))
+
+
+def _floating_type(dtype):
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else np.dtype(np.float32)
+
+
+def _as_floats(rows):
+    return np.asarray(rows, np.promote_types(_floating_type(rows.dtype), np.float32))
+
+
+def _size(pool) -> int:
+    if hasattr(pool, "__next__"):
+        raise ValueError("pool must have a length, got an iterator.")
+    return len(jax.tree.leaves(pool)[0])

@@ -1,0 +1,51 @@
+"""Which branch of its conditional a score takes on some rows.
+
+The exact look-aheads of the last layer have cheaper forms for small steps; what they
+cost depends on the form. Each function takes `Rows` and a `Model` and returns the
+branch's number.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Int
+
+from iwps_jax.method import Model, Rows
+from iwps_jax.scores import error_reduction, head, lookahead
+
+SMALL_LOOK_AHEAD = tuple(range(len(lookahead.SERIES)))
+"""The branches of `of_look_ahead` for small |k δ|."""
+SMALL_ERROR_REDUCTION = (1,)
+"""The branch of `of_error_reduction` for small |k δ|."""
+
+
+def of_look_ahead(rows: Rows, model: Model) -> Int[jax.Array, ""]:
+    """The branch that `iwps_last_layer` takes."""
+    features, judging = map(jnp.asarray, (rows.features, model.holdout.features))
+    deltas = jax.vmap(_displace(model))(features, _logits(rows, model))
+    reach = head.reach(features, judging)
+    return lookahead.form_of_step(deltas, reach)
+
+
+def of_error_reduction(rows: Rows, model: Model) -> Int[jax.Array, ""]:
+    """The branch that `expected_entropy_reduction` takes."""
+    of_labels = jax.vmap(_displace(model), (None, None, 0))
+    deltas = jax.vmap(of_labels, (0, 0, None))(
+        rows.features, _logits(rows, model), jnp.arange(len(model.head.bias))
+    )
+    couplings = head.couplings(*map(jnp.asarray, (rows.features, model.sample)))
+    is_small = head.is_small_step(deltas, couplings, error_reduction.PLAIN_RADIUS)
+    return is_small.astype(jnp.int32)
+
+
+def _displace(model):
+    return partial(
+        head.displacement,
+        steps=model.steps,
+        learning_rate=jnp.asarray(model.learning_rate),
+    )
+
+
+def _logits(rows, model):
+    return head.head_logits(rows.features, *model.head)
