@@ -53,7 +53,7 @@ def predictions(rows: AnyArray, *, head: Head | None = None) -> Predictions:
         head: the last layer, or None.
 
     Example:
-        >>> told = predictions(jnp.array([[0.0, 100.0]]))
+        >>> told = predictions(np.array([[0.0, 100.0]], np.float32))
         >>> int(told.predicted[0]), float(told.confidence[0])
         (1, 1.0)
     """
