@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from iwps_jax.app.files.readers import (
     read_holdout,
     read_ids,
     read_ids_of_lines,
+    read_logits,
     read_pool,
     require_classes,
     require_width,
@@ -118,7 +119,8 @@ def read(options: argparse.Namespace) -> Given:
     if options.logits is not None and options.head is not None:
         raise Refusal("--head needs features: give --pool instead of --logits.")
     name = options.pool if options.logits is None else options.logits
-    pool: Any = None if name is None else open_pool(name)
+    read_file = read_pool if options.logits is None else read_logits
+    pool: Any = None if name is None else open_pool(name, read_file)
     has_columns = getattr(pool, "ndim", None) == 2
     head = None if options.head is None else read_head(options.head)
     if head is not None and has_columns:
@@ -161,10 +163,10 @@ def _refuse_leak(path, holdout, training_path, training):
         )
 
 
-def open_pool(name: str) -> Any:
+def open_pool(name: str, read_file: Callable[[str], Any]) -> Any:
     """The pool in a file, or what a function named module:function returns."""
     is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
-    return read_pool(name) if is_file or ":" not in name else made_by(name)
+    return read_file(name) if is_file or ":" not in name else made_by(name)
 
 
 def made_by(name: str) -> Any:
