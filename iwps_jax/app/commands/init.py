@@ -138,6 +138,9 @@ def _init(options):
         f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled, "
         f"method {options.method}. Next: iwps next --k 50"
     )
+    recommended, reason = advice.recommend(has_holdout=True, has_labels=True)
+    if options.method == recommended:
+        print(f"{recommended} is the recommended method: {reason}")
     missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
     if missing:
         names = ", ".join(classes[c] for c in missing[:NAMED])
