@@ -44,7 +44,6 @@ from experiments import grid
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.methods import METHODS
 from experiments.classification.run import run
-from experiments.data.unknown_names import nearest
 from experiments.engine import command_line, run_folder
 from experiments.engine.command_line import ConfigError
 from experiments.engine.progress import Progress
@@ -55,7 +54,7 @@ from experiments.reporting.records import find_run_folders
 from experiments.reporting.summary import as_json
 from experiments.reporting.tables import print_table
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, nearest
 
 OURS = "iwps_batch"
 BASELINES = tuple(method for method in METHODS if method != OURS)

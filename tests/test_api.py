@@ -18,12 +18,28 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 
 FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
-        *("types", "versions", "moved", "cache", "refusal", "atomic_write"),
+        *(
+            "types",
+            "versions",
+            "moved",
+            "cache",
+            "refusal",
+            "command_line",
+            "atomic_write",
+        ),
         *("checks", "numerics", "blocks"),
         *("scores", "pixels", "selection", "contrib", "heads", "backbones"),
         *("pool", "methods", "loop", "app", "__main__"),
     ),
-    "iwps_jax.app": ("leaks", "naming", "files", "campaign", "gallery", "commands"),
+    "iwps_jax.app": (
+        "options",
+        "leaks",
+        "naming",
+        "files",
+        "campaign",
+        "gallery",
+        "commands",
+    ),
     "experiments": (
         *("data", "frozen", "models", "reporting", "engine"),
         *("classification", "segmentation"),
@@ -262,7 +278,7 @@ print(*sorted(after & {*unwanted.split(), "chex", "pandas", "PIL", "experiments"
 def test_help_imports_nothing_beyond_the_library():
     code = """
 import sys
-import iwps_jax, argparse, gettext, locale
+import iwps_jax
 before = set(sys.modules)
 from iwps_jax.__main__ import main
 try:

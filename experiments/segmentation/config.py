@@ -4,11 +4,11 @@ import dataclasses
 import os
 from pathlib import Path
 
-from experiments.data.unknown_names import nearest
 from experiments.engine.command_line import ConfigError
 from experiments.segmentation.data.datasets import DATASETS
 from experiments.segmentation.methods import METHODS, RATE_VARIANTS, REDUCTIONS
 from experiments.segmentation.networks import RECIPES, Options
+from iwps_jax.refusal import nearest
 
 PRECISIONS = ("float32", "bfloat16")
 
