@@ -38,8 +38,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments import grid
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.methods import METHODS
@@ -245,12 +243,12 @@ def read_summary(path: Path) -> dict:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs or reports on the study with the options of the command line."""
     arguments = command_line.program_arguments(arguments)
-    options = tyro.cli(
+    options = command_line.parse(
         Options,
-        prog="python -m experiments.iwps_batch_study",
-        description=__doc__,
-        default=SMALL if "--smoke" in arguments else Options(),
-        args=arguments,
+        "iwps_batch_study",
+        __doc__,
+        arguments,
+        SMALL if "--smoke" in arguments else Options(),
     )
     with command_line.refusals_in_one_sentence():
         if options.summary:

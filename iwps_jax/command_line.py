@@ -8,6 +8,7 @@ reads them, and is imported when a command line is read, since the library does 
 import ast
 import dataclasses
 import inspect
+import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ def parse(
     *,
     prog: str,
     about: str | None,
-    arguments: Sequence[str],
+    arguments: Sequence[str] | None,
     default: Kind | None = None,
 ) -> Kind:
     """Reads the options of a command; `--help` and mistakes end the program.
@@ -33,7 +34,7 @@ def parse(
         kind: a frozen dataclass; fields without a default must be given.
         prog: how the command is called.
         about: what `--help` says of it.
-        arguments: the words after its name.
+        arguments: the words after its name; None for those that the program has.
         default: values that take the place of the defaults of `kind`.
 
     Raises:
@@ -48,10 +49,12 @@ def parse(
     """
     import tyro
 
-    def read(asked: type) -> Any:
-        return tyro.cli(asked, prog=prog, description="", args=list(arguments))
+    words = sys.argv[1:] if arguments is None else list(arguments)
 
-    if {"-h", "--help"} & {*arguments}:
+    def read(asked: type) -> Any:
+        return tyro.cli(asked, prog=prog, description="", args=words)
+
+    if {"-h", "--help"} & {*words}:
         print(about or "")  # here, because tyro would break its lines elsewhere
     elif _requires(kind, default):
         read(_shown(kind, default, is_all_optional=True))

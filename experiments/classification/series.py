@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.run import run
 from experiments.data.datasets import load_recorded
@@ -65,11 +63,8 @@ def main(
         runs: the settings of every run by the name of its folder.
         arguments: the command line after the program's name; None for the real one.
     """
-    options = tyro.cli(
-        Options,
-        prog=f"python -m experiments.{name}",
-        description=about,
-        args=command_line.program_arguments(arguments),
+    options = command_line.parse(
+        Options, name, about, command_line.program_arguments(arguments)
     )
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
     with command_line.refusals_in_one_sentence():
