@@ -94,7 +94,7 @@ def _shown(kind, default, *, is_all_optional=False) -> type:
     fields = []
     for name, text in _help_of(kind).items():
         hint, value = hints[name], given.get(name, declared[name])
-        hint = Annotated[hint, conf.arg(help=text)]
+        hint = Annotated[hint, conf.arg(help=text or None)]
         if is_all_optional:
             hint = _without_required_groups(hint)
             if value is dataclasses.MISSING:

@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
 
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.run import run
@@ -11,12 +14,14 @@ from experiments.engine import command_line, series
 from experiments.engine.progress import Progress
 from experiments.reporting.merge import write_merged_report
 
+SEVERAL = conf.arg(metavar="[STR [STR ...]]")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What can be changed for all runs of a series; unset is as the series says."""
 
-    methods: tuple[str, ...] | None = None
+    methods: Annotated[tuple[str, ...] | None, SEVERAL] = None
     """Methods to compare."""
     seeds: int | None = None
     """Number of repetitions of every run."""
