@@ -24,7 +24,6 @@ import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tyro import conf
 
 import iwps_jax
 from benchmarks import command
@@ -37,12 +36,14 @@ PROCESSES = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(Sizes):
-    """The options of the benchmark; the last two are of a process that it starts."""
+    """The options of the benchmark."""
 
     repeats: Positive = 5
     rows: Positive = 1_000_000
-    coordinator: conf.Suppress[str | None] = None
-    process: conf.Suppress[int | None] = None
+    coordinator: str | None = None
+    """for the processes that the benchmark starts: address of process 0"""
+    process: int | None = None
+    """likewise: number of the process"""
 
 
 def a_pool(options: Options) -> np.ndarray:

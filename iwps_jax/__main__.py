@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from iwps_jax.command_line import parse
+from iwps_jax.refusal import Refusal, nearest
+
 COMMANDS = {
     "check": "are the files what they should be, and which method suits them",
     "score": "which rows of a pool to label next",
@@ -37,17 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_help())
         sys.exit(0)
     if name not in COMMANDS:
-        from iwps_jax.refusal import nearest
-
-        print(
-            nearest(name, "command", tuple(COMMANDS)) if name else _help(),
-            file=sys.stderr,
-        )
+        unknown = nearest(name, "command", tuple(COMMANDS))
+        print(unknown if name else _help(), file=sys.stderr)
         sys.exit(2)
     _require_packages(name)
-    from iwps_jax.command_line import parse
-    from iwps_jax.refusal import Refusal
-
     command = importlib.import_module(f"iwps_jax.app.commands.{name}")
     try:
         options = parse(

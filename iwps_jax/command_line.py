@@ -2,7 +2,7 @@
 
 Commands, studies and benchmarks declare their options as a frozen dataclass: a field is
 an option, its annotation the type, the docstring below it the text of `--help`. tyro
-reads them, and is imported when a command line is read, since the library does without.
+reads them. It is imported when a command line is read: the library does without it.
 """
 
 import ast
@@ -28,7 +28,7 @@ def parse(
 ) -> Kind:
     """Reads the options of a command; `--help` and mistakes end the program.
 
-    An unknown option is named before a missing one, which may be what it was to be.
+    An unknown option is named before a missing one: it may be that one, misspelled.
 
     Args:
         kind: a frozen dataclass; fields without a default must be given.
@@ -111,7 +111,7 @@ def _help_of(kind) -> dict[str, str]:
     """The docstring below each field in one line; own fields before inherited ones."""
     texts: dict[str, str] = {}
     for owner in kind.__mro__:
-        with suppress(OSError, TypeError):  # of a class that no file holds
+        with suppress(OSError, TypeError):  # a class that no file holds
             source = textwrap.dedent(inspect.getsource(owner))
             definition: Any = ast.parse(source).body[0]
             for field, below in pairwise([*definition.body, ast.Pass()]):

@@ -289,10 +289,10 @@ except SystemExit:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert result.stdout.splitlines()[-1] in (
-        "iwps_jax.__main__",
-        "iwps_jax.__main__ shutil",
-    )
+    imported = {*result.stdout.splitlines()[-1].split()} - {*sys.stdlib_module_names}
+    assert imported <= {
+        f"iwps_jax.{n}" for n in ("__main__", "command_line", "refusal")
+    }
 
 
 @pytest.mark.parametrize("name", FILES)

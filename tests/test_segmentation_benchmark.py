@@ -136,7 +136,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 
 def test_a_step_that_does_not_fit_leaves_the_others_their_state(small_network):
-    options = segmentation._parse([str(option) for option in TINY])
+    tiny = [str(option) for option in TINY]
+    options = command.parse(segmentation.Options, "segmentation", None, tiny)
 
     def fail(*arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too large")
