@@ -12,7 +12,7 @@ The command ends with status 2 and one sentence if it cannot use a file, or if t
 has rows that no method can score. In the second case it also prints the report.
 """
 
-import argparse
+import dataclasses
 import json
 import math
 import textwrap
@@ -59,18 +59,17 @@ class BadRows(NamedTuple):
     first: list[int]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    inputs.add_options(parser, is_pool_required=False)
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        help="answers to check and count: .csv with the columns id and label",
-    )
-    parser.add_argument("--json", type=Path, help="file to write the report to")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(inputs.Files):
+    """The options of the command."""
+
+    labels: Path | None = None
+    """answers to check and count: .csv with the columns id and label"""
+    json: Path | None = None
+    """file to write the report to"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Reads, prints and writes the report; returns the exit status."""
     return exit_status.run(lambda: _check(options))
 
