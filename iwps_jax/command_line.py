@@ -67,18 +67,8 @@ def _values(kind, given) -> dict[str, Any]:
 
 def _requires(kind, default) -> bool:
     """Whether a command line can lack something."""
-    is_missing = any(f.default is dataclasses.MISSING for f in dataclasses.fields(kind))
-    hints = get_type_hints(kind, include_extras=True).values()
-    return (is_missing and default is None) or any(map(_is_of_required_group, hints))
-
-
-def _is_of_required_group(hint) -> bool:
-    return any(map(_requires_one, getattr(hint, "__metadata__", ())))
-
-
-def _requires_one(note) -> bool:
-    """Whether an annotation is a group of options one of which must be given."""
-    return getattr(note, "required", False) is True
+    fields = dataclasses.fields(kind)
+    return default is None and any(f.default is dataclasses.MISSING for f in fields)
 
 
 def _shown(kind, default, *, is_all_optional=False) -> type:
@@ -95,11 +85,9 @@ def _shown(kind, default, *, is_all_optional=False) -> type:
     for name, text in _help_of(kind).items():
         hint, value = hints[name], given.get(name, declared[name])
         hint = Annotated[hint, conf.arg(help=text or None)]
-        if is_all_optional:
-            hint = _without_required_groups(hint)
-            if value is dataclasses.MISSING:
-                value = _any_value(hint)
-                hint = Annotated[hint, conf.arg(help_behavior_hint="(required)")]
+        if is_all_optional and value is dataclasses.MISSING:
+            value = _any_value(hint)
+            hint = Annotated[hint, conf.arg(help_behavior_hint="(required)")]
         if value is None:
             silent = conf.arg(help_behavior_hint="")
             hint = Annotated[hint, silent, conf.DisallowNone]
@@ -123,13 +111,6 @@ def _help_of(kind) -> dict[str, str]:
                         texts.setdefault(ast.unparse(field.target), "")
     names = [field.name for field in dataclasses.fields(kind)]
     return texts | {name: "" for name in names if name not in texts}
-
-
-def _without_required_groups(hint) -> Any:
-    if not _is_of_required_group(hint):
-        return hint
-    inner, *notes = get_args(hint)
-    return Annotated[(inner, *(note for note in notes if not _requires_one(note)))]
 
 
 def _any_value(hint) -> Any:

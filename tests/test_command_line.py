@@ -25,7 +25,7 @@ PROGRAMS = [
     for path in sorted((ROOT / package).rglob("*.py"))
     if "\ndef main(arguments" in path.read_text()
 ]
-ONE_POOL = conf.create_mutex_group(required=True)
+ONE_POOL = conf.create_mutex_group(required=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,18 @@ def test_a_command_names_an_unknown_option_first(name, capsys):
     assert_names_the_unknown(lambda given: iwps([name, *given]), capsys)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["next"], "iwps next needs --k, or --unanswered."),
+        (["score", "--k", "3"], "iwps score needs --pool, or --logits."),
+        (["scroe"], "unknown command 'scroe': did you mean 'score'?"),
+    ],
+)
+def test_a_command_says_what_it_needs(arguments, sentence, capsys):
+    assert sentence in refused(lambda: iwps(arguments), capsys)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_names_an_unknown_option_first(name, capsys):
     assert_names_the_unknown(importlib.import_module(name).main, capsys)
@@ -116,7 +128,6 @@ def test_the_value_has_the_type_and_the_defaults_asked_for():
         (("--ks", "3", "picks.csv"), ("--ks",)),
         (("picks.csv", "--pool", "p"), ("Required options", "--k INT")),
         (("--k", "3", "--pool", "p"), ("picks",)),
-        (("picks.csv", "--k", "3"), ("--pool, --logits",)),
         (("p", "--k", "3", "--pool", "p", "--logits", "l"), ("not allowed together",)),
         (("p", "--k", "many", "--pool", "p"), ("--k", "'many'")),
     ],

@@ -19,9 +19,9 @@ from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.processes import use_all_cores
 from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError
-from iwps_jax.refusal import refusing
+from iwps_jax.refusal import Refusal, refusing
 
-ASKED = conf.create_mutex_group(required=True, title="one of these")
+ASKED = conf.create_mutex_group(required=False, title="one of these")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,11 @@ class Options(batch_files.Output):
     """how many samples"""
     unanswered: Annotated[Flag, ASKED] = False
     """hand out again all samples that have no answer"""
+
+    def __post_init__(self):
+        """Refuses a command that asks for nothing."""
+        if self.k is None and not self.unanswered:
+            raise Refusal("iwps next needs --k, or --unanswered.")
 
 
 def run(options: Options) -> int:

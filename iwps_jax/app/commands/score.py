@@ -29,11 +29,9 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import jax
 import numpy as np
-from tyro import conf
 
 from iwps_jax import checks, explanations, methods, picking
 from iwps_jax.app.commands import (
@@ -60,15 +58,10 @@ HURT = ("hurts", "hurts_by")
 __doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 
 
-ONE_POOL = conf.create_mutex_group(required=True, title="one of these")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(inputs.Files, processes.Processes):
     """The options of the command."""
 
-    pool: Annotated[str | None, conf.arg(metavar="POOL"), ONE_POOL] = None
-    logits: Annotated[str | None, conf.arg(metavar="LOGITS"), ONE_POOL] = None
     method: str | None = None
     """one method, or several as a,b,c (default: iwps_batch with --training-set, iwps
     with --head and --holdout, margin otherwise)"""
@@ -134,6 +127,8 @@ def _choose_method(options: Options) -> tuple[Options, str | None]:
 def _check(options):
     """What can be refused before a file is read."""
     processes.require_described(options)
+    if options.pool is None and options.logits is None:
+        raise Refusal("iwps score needs --pool, or --logits.")
     names = _methods(options)
     for name in names:
         if not name or names.count(name) > 1:
