@@ -26,12 +26,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import iwps_jax
 from benchmarks import command
 from benchmarks.command import Positive
 from benchmarks.large_pool import Sizes, a_model, forget_pages, write_pool
+from iwps_jax import methods
 from iwps_jax.app.files.picks import read_picks
 from iwps_jax.app.options import Flag
+from iwps_jax.method import Model
+from iwps_jax.picking import bind_score
+from iwps_jax.types import Head, Holdout
 
 SECONDS_BETWEEN_LOOKS = 0.05
 FEW_ROWS = 2**16  # what one look of the host takes: compiled as for a large pool
@@ -115,11 +118,8 @@ def measure(options: Options, folder: Path) -> dict:
         )
     picks = read_picks(folder / "picks.csv")
     chosen = np.load(folder / "pool.npy", mmap_mode="r")[[int(p.row) for p in picks]]
-    look_ahead = {
-        "iwps": iwps_jax.iwps_last_layer,
-        "iwps_app": iwps_jax.iwps_app_last_layer,
-    }[options.method]
-    direct = np.asarray(look_ahead(chosen, **model))
+    known = Model(head=Head(model["kernel"], model["bias"]), holdout=Holdout(*holdout))
+    direct = np.asarray(bind_score(methods.row_of(options.method), known)(chosen))
     scores = np.array([float(pick.score) for pick in picks])
     whole, few = ran["pool.npy"], ran["few.npy"]
     return {

@@ -14,10 +14,12 @@ from experiments.segmentation.config import Config
 from experiments.segmentation.data import loading
 from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.methods import METHODS, SceneView, Setting, make_methods
+from iwps_jax.methods import ROWS
 from iwps_jax.types import Variables
 
 FEATURES = "features"
-ASKING = ("iwps_app", "iwps")  # of the holdout scenes, once a round
+ASKING = [name for name in METHODS if ROWS[name].pixels.needs_holdout]
+"""Scores that ask the holdout scenes once a round."""
 
 
 def scoring_programs(options: Options) -> dict[str, Program]:
@@ -63,7 +65,7 @@ def scoring_programs(options: Options) -> dict[str, Program]:
     }
     key = jax.random.key(1)
     for name in METHODS:
-        if name == "random":
+        if ROWS[name].pixels.draw is not None:  # looks at no scene
             continue
         score = methods[name].score
         if name in ASKING:

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 import iwps_jax
 from iwps_jax import __main__, moved
+from iwps_jax.methods import ROWS
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 
@@ -129,6 +130,30 @@ def test_nobody_uses_an_old_name():
             assert imported not in functions, f"{name}: {imported}"
             for old in (*moved.MODULES, *moved.LEFT):
                 assert not is_below(imported, old), f"{name}: {imported}"
+
+
+NOT_METHODS = {  # words that are also names of methods
+    "iwps_jax.__main__": {"iwps"},  # the program
+    "experiments.reporting.charts": {"margin"},  # of a page
+    "experiments.segmentation.networks": {"random"},  # weights
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_names_of_methods_stand_in_rows_and_lists_only(name):
+    """No branch and no table asks for a method by its name: rows say what differs."""
+    if name == "iwps_jax.methods":
+        return
+    lists = ast.Tuple | ast.List | ast.Assign
+    for parent in ast.walk(ast.parse(FILES[name].read_text())):
+        for node in ast.iter_child_nodes(parent):
+            is_name = isinstance(node, ast.Constant) and node.value in ROWS.keys()
+            if not is_name or node.value in NOT_METHODS.get(name, ()):
+                continue
+            if name.startswith("benchmarks"):  # they name programs, after functions
+                assert not isinstance(parent, ast.Compare | ast.IfExp), node.value
+            else:
+                assert isinstance(parent, lists), f"{name}: {node.value}"
 
 
 @pytest.mark.parametrize("house", FLOORS)
