@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 import iwps_jax
 from experiments import models
+from experiments.classification.methods import METHODS as STUDIED
 from experiments.classification.methods import NUM_DRAWS, read_rows
 from experiments.models import Network
 from iwps_jax import methods
@@ -21,16 +22,7 @@ from iwps_jax.types import Head, Holdout, Variables
 
 NUM_CLASSES, HOLDOUT_SIZE, STEPS = 10, 50, 3
 ACQUIRE_SIZE, NUM_LABELED = 50, 20  # for the selection of Coreset and BADGE
-METHODS = (
-    "random",
-    "entropy",
-    "margin",
-    "mc_dropout",
-    "bald",
-    "coreset",
-    "badge",
-    "error_reduction",
-)
+METHODS = [name for name in STUDIED if "holdout" not in methods.ROWS[name].needs]
 LAST_LAYER = ("iwps", "iwps_app")
 NUM_REFERENCES = methods.ERROR_REDUCTION.sample
 SHAPES = {"mlp": (28, 28, 1), "resnet18": (32, 32, 3)}
