@@ -68,8 +68,8 @@ def mean_over_rounds(
 
     The first and the last round have the same weight as all others, so this is no area
     under a curve. The start, which all methods of a seed share, is one of the rounds.
-    In the unit and the range of `accuracy`; a flat curve has its own height. The files
-    of a run call it AUBC.
+    The mean has the unit and the range of `accuracy`; that of a flat curve is its
+    height. The JSON files of a run store it under `aubc`.
 
     Args:
         accuracy: after rounds 0..R.
