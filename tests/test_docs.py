@@ -142,7 +142,7 @@ def test_the_tests_it_names_exist(page):
 
 
 def measured():
-    """(method, setting) -> (mean over rounds - Random, its interval, verdict), of the results."""
+    """(method, setting) -> (mean over rounds - Random, interval, verdict)."""
     found = {}
     text = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
     for section in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:

@@ -234,7 +234,7 @@ def test_losses_stand_in_the_report():
 
 
 def write_run(out, accuracies, *, rounds=1, seeds=None, **config):
-    """A run with an accuracy that stays the same over the rounds: its mean over rounds."""
+    """A run whose accuracy, the same in all rounds, is its mean over rounds."""
     out.mkdir(parents=True)
     config = {
         **{"dataset": "mnist", "imbalance": 10, "acquire_size": 50, "rounds": rounds},
