@@ -1,4 +1,4 @@
-"""The sentence for a name that is not known."""
+"""The refusal of an unknown name."""
 
 import difflib
 
