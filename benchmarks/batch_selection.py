@@ -8,7 +8,7 @@ scoring and selectors take turns in one run. The aim is that a batch costs less 
 scores.
 """
 
-import argparse
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -16,9 +16,10 @@ import jax.numpy as jnp
 
 import iwps_jax
 from benchmarks import command, measure
-from benchmarks.command import Comparison
+from benchmarks.command import Comparison, Positive
 from benchmarks.large_pool import a_model
 from iwps_jax import contrib
+from iwps_jax.refusal import Refusal
 
 SCORING = "iwps_last_layer"
 PLAIN = "top_k"
@@ -31,12 +32,36 @@ IN_SPACE = (
 AIM = "takes less than the scores"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 3
+    pool_size: Positive = 1_000_000
+    dim: Positive = 256
+    classes: Positive = 10
+    holdout_size: Positive = 100
+    labeled: Positive = 1000
+    chunk_size: Positive = 1024
+    k: Positive = 200
+    candidates: tuple[Positive, ...] = (4, 10)
+    """candidates a pick"""
+
+    def __post_init__(self):
+        """Refuses more picks than there are rows."""
+        super().__post_init__()
+        if self.k > self.pool_size:
+            raise Refusal(
+                f"k must be at most {self.pool_size}, the pool, got {self.k}."
+            )
+
+
 def row_name(select, candidates_per_pick: int) -> str:
     """How a selector is called in the tables."""
     return f"{select.__name__}, c = {candidates_per_pick}"
 
 
-def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
+def make_programs(options: Options) -> dict[str, measure.Program]:
     """Scoring, and all selectors on what it gives; the pool's rows are the samples."""
     features = jax.random.normal(jax.random.key(0), (options.pool_size, options.dim))
     model = a_model(options.dim, options.classes, options.holdout_size)
@@ -92,7 +117,7 @@ def make_programs(options: argparse.Namespace) -> dict[str, measure.Program]:
     return programs
 
 
-def comparisons(options: argparse.Namespace) -> list[Comparison]:
+def comparisons(options: Options) -> list[Comparison]:
     """Every selector against the scoring, with the aim of all but the rescored."""
     found = [Comparison(PLAIN, SCORING)]
     for number in options.candidates:
@@ -106,29 +131,7 @@ def comparisons(options: argparse.Namespace) -> list[Comparison]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=3)
-    for name, size in (
-        ("pool-size", 1_000_000),
-        ("dim", 256),
-        ("classes", 10),
-        ("holdout-size", 100),
-        ("labeled", 1000),
-        ("chunk-size", 1024),
-        ("k", 200),
-    ):
-        parser.add_argument(f"--{name}", type=command.positive, default=size)
-    parser.add_argument(
-        "--candidates",
-        type=command.positive,
-        nargs="+",
-        default=[4, 10],
-        help="candidates a pick",
-    )
-    options = command.parse(parser, arguments)
-    if options.k > options.pool_size:
-        parser.error(
-            f"k must be at most {options.pool_size}, the pool, got {options.k}."
-        )
+    options = command.parse(Options, "batch_selection", __doc__, arguments)
     timings = measure.in_turns(make_programs(options), options.repeats)
     title = f"{options.k} of {options.pool_size:,} x {options.dim}"
     command.show_timings(title, timings)

@@ -1,19 +1,21 @@
 """What the benchmarks share besides the clock: command line, tables, and JSON."""
 
-import argparse
+import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 from rich.console import Console
 from rich.table import Table
+from tyro.constructors import PrimitiveConstructorSpec
 
 from benchmarks import measure
 from benchmarks.measure import Program, Timing
-from experiments.engine.command_line import output_folder
-from experiments.engine.run_folder import FolderError
+from experiments.engine.command_line import output_folder, refusals_in_one_sentence
+from iwps_jax import command_line
+from iwps_jax.refusal import Refusal, nearest
 
 
 class Comparison(NamedTuple):
@@ -43,33 +45,39 @@ class Unmeasured(NamedTuple):
     not_measured: str
 
 
-def parser(about: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks have."""
-    made = argparse.ArgumentParser(
-        description=about,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
-        "--repeats", type=positive, default=repeats, help="turns of every program"
-    )
-    made.add_argument("--out", type=Path, help="JSON file to write")
-    return made
+Kind = TypeVar("Kind", bound="Options")
 
 
 def parse(
-    made: argparse.ArgumentParser, arguments: Sequence[str] | None
-) -> argparse.Namespace:
-    """Reads the options, and makes the folder of `--out` before the work is done."""
-    options = made.parse_args(arguments)
-    if options.out:
-        try:
+    kind: type[Kind], benchmark: str, about: str | None, arguments: Sequence[str] | None
+) -> Kind:
+    """Reads the options, and makes the folder of `--out` before the work is done.
+
+    Args:
+        kind: `Options` with those of the benchmark.
+        benchmark: name of the module.
+        about: its docstring, shown by `--help`.
+        arguments: the words after its name; None for those that the program has.
+    """
+    with refusals_in_one_sentence("starts anew"):
+        prog = f"python -m benchmarks.{benchmark}"
+        options = command_line.parse(kind, prog=prog, about=about, arguments=arguments)
+        if options.out is not None:
             output_folder(options.out.parent)
-        except FolderError as error:
-            made.error(str(error))
-        if options.out.is_dir():
-            made.error(f"--out must name a file, got the folder {options.out}.")
+            if options.out.is_dir():
+                raise Refusal(f"--out must name a file, got the folder {options.out}.")
     return options
+
+
+def read_by(read: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec:
+    """How one word is read; if it cannot be, a ValueError of `read` says why."""
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: read(words[0]),
+        is_instance=lambda value: isinstance(value, int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def positive(text: str) -> int:
@@ -84,8 +92,44 @@ def positive(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}.")
+        raise ValueError(f"must be a positive integer, got {text!r}.")
     return number
+
+
+Positive = Annotated[int, read_by(positive, "INT")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options that all benchmarks have; each says how many turns are usual."""
+
+    repeats: Positive
+    """turns of every program"""
+    out: Path | None = None
+    """JSON file to write"""
+
+    def __post_init__(self):
+        """Refuses lists of nothing."""
+        for name, value in vars(self).items():
+            if value == ():
+                raise Refusal(f"{flag(name)} must name at least one, got none.")
+
+
+def require_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses values of an option that are not among those that there are."""
+    for value in given:
+        if value not in known:
+            raise Refusal(nearest(value, f"value of {flag(name)}", tuple(known)))
+
+
+def flag(name: str) -> str:
+    """How an option is written.
+
+    Example:
+        >>> flag("pool_size")
+        '--pool-size'
+    """
+    return f"--{name.replace('_', '-')}"
 
 
 def digits(number: float) -> str:
@@ -155,20 +199,24 @@ def as_json(timings: Mapping[str, Timing | Unmeasured]) -> dict[str, dict]:
 
 def finish(
     benchmark: str,
-    options: argparse.Namespace,
+    options: Options,
     results: Mapping[str, Any],
     packages: Sequence[str] = (),
+    ignored: Collection[str] = (),
 ) -> None:
     """Writes the JSON that `--out` names, if it does.
 
     Args:
         benchmark: name of the module.
-        options: all of them but `--out` are settings.
+        options: all of them but `--out` and those ignored are settings.
         results: what was measured.
         packages: those the numbers depend on, besides jax.
+        ignored: options that say nothing of what was measured.
     """
     if options.out:
-        settings = {k: v for k, v in vars(options).items() if k != "out"}
+        settings = dataclasses.asdict(options)
+        for name in ("out", *ignored):
+            del settings[name]
         measure.write(
             options.out,
             {

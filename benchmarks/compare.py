@@ -13,25 +13,30 @@ others share they still drift, by twice within minutes: `--no-rates` shows them 
 The ratios within a run drift far less.
 """
 
-import argparse
+import dataclasses
 import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from tyro import conf
 
-from benchmarks.command import digits
+from benchmarks.command import digits, read_by
+from experiments.engine.command_line import refusals_in_one_sentence
+from iwps_jax import command_line
+from iwps_jax.app.options import Flag
+from iwps_jax.refusal import Refusal
 
 RATE, RATIO, MEMORY = "samples/s", "speed ratio", "MB"
 HARDWARE = ("device", "platform", "devices", "cores", "processor")
 """Keys of `machine` that name the machine; the others are versions of software."""
 
 
-class CompareError(ValueError):
+class CompareError(Refusal):
     """Two files that cannot be compared, with a sentence."""
 
 
@@ -170,26 +175,50 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list, b
     return warnings, is_other
 
 
+def ratio(text: str) -> float:
+    """Reads a ratio of at least one.
+
+    Example:
+        >>> ratio("1.3")
+        1.3
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number < float("inf"):
+        raise ValueError(f"must be a ratio of at least 1, got {text!r}.")
+    return number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compared, and how strictly."""
+
+    old: Annotated[Path, conf.Positional, conf.arg(metavar="OLD.json")]
+    """numbers of before"""
+    new: Annotated[Path, conf.Positional, conf.arg(metavar="NEW.json")]
+    """numbers of after"""
+    tolerance: Annotated[float, read_by(ratio, "RATIO")] = 1.3
+    """how many times worse a number may be"""
+    no_rates: Flag = False
+    """judge no samples/s"""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compares, prints, and exits with 1 on a regression."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("old", type=Path, metavar="OLD.json")
-    parser.add_argument("new", type=Path, metavar="NEW.json")
-    parser.add_argument("--tolerance", type=_tolerance, default=1.3, metavar="RATIO")
-    parser.add_argument("--no-rates", action="store_true", help="judge no samples/s")
-    options = parser.parse_args(arguments)
-    try:
+    with refusals_in_one_sentence("compares them"):
+        options = command_line.parse(
+            Options,
+            prog="python -m benchmarks.compare",
+            about=__doc__,
+            arguments=arguments,
+        )
         old, new = read(options.old), read(options.new)
         check_same(old, new)
         found = changes(old, new)
         if not found:
             raise CompareError("the files must share a row, got none.")
-    except CompareError as error:
-        parser.error(str(error))
     warnings, is_other = differences(old, new)
     worse = [
         change
@@ -208,18 +237,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if worse:
         sys.exit(1)
-
-
-def _tolerance(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 1 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(
-            f"must be a ratio of at least 1, got {text!r}."
-        )
-    return number
 
 
 def _table(found: Sequence[Change], worse: Sequence[Change]) -> Table:

@@ -11,7 +11,7 @@ process itself holds (RssAnon of Linux); the pages of the file that the system c
 can be given back at any time.
 """
 
-import argparse
+import dataclasses
 import os
 import statistics
 import tempfile
@@ -29,6 +29,7 @@ from rich.table import Table
 
 import iwps_jax
 from benchmarks import command
+from benchmarks.command import Positive
 
 BLOCK = 2**16
 LEAST_SHARE, MOST_GIGABYTES = 0.6, 3.0
@@ -54,11 +55,26 @@ def forget_pages(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def add_sizes(parser: argparse.ArgumentParser, *, rows: int) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes(command.Options):
     """The options of a scan: sizes of pool and model, and the number of picks."""
-    defaults = {"rows": rows, "dim": 256, "classes": 10, "holdout-size": 100, "k": 1000}
-    for name, default in defaults.items():
-        parser.add_argument(f"--{name}", type=command.positive, default=default)
+
+    rows: Positive
+    dim: Positive = 256
+    classes: Positive = 10
+    holdout_size: Positive = 100
+    k: Positive = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Sizes):
+    """The options of the benchmark."""
+
+    repeats: Positive = 1
+    rows: Positive = 20_000_000
+    memory_rows: Positive = 2_000_000
+    folder: Path | None = None
+    """on the disk to measure; default: a temporary one"""
 
 
 def a_model(dim: int, classes: int, holdout: int) -> dict[str, np.ndarray]:
@@ -101,7 +117,7 @@ def timed_scan(score, pool, k: int) -> tuple[float, iwps_jax.TopK]:
     return len(pool) / (time.perf_counter() - start), top
 
 
-def measure(options: argparse.Namespace, path: Path) -> dict:
+def measure(options: Options, path: Path) -> dict:
     """The rates and the memory."""
     model = a_model(options.dim, options.classes, options.holdout_size)
     score = partial(iwps_jax.iwps_last_layer, **model)
@@ -154,13 +170,7 @@ def print_table(results: dict) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the pool, scans it, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=1)
-    add_sizes(parser, rows=20_000_000)
-    parser.add_argument("--memory-rows", type=command.positive, default=2_000_000)
-    parser.add_argument(
-        "--folder", type=Path, help="on the disk to measure; default: a temporary one"
-    )
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "large_pool", __doc__, arguments)
     with suppress(RuntimeError):  # JAX has been used before
         jax.config.update("jax_num_cpu_devices", os.cpu_count())
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -168,8 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_pool(path, options.rows, options.dim)
         results = measure(options, path)
     print_table(results)
-    del options.folder  # the numbers depend on it, but it is of this machine alone
-    command.finish("large_pool", options, {"results": results})
+    # The numbers depend on the folder, but it is of this machine alone.
+    results = {"results": results}
+    command.finish("large_pool", options, results, ignored=["folder"])
 
 
 if __name__ == "__main__":

@@ -20,17 +20,18 @@ needed once a round; its samples are those of the holdout. Where each candidate 
 all weights (`iwps`, autodiff, the kernel) few are timed.
 """
 
-import argparse
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+from tyro import conf
 
 import iwps_jax
 from benchmarks import autodiff, command, measure, scores
-from benchmarks.command import Comparison, Unmeasured
+from benchmarks.command import Comparison, Positive, Unmeasured
 from benchmarks.measure import Program, Timing, chunked
 from experiments import models
 from experiments.models import Network
@@ -41,7 +42,26 @@ MAX_EXPONENTIALS = 200_000_000
 LEAST_ROWS = 1024
 # The look-aheads of all layers have more to hold: each in the chunks it is fastest in.
 DENSE_CHUNK_SIZE, FULL_CHUNK_SIZE = 16, 8
-FORWARD = "forward pass"
+FORWARD, WHOLE_NETWORK = "forward pass", "iwps"
+
+
+Name = Literal["mlp", "resnet18", "resnet50"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 7
+    networks: tuple[Name, ...] = get_args(Name)
+    mlp_pool: Positive = 10_000
+    resnet18_pool: Positive = 64
+    resnet50_pool: Positive = 8
+    holdout_size: Positive = 100
+    mlp_chunk: Positive = 1024
+    resnet_chunk: Positive = 16
+    resnet_width: Positive = 64
+    resnet_candidates: Annotated[Positive | None, conf.arg(metavar="N")] = None
 
 
 class Subject(NamedTuple):
@@ -64,7 +84,7 @@ class Subject(NamedTuple):
     learning_rate: float
 
 
-def make_subject(name: str, options: argparse.Namespace) -> Subject:
+def make_subject(name: str, options: Options) -> Subject:
     """The network of that name, with the sizes that the options give it."""
     if name == "mlp":
         network = models.mlp((28, 28, 1), 10, mean=33.0, std=79.0)
@@ -209,7 +229,7 @@ def on_network(subject: Subject, scored: Scored) -> dict[str, Program]:
         )
         some = images[: subject.candidates]
         others = (variables, scored.holdout, holdout_labels)
-        programs["iwps"] = Program(exact, (some, *others), len(some))
+        programs[WHOLE_NETWORK] = Program(exact, (some, *others), len(some))
     return programs
 
 
@@ -251,7 +271,9 @@ def _on_layers(
             len(features),
         ),
         "iwps_mlp": on(pixels, DENSE_CHUNK_SIZE, iwps_jax.iwps_mlp),
-        "iwps": on(some, FULL_CHUNK_SIZE, partial(iwps_jax.iwps, autodiff.dense)),
+        WHOLE_NETWORK: on(
+            some, FULL_CHUNK_SIZE, partial(iwps_jax.iwps, autodiff.dense)
+        ),
         "iwps by vmapped grad": on(
             some, FULL_CHUNK_SIZE, partial(autodiff.iwps, autodiff.dense)
         ),
@@ -289,12 +311,12 @@ def comparisons(name: str, names: Sequence[str]) -> list[Comparison]:
         ),
         Comparison("iwps_app", "iwps_app by vmapped grad", "faster", 1.0),
         Comparison("iwps_mlp", by_autodiff, "at least 5x faster", 5.0),
-        Comparison("iwps_mlp", "iwps", "faster", 1.0),
+        Comparison("iwps_mlp", WHOLE_NETWORK, "faster", 1.0),
     ]
 
 
 def measured(
-    name: str, options: argparse.Namespace
+    name: str, options: Options
 ) -> tuple[dict[str, Timing | Unmeasured], float]:
     """Times all that there is for a network; also the bound on |k δ|."""
     subject = make_subject(name, options)
@@ -311,8 +333,8 @@ def measured(
             max_exponentials=MAX_EXPONENTIALS,
         )
     timings = measure.in_turns(programs, options.repeats)
-    if "iwps" not in timings:
-        timings["iwps"] = Unmeasured(
+    if WHOLE_NETWORK not in timings:
+        timings[WHOLE_NETWORK] = Unmeasured(
             "each candidate carries all weights: --resnet-candidates N times N of them"
         )
     return timings, bound
@@ -320,21 +342,7 @@ def measured(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=7)
-    names = ("mlp", "resnet18", "resnet50")
-    parser.add_argument("--networks", nargs="+", choices=names, default=names)
-    for name, size in (
-        ("mlp-pool", 10_000),
-        ("resnet18-pool", 64),
-        ("resnet50-pool", 8),
-        ("holdout-size", 100),
-        ("mlp-chunk", 1024),
-        ("resnet-chunk", 16),
-        ("resnet-width", 64),
-    ):
-        parser.add_argument(f"--{name}", type=command.positive, default=size)
-    parser.add_argument("--resnet-candidates", type=command.positive, metavar="N")
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "networks", __doc__, arguments)
     timings, ratios, bounds = {}, {}, {}
     for name in options.networks:
         found, bounds[name] = measured(name, options)

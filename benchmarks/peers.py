@@ -9,8 +9,8 @@ selectors against scikit-activeml. All programs of one question take turns, and 
 the first turn their answers are compared: what disagrees is not worth timing.
 """
 
-import argparse
 import copy
+import dataclasses
 import importlib
 import os
 import sys
@@ -25,7 +25,7 @@ from rich.console import Console
 
 import iwps_jax
 from benchmarks import command, measure
-from benchmarks.command import Comparison
+from benchmarks.command import Comparison, Positive
 
 STEPS, LEARNING_RATE, NUM_CLASSES = 3, 1e-3, 10
 CHUNK_SIZE = 1024
@@ -41,6 +41,23 @@ SELECTORS = (
     Comparison("k_center_greedy", CORE_SET, "at least 50x faster", 50.0),
     Comparison("badge", BADGE, "at least 50x faster", 50.0),
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 5
+    candidates: Positive = 2000
+    """scored by the look-ahead peers"""
+    pool_size: Positive = 100_000
+    """scored by iwps_last_layer"""
+    holdout_size: Positive = 100
+    pool: Positive = 10_000
+    """rows that are selected from"""
+    k: Positive = 100
+    """rows to choose"""
+    dim: Positive = 256
 
 
 class Head(NamedTuple):
@@ -135,7 +152,7 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     }
 
 
-def compare_look_aheads(torch, settings: argparse.Namespace) -> dict[str, Any]:
+def compare_look_aheads(torch, settings: Options) -> dict[str, Any]:
     """Checks the three against each other in float64, then times them in float32."""
     head = make_head(settings.dim, settings.holdout_size)
     rng = np.random.default_rng(1)
@@ -174,7 +191,7 @@ def in_threads(torch, threads: int, peer, head: Head, candidates: np.ndarray):
     return peer(torch, head, candidates, torch.float32)
 
 
-def compare_selectors(settings: argparse.Namespace) -> dict[str, Any]:
+def compare_selectors(settings: Options) -> dict[str, Any]:
     """Checks CoreSet's picks and BADGE's law, then times both pairs."""
     features, labels, classifier = make_labeled_pool(settings.pool, settings.dim)
     arrays = jnp.asarray(features), jnp.isfinite(jnp.asarray(labels))
@@ -318,18 +335,7 @@ def require_peers() -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compares, times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=5)
-
-    def add(name, default, about=None):
-        parser.add_argument(name, type=command.positive, default=default, help=about)
-
-    add("--candidates", 2000, "scored by the look-ahead peers")
-    add("--pool-size", 100_000, "scored by iwps_last_layer")
-    add("--holdout-size", 100)
-    add("--pool", 10_000, "rows that are selected from")
-    add("--k", 100, "rows to choose")
-    add("--dim", 256)
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "peers", __doc__, arguments)
     torch = require_peers()
     results = {
         "look_ahead": compare_look_aheads(torch, options),

@@ -13,7 +13,7 @@ What of those the compiler takes out of the loop over the steps, it does: only t
 learns. "with features" is the library's look-ahead after the same convolutions.
 """
 
-import argparse
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 import iwps_jax
 from benchmarks import autodiff, command, measure
-from benchmarks.command import Comparison
+from benchmarks.command import Comparison, Positive
 from benchmarks.measure import Program, Timing, chunked
 
 LOOK_AHEAD = {"steps": 10, "learning_rate": 1e-2}
@@ -65,6 +65,21 @@ SETTINGS = {
     "digit_scenes": Setting(32, 32, 48, 11, 2, 30, 64, 16),
     "street_scenes": Setting(64, 128, 256, 19, 8, 2, 2, 1),
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 5
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    divide_by: Positive = 1
+    """smaller by this factor"""
+
+    def __post_init__(self):
+        """Refuses settings that do not exist."""
+        super().__post_init__()
+        command.require_known("settings", self.settings, tuple(SETTINGS))
 
 
 def smaller(setting: Setting, divisor: int) -> Setting:
@@ -169,14 +184,7 @@ def measured(setting: Setting, repeats: int) -> dict[str, Timing]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser: argparse.ArgumentParser = command.parser(__doc__, repeats=5)
-    parser.add_argument(
-        "--settings", nargs="+", choices=tuple(SETTINGS), default=list(SETTINGS)
-    )
-    parser.add_argument(
-        "--divide-by", type=command.positive, default=1, help="smaller by this factor"
-    )
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "pixel_head", __doc__, arguments)
     timings, ratios, sizes = {}, {}, {}
     for name in options.settings:
         setting = smaller(SETTINGS[name], options.divide_by)

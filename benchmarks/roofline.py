@@ -31,6 +31,7 @@ fits into the caches, as logits of few classes may, can be faster than the roofl
 Aimed at: half of it for `iwps_last_layer` at a million candidates on a GPU.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,8 +42,9 @@ from rich.table import Table
 
 import iwps_jax
 from benchmarks import command, measure, scores
-from benchmarks.command import Unmeasured
+from benchmarks.command import Positive, Unmeasured
 from benchmarks.measure import Program, Ratio, Timing
+from iwps_jax.refusal import Refusal
 
 LEARNING_RATE = 1e-3
 PEAK_PRODUCT, PEAK_MEMORY = "matrix product", "memory"
@@ -53,6 +55,28 @@ FEW, MORE, STEP = (
     f"k_center_greedy, {MORE_PICKS} picks",
     "k_center_greedy, a pick",
 )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 7
+    pool_size: Positive = 50_000
+    holdout_size: Positive = 1000
+    dimension: Positive = 512
+    classes: Positive = 10
+    chunk_size: Positive = 1024
+    square: Positive = 2048
+    memory_megabytes: Positive = 200
+
+    def __post_init__(self):
+        """Refuses a pool that is smaller than the picks."""
+        super().__post_init__()
+        if self.pool_size <= MORE_PICKS:
+            raise Refusal(
+                f"--pool-size must be above {MORE_PICKS}, got {self.pool_size}."
+            )
 
 
 class Need(NamedTuple):
@@ -180,22 +204,7 @@ def show(found: dict[str, Reached], timings: dict[str, Timing | Unmeasured]) -> 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=7)
-    for name, size in (
-        ("pool-size", 50_000),
-        ("holdout-size", 1000),
-        ("dimension", 512),
-        ("classes", 10),
-        ("chunk-size", 1024),
-        ("square", 2048),
-        ("memory-megabytes", 200),
-    ):
-        parser.add_argument(f"--{name}", type=command.positive, default=size)
-    options = command.parse(parser, arguments)
-    if options.pool_size <= MORE_PICKS:
-        parser.error(
-            f"--pool-size must be above {MORE_PICKS}, got {options.pool_size}."
-        )
+    options = command.parse(Options, "roofline", __doc__, arguments)
     sizes = options.pool_size, options.classes, options.dimension, options.holdout_size
     arrays = scores.random_arrays(*sizes, without=("draws",))
     timings = measure.in_turns(

@@ -13,27 +13,45 @@ that only starting and compiling counts are beside them. The scores of all picks
 held against those of the library on these rows.
 """
 
-import argparse
+import dataclasses
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-import iwps_jax
 from benchmarks import command
-from benchmarks.large_pool import a_model, add_sizes, forget_pages, write_pool
+from benchmarks.command import Positive
+from benchmarks.large_pool import Sizes, a_model, forget_pages, write_pool
+from iwps_jax import methods
 from iwps_jax.app.files.picks import read_picks
+from iwps_jax.app.options import Flag
+from iwps_jax.method import Model
+from iwps_jax.picking import bind_score
+from iwps_jax.types import Head, Holdout
 
 SECONDS_BETWEEN_LOOKS = 0.05
 FEW_ROWS = 2**16  # what one look of the host takes: compiled as for a large pool
 SMOKE = {"rows": 150_000, "dim": 16, "holdout_size": 10, "k": 50}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Sizes):
+    """The options of the benchmark."""
+
+    repeats: Positive = 1
+    rows: Positive = 10_000_000
+    method: Literal["iwps", "iwps_app"] = "iwps"
+    folder: Path | None = None
+    """for the pool; default: that of temporary files"""
+    smoke: Flag = False
+    """a tiny pool, in seconds"""
 
 
 class Ran(NamedTuple):
@@ -79,7 +97,7 @@ def _held_megabytes(pid) -> dict[str, float]:
     }
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict:
+def measure(options: Options, folder: Path) -> dict:
     """Writes the files, runs the command on few rows and on all, checks the picks."""
     model = a_model(options.dim, options.classes, options.holdout_size)
     np.savez(folder / "head.npz", kernel=model["kernel"], bias=model["bias"])
@@ -100,11 +118,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
         )
     picks = read_picks(folder / "picks.csv")
     chosen = np.load(folder / "pool.npy", mmap_mode="r")[[int(p.row) for p in picks]]
-    look_ahead = {
-        "iwps": iwps_jax.iwps_last_layer,
-        "iwps_app": iwps_jax.iwps_app_last_layer,
-    }[options.method]
-    direct = np.asarray(look_ahead(chosen, **model))
+    known = Model(head=Head(model["kernel"], model["bias"]), holdout=Holdout(*holdout))
+    direct = np.asarray(bind_score(methods.row_of(options.method), known)(chosen))
     scores = np.array([float(pick.score) for pick in picks])
     whole, few = ran["pool.npy"], ran["few.npy"]
     return {
@@ -119,7 +134,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict:
     }
 
 
-def print_table(options: argparse.Namespace, results: dict) -> None:
+def print_table(options: Options, results: dict) -> None:
     """Prints what was measured."""
     table = Table("what", "measured", title=f"iwps score --method {options.method}")
     table.add_row("rows", f"{options.rows:,} x {options.dim} float32")
@@ -142,24 +157,18 @@ def print_table(options: argparse.Namespace, results: dict) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=1)
-    add_sizes(parser, rows=10_000_000)
-    parser.add_argument("--method", choices=("iwps", "iwps_app"), default="iwps")
-    parser.add_argument(
-        "--folder", type=Path, help="for the pool; default: that of temporary files"
-    )
-    parser.add_argument("--smoke", action="store_true", help="a tiny pool, in seconds")
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "score_command", __doc__, arguments)
     if options.smoke:
-        vars(options).update(SMOKE)
+        options = dataclasses.replace(options, **SMOKE)
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         results = measure(options, Path(folder))
     print_table(options, results)
     # The folder is of this machine alone, and each run of the command is one turn.
-    del options.folder, options.repeats
-    command.finish("score_command", options, {"results": results})
+    results = {"results": results}
+    ignored = ["folder", "repeats"]
+    command.finish("score_command", options, results, ignored=ignored)
 
 
 if __name__ == "__main__":

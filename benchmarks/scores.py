@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 import iwps_jax
 from benchmarks.measure import Program, chunked
+from iwps_jax import methods
+from iwps_jax.method import Method, Model, Rows
 
 NUM_DRAWS = 10
 STEPS = 3
@@ -105,23 +107,21 @@ def rows(learning_rate: float) -> list[Row]:
                 iwps_jax.expected_entropy_reduction,
             )
         ),
-        *(
-            Row(score_fn.__name__, "logits", score_fn)
-            for score_fn in (
-                iwps_jax.entropy,
-                iwps_jax.margin,
-                iwps_jax.least_confidence,
-            )
-        ),
-        *(
-            Row(score_fn.__name__, "draws", score_fn)
-            for score_fn in (
-                iwps_jax.mc_dropout,
-                iwps_jax.bald,
-                iwps_jax.variation_ratio,
-            )
-        ),
+        *(_of_table(row) for row in methods.ROWS.values() if row.needs == ("logits",)),
+        *(_of_table(row) for row in methods.ROWS.values() if row.needs == ("draws",)),
     ]
+
+
+def _of_table(row: Method) -> Row:
+    """The score of a method that reads logits or draws alone."""
+    (read,) = row.needs
+
+    def score(array):
+        numbers = jnp.arange(array.shape[-2])
+        rows = Rows(**{"numbers": numbers, read: array})
+        return row.score(rows, Model(key=jax.random.key(5)))
+
+    return Row(row.name, read, score)
 
 
 def as_program(

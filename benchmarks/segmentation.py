@@ -34,7 +34,6 @@ Weights are untrained and images random, which change no time but that of IWPS: 
 faster while no logit of a holdout scene moves by more than 0.75.
 """
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,16 +45,12 @@ from benchmarks import command
 from benchmarks import segmentation_scores as scores
 from benchmarks import segmentation_steps as steps
 from benchmarks.command import Comparison, Unmeasured
+from benchmarks.segmentation_sizes import Options
 from benchmarks.segmentation_steps import Step
-from experiments import models
-from experiments.segmentation.config import PRECISIONS
-from experiments.segmentation.data import mask_folder
-
-SECTIONS = ("scoring", "training", "reading")
 
 
 def comparisons(
-    section: str, names: Sequence[str], options: argparse.Namespace
+    section: str, names: Sequence[str], options: Options
 ) -> list[Comparison]:
     """What the programs of a section are set beside."""
     if section == "scoring":
@@ -80,62 +75,9 @@ def show_plans(made: Mapping[str, Step | Unmeasured]) -> None:
     Console(width=120).print(table)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__, repeats=5)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--compile-only", action="store_true", help="training steps")
-    parser.add_argument(
-        "--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS
-    )
-    for name, size in (
-        *(("width", 8), ("classes", 19)),
-        *(("pool", 16), ("chunk-size", 4), ("holdout-scenes", 10)),
-        *(("side", 64), ("minibatch", 4)),
-        *(("window", 712), ("files", 10), ("batches", 4)),
-    ):
-        parser.add_argument(f"--{name}", type=command.positive, default=size)
-    for name, sizes in (("parts", [1, 2]), ("threads", [1, 2, 4])):
-        parser.add_argument(
-            f"--{name}", type=command.positive, nargs="+", default=sizes
-        )
-    for name, sides in (("scene", [128, 256]), ("file", [1024, 2048])):
-        parser.add_argument(
-            f"--{name}",
-            type=command.positive,
-            nargs=2,
-            default=sides,
-            metavar=("HEIGHT", "WIDTH"),
-        )
-    options = command.parse(parser, arguments)
-    for name, sides in (
-        ("scene", options.scene),
-        ("side", [options.side]),
-        ("window", [options.window]),
-    ):
-        for side in sides:
-            if side % models.deeplab.OUTPUT_STRIDE:
-                parser.error(f"--{name} must be in multiples of 8, got {side}.")
-    for parts in options.parts:
-        if options.minibatch % parts:
-            parser.error(
-                f"--parts must divide the minibatch of {options.minibatch}, got "
-                f"{parts}."
-            )
-    if options.files < mask_folder.EVERY:
-        parser.error(
-            f"--files must be at least {mask_folder.EVERY}, got {options.files}."
-        )
-    if options.pool <= options.chunk_size:
-        parser.error(
-            f"--pool must be above --chunk-size of {options.chunk_size}, got "
-            f"{options.pool}."
-        )
-    return options
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    options = _parse(arguments)
+    options = command.parse(Options, "segmentation", __doc__, arguments)
     timings, peaks, plans, work = {}, {}, {}, {}
     learner, step = steps.Learner(options), None
     if "scoring" in options.only and not options.compile_only:

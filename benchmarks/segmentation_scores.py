@@ -1,6 +1,5 @@
 """The scores of the segmentation study over a pool of scenes, for its benchmark."""
 
-import argparse
 from collections.abc import Callable, Sequence
 
 import jax
@@ -9,18 +8,21 @@ from benchmarks import command, measure
 from benchmarks.command import Comparison, Unmeasured
 from benchmarks.measure import Program, Timing
 from benchmarks.networks import initial_variables
+from benchmarks.segmentation_sizes import Options
 from benchmarks.segmentation_steps import make_segmenter, random_scenes
 from experiments.segmentation.config import Config
 from experiments.segmentation.data import loading
 from experiments.segmentation.data.loading import Batch
 from experiments.segmentation.methods import METHODS, SceneView, Setting, make_methods
+from iwps_jax.methods import ROWS
 from iwps_jax.types import Variables
 
 FEATURES = "features"
-ASKING = ("iwps_app", "iwps")  # of the holdout scenes, once a round
+ASKING = [name for name in METHODS if ROWS[name].pixels.needs_holdout]
+"""Scores that ask the holdout scenes once a round."""
 
 
-def scoring_programs(options: argparse.Namespace) -> dict[str, Program]:
+def scoring_programs(options: Options) -> dict[str, Program]:
     """The bare features and every score, over the same pool."""
     segmenter = make_segmenter(options, options.precisions[0])
     variables = initial_variables(segmenter, jax.random.key(0))
@@ -63,7 +65,7 @@ def scoring_programs(options: argparse.Namespace) -> dict[str, Program]:
     }
     key = jax.random.key(1)
     for name in METHODS:
-        if name == "random":
+        if ROWS[name].pixels.draw is not None:  # looks at no scene
             continue
         score = methods[name].score
         if name in ASKING:
@@ -103,7 +105,7 @@ def without_first(whole: Timing, first: Timing) -> Timing:
     return Timing(whole.samples - first.samples, seconds, None, None, None)
 
 
-def scoring(options: argparse.Namespace) -> tuple[dict, dict]:
+def scoring(options: Options) -> tuple[dict, dict]:
     """Timings of the bare features and of every score; peaks of the device."""
     trial = command.tried(scoring_programs(options))
     timings = {**measure.in_turns(trial.fitting, options.repeats), **trial.failed}

@@ -1,6 +1,5 @@
 """The training step of the segmentation study and what feeds it, for its benchmark."""
 
-import argparse
 import itertools
 import statistics
 import time
@@ -18,6 +17,7 @@ from benchmarks import command, measure
 from benchmarks.command import Comparison, Unmeasured
 from benchmarks.measure import Program, Timing
 from benchmarks.networks import initial_variables
+from benchmarks.segmentation_sizes import Options
 from experiments import models
 from experiments.models import Segmenter, resnet_weights
 from experiments.segmentation import training
@@ -32,7 +32,7 @@ BUSY = 0.95  # share of the time that the device is to compute
 RATE = np.float32(0)
 
 
-def make_segmenter(options: argparse.Namespace, precision: str) -> Segmenter:
+def make_segmenter(options: Options, precision: str) -> Segmenter:
     """The network of the options."""
     return models.deeplabv3_resnet50(
         options.classes,
@@ -72,7 +72,7 @@ class Step(NamedTuple):
 class Learner:
     """Hands the state from one step to the next, because a step reuses its memory."""
 
-    def __init__(self, options: argparse.Namespace):
+    def __init__(self, options: Options):
         """Take the options; the state comes with the first step."""
         self._segmenter = make_segmenter(options, "float32")
         self._state: Any = None
@@ -100,7 +100,7 @@ class Learner:
         return variables, training.direction.init(variables.params)
 
 
-def compile_steps(options: argparse.Namespace) -> dict[str, Step | Unmeasured]:
+def compile_steps(options: Options) -> dict[str, Step | Unmeasured]:
     """The step in every precision and number of parts; arrays are not made yet."""
     array, side, steps = jax.ShapeDtypeStruct, options.side, {}
     for precision, parts in itertools.product(options.precisions, options.parts):
@@ -127,7 +127,7 @@ def compile_steps(options: argparse.Namespace) -> dict[str, Step | Unmeasured]:
     return steps
 
 
-def a_minibatch(options: argparse.Namespace) -> Batch:
+def a_minibatch(options: Options) -> Batch:
     """A batch of one step in the host's memory."""
     sides = (options.side, options.side)
     scenes = random_scenes(options.minibatch, sides, options.classes)
@@ -136,7 +136,7 @@ def a_minibatch(options: argparse.Namespace) -> Batch:
 
 
 def time_steps(
-    steps: dict[str, Step | Unmeasured], learner: Learner, options: argparse.Namespace
+    steps: dict[str, Step | Unmeasured], learner: Learner, options: Options
 ) -> tuple[dict, dict]:
     """Timings of the steps that fit; peaks of the device, first after compiling."""
     peaks = {"compiled": measure.device_peak_megabytes()}
@@ -172,7 +172,7 @@ def fastest(
 # Reading
 
 
-def write_files(folder: Path, options: argparse.Namespace) -> Source:
+def write_files(folder: Path, options: Options) -> Source:
     """PNG files that compress about as well as photographs, as the study reads them."""
     rng, (height, width) = np.random.default_rng(0), options.file
     coarse_sides = (max(height // 32, 1), max(width // 32, 1))
@@ -194,7 +194,7 @@ def write_files(folder: Path, options: argparse.Namespace) -> Source:
 
 
 def stream_of(
-    source: Source, side: int, num_threads: int, options: argparse.Namespace
+    source: Source, side: int, num_threads: int, options: Options
 ) -> Iterator[Batch]:
     """Minibatches as the study trains on them."""
     return loading.training_batches(
@@ -233,7 +233,7 @@ def clocked(
 
 
 def reading(
-    source: Source, step: Step | None, learner: Learner, options: argparse.Namespace
+    source: Source, step: Step | None, learner: Learner, options: Options
 ) -> tuple[dict[str, Timing], dict[str, float]]:
     """Scenes from files, alone and into the step, and from memory into the step.
 
@@ -283,7 +283,7 @@ def _fed(number):
     return f"step fed by {_threads(number)}"
 
 
-def comparisons_of_reading(options: argparse.Namespace) -> list[Comparison]:
+def comparisons_of_reading(options: Options) -> list[Comparison]:
     """The step fed from files against the same step from memory."""
     rows = []
     for number in options.threads:

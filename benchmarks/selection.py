@@ -10,6 +10,7 @@ stands its share of that row's bytes a second. Memory is XLA's account of what a
 needs beside its arguments and its result.
 """
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -22,9 +23,31 @@ from rich.table import Table
 
 import iwps_jax
 from benchmarks import command, measure
+from benchmarks.command import Positive
+from iwps_jax.refusal import Refusal
 
 LABELED_SHARE = 100
 FLOOR = "features · vector"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 2
+    pool_sizes: tuple[Positive, ...] = (10_000, 100_000, 1_000_000)
+    dim: Positive = 256
+    k: Positive = 100
+    """rows to choose"""
+
+    def __post_init__(self):
+        """Refuses more picks than there are unlabeled rows."""
+        super().__post_init__()
+        most = min(self.pool_sizes) * (LABELED_SHARE - 1) // LABELED_SHARE
+        if self.k > most:
+            raise Refusal(
+                f"k must be at most {most}, the unlabeled rows, got {self.k}."
+            )
 
 
 class Case(NamedTuple):
@@ -121,17 +144,7 @@ def print_table(pool_size: int, dim: int, results: dict[str, dict]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=2)
-    sizes = [10_000, 100_000, 1_000_000]
-    parser.add_argument("--pool-sizes", type=command.positive, nargs="+", default=sizes)
-    parser.add_argument("--dim", type=command.positive, default=256)
-    parser.add_argument(
-        "--k", type=command.positive, default=100, help="rows to choose"
-    )
-    options = command.parse(parser, arguments)
-    most = min(options.pool_sizes) * (LABELED_SHARE - 1) // LABELED_SHARE
-    if options.k > most:
-        parser.error(f"k must be at most {most}, the unlabeled rows, got {options.k}.")
+    options = command.parse(Options, "selection", __doc__, arguments)
     results = {}
     for pool_size in options.pool_sizes:
         results[pool_size] = run_pool(

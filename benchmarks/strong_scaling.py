@@ -9,7 +9,7 @@ many accelerators the devices are virtual ones of the CPU, which share its cores
 shows what dividing the rows costs, not what it gains.
 """
 
-import argparse
+import dataclasses
 import json
 import os
 import socket
@@ -27,19 +27,32 @@ from rich.table import Table
 
 import iwps_jax
 from benchmarks import command
-from benchmarks.large_pool import a_model, add_sizes
+from benchmarks.command import Positive
+from benchmarks.large_pool import Sizes, a_model
 
 DEVICES = (1, 2, 4, 8)
 PROCESSES = 2
 
 
-def a_pool(options: argparse.Namespace) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Sizes):
+    """The options of the benchmark."""
+
+    repeats: Positive = 5
+    rows: Positive = 1_000_000
+    coordinator: str | None = None
+    """for the processes that the benchmark starts: address of process 0"""
+    process: int | None = None
+    """likewise: number of the process"""
+
+
+def a_pool(options: Options) -> np.ndarray:
     """The same rows in every process."""
     rng = np.random.default_rng(0)
     return rng.normal(size=(options.rows, options.dim)).astype(np.float16)
 
 
-def scan(options, pool, devices) -> tuple[float, list[int]]:
+def scan(options: Options, pool, devices) -> tuple[float, list[int]]:
     """Seconds and picked rows of one scan."""
     model = a_model(options.dim, options.classes, options.holdout_size)
     score = partial(iwps_jax.iwps_last_layer, **model)
@@ -48,7 +61,7 @@ def scan(options, pool, devices) -> tuple[float, list[int]]:
     return time.perf_counter() - start, top.rows.tolist()
 
 
-def on_devices(options: argparse.Namespace) -> dict[str, dict]:
+def on_devices(options: Options) -> dict[str, dict]:
     """The scan on every number of devices there are, in turns."""
     pool, results = a_pool(options), {}
     counts = [count for count in DEVICES if count <= len(jax.devices())]
@@ -64,7 +77,7 @@ def on_devices(options: argparse.Namespace) -> dict[str, dict]:
     return results
 
 
-def as_process(options: argparse.Namespace) -> None:
+def as_process(options: Options) -> None:
     """One of several processes; prints what it measured as JSON."""
     jax.distributed.initialize(options.coordinator, PROCESSES, options.process)
     pool, seconds = a_pool(options), []
@@ -101,12 +114,8 @@ def on_processes(arguments: Sequence[str]) -> dict:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Scans, compares, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=5)
-    add_sizes(parser, rows=1_000_000)
-    parser.add_argument("--coordinator", help=argparse.SUPPRESS)
-    parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "strong_scaling", __doc__, arguments)
     if options.coordinator:
         as_process(options)
         return
@@ -130,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Console().print(table)
     for result in results.values():
         del result["rows"]
-    del options.coordinator, options.process
-    command.finish("strong_scaling", options, {"results": results})
+    results, ignored = {"results": results}, ["coordinator", "process"]
+    command.finish("strong_scaling", options, results, ignored=ignored)
 
 
 if __name__ == "__main__":

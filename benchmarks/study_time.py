@@ -17,7 +17,6 @@ study's time is split in that proportion. A sample in the JSON is one round of o
 method with one seed.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import importlib
@@ -28,14 +27,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 from unittest import mock
 
 import jax
 from rich.console import Console
 from rich.table import Table
+from tyro import conf
 
 import experiments
 from benchmarks import command, measure
+from benchmarks.command import Positive
 from benchmarks.measure import Program, Timing
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.run import make_splits, run
@@ -197,7 +199,36 @@ def show(phases: dict[str, float], methods: dict[str, dict[str, float]]) -> None
     console.print("The first method has what all share compiled.", highlight=False)
 
 
-def configure(options: argparse.Namespace, out: Path) -> Config:
+SEVERAL = conf.arg(metavar="[STR [STR ...]]")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 5
+    study: str | None = None
+    """name of a study of classification; by default a smoke, on digits"""
+    methods: Annotated[tuple[str, ...] | None, SEVERAL] = None
+    """as for the study"""
+    seeds: Positive | None = None
+    rounds: Positive | None = None
+    data_dir: Path | None = None
+    """as for the study"""
+    folder: Path | None = None
+    """of the run, whose disk counts"""
+
+    def __post_init__(self):
+        """Refuses a study that is not there."""
+        super().__post_init__()
+        if self.study is not None:
+            modules = pkgutil.iter_modules(experiments.__path__)
+            names = (module.name for module in modules)
+            studies = [name for name in names if name.endswith("balanced")]
+            command.require_known("study", [self.study], studies)
+
+
+def configure(options: Options, out: Path) -> Config:
     """The settings of the study that the options ask for."""
     if options.study:
         module = importlib.import_module(f"experiments.{options.study}")
@@ -209,28 +240,12 @@ def configure(options: argparse.Namespace, out: Path) -> Config:
         for name in ("methods", "seeds", "rounds", "data_dir")
         if getattr(options, name) is not None
     }
-    if "methods" in given:
-        given["methods"] = tuple(given["methods"])
     return dataclasses.replace(config, **given, out=out, resume=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the study, prints where its time went, and keeps the numbers."""
-    studies = [
-        module.name
-        for module in pkgutil.iter_modules(experiments.__path__)
-        if module.name.endswith("balanced")
-    ]
-    parser = command.parser(__doc__, repeats=5)
-    parser.add_argument(
-        "--study", choices=studies, help="by default a smoke, on digits"
-    )
-    parser.add_argument("--methods", nargs="+")
-    parser.add_argument("--seeds", type=command.positive)
-    parser.add_argument("--rounds", type=command.positive)
-    parser.add_argument("--data-dir", type=Path, help="as for the study")
-    parser.add_argument("--folder", type=Path, help="of the run, whose disk counts")
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "study_time", __doc__, arguments)
     with contextlib.ExitStack() as stack:
         out = options.folder or stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(refusals_in_one_sentence("starts anew"))
@@ -242,16 +257,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         phase: Timing(rounds, [seconds], None, None, None)
         for phase, seconds in phases.items()
     }
-    # What is run decides what can be compared; where it is on the disk does not.
-    options.data_dir = options.folder = None
     results = {
         "study": config.settings(),
         "timings": command.as_json({**once, **timings}),
         "methods": methods,
     }
-    command.finish(
-        "study_time", options, results, ("flax", "optax", "orbax-checkpoint")
-    )
+    packages = ("flax", "optax", "orbax-checkpoint")
+    # What is run decides what can be compared; where it is on the disk does not.
+    ignored = ["data_dir", "folder"]
+    command.finish("study_time", options, results, packages, ignored)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,33 @@ GPU the JSON also has the most that the device held, up to and including each pl
 What a score costs beside a network's forward pass is in `benchmarks.networks`.
 """
 
-import argparse
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks import command, measure, scores
-from benchmarks.command import Comparison, Unmeasured
+from benchmarks.command import Comparison, Positive, Unmeasured
 from benchmarks.measure import Timing
+from iwps_jax.app.options import Flag
 
 LEARNING_RATE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(command.Options):
+    """The options of the benchmark."""
+
+    repeats: Positive = 5
+    pool_sizes: tuple[Positive, ...] = (10_000, 100_000, 1_000_000)
+    classes: tuple[Positive, ...] = (10, 100, 1000)
+    dimensions: tuple[Positive, ...] = (256, 512, 2048)
+    holdout_size: Positive = 100
+    chunk_size: Positive = 1024
+    max_gigabytes: Positive = 4
+    max_exponentials: Positive = 200_000_000
+    full: Flag = False
+    """all combinations"""
 
 
 class Case(NamedTuple):
@@ -81,7 +98,7 @@ def grid(
     ]
 
 
-def measured(case: Case, options: argparse.Namespace) -> dict[str, Timing | Unmeasured]:
+def measured(case: Case, options: Options) -> dict[str, Timing | Unmeasured]:
     """Times the rows of one place that fit."""
     needed = {
         name: 2 * case.gigabytes(name) for name in ("features", "logits", "draws")
@@ -125,24 +142,7 @@ def measured(case: Case, options: argparse.Namespace) -> dict[str, Timing | Unme
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
-    parser = command.parser(__doc__, repeats=5)
-    for name, sizes in (
-        ("pool-sizes", [10_000, 100_000, 1_000_000]),
-        ("classes", [10, 100, 1000]),
-        ("dimensions", [256, 512, 2048]),
-    ):
-        parser.add_argument(
-            f"--{name}", type=command.positive, nargs="+", default=sizes, metavar="SIZE"
-        )
-    for name, size in (
-        ("holdout-size", 100),
-        ("chunk-size", 1024),
-        ("max-gigabytes", 4),
-        ("max-exponentials", 200_000_000),
-    ):
-        parser.add_argument(f"--{name}", type=command.positive, default=size)
-    parser.add_argument("--full", action="store_true", help="all combinations")
-    options = command.parse(parser, arguments)
+    options = command.parse(Options, "throughput", __doc__, arguments)
     timings, ratios, peaks = {}, {}, {}
     cases = grid(
         options.pool_sizes, options.classes, options.dimensions, full=options.full

@@ -12,7 +12,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-import tyro
+from tyro.conf import Positional
 
 from experiments.data import datasets
 from experiments.data.datasets import Dataset
@@ -26,7 +26,7 @@ from iwps_jax.backbones import efficientnet
 class Options:
     """What the command asks for."""
 
-    dataset: tyro.conf.Positional[str]
+    dataset: Positional[str]
     """A dataset's name, as for the studies."""
 
     data_dir: str | None = None
@@ -47,12 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     A refusal is one sentence and exit code 2.
     """
-    options = tyro.cli(
-        Options,
-        prog="python -m experiments.backbone",
-        description=__doc__,
-        args=arguments,
-    )
+    options = command_line.parse(Options, "backbone", __doc__, arguments)
     with command_line.refusals_in_one_sentence("continues the computation"):
         dataset = datasets.load(options.dataset, options.data_dir)
         _report(dataset, options)

@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import jax
-import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -350,12 +349,12 @@ def as_json(options: Options, costs: Sequence[Cost], notes: Sequence[str]) -> st
 def main(arguments: Sequence[str] | None = None) -> None:
     """Counts, times, prints and writes."""
     given = command_line.program_arguments(arguments)
-    options = tyro.cli(
+    options = command_line.parse(
         Options,
-        prog="python -m experiments.cost",
-        description=__doc__,
-        default=Options(turns=1) if "--smoke" in given else Options(),
-        args=given,
+        "cost",
+        __doc__,
+        given,
+        Options(turns=1) if "--smoke" in given else Options(),
     )
     with command_line.refusals_in_one_sentence("starts anew"):
         check(options)

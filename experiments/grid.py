@@ -11,8 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments.classification import series
 from experiments.classification.config import Config
 from experiments.engine import command_line
@@ -76,11 +74,8 @@ def tenth_of_initial(config: Config) -> Config:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the grid with the options of the command line."""
-    options = tyro.cli(
-        Options,
-        prog="python -m experiments.grid",
-        description=__doc__,
-        args=command_line.program_arguments(arguments),
+    options = command_line.parse(
+        Options, "grid", __doc__, command_line.program_arguments(arguments)
     )
     dataset = options.dataset or "mnist"
     kind = "balanced" if options.imbalance == 1 else f"imbalanced_{options.imbalance}"

@@ -38,13 +38,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments import grid
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.methods import METHODS
 from experiments.classification.run import run
-from experiments.data.unknown_names import nearest
 from experiments.engine import command_line, run_folder
 from experiments.engine.command_line import ConfigError
 from experiments.engine.progress import Progress
@@ -55,7 +52,7 @@ from experiments.reporting.records import find_run_folders
 from experiments.reporting.summary import as_json
 from experiments.reporting.tables import print_table
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, nearest
 
 OURS = "iwps_batch"
 BASELINES = tuple(method for method in METHODS if method != OURS)
@@ -246,12 +243,12 @@ def read_summary(path: Path) -> dict:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs or reports on the study with the options of the command line."""
     arguments = command_line.program_arguments(arguments)
-    options = tyro.cli(
+    options = command_line.parse(
         Options,
-        prog="python -m experiments.iwps_batch_study",
-        description=__doc__,
-        default=SMALL if "--smoke" in arguments else Options(),
-        args=arguments,
+        "iwps_batch_study",
+        __doc__,
+        arguments,
+        SMALL if "--smoke" in arguments else Options(),
     )
     with command_line.refusals_in_one_sentence():
         if options.summary:

@@ -13,12 +13,15 @@ whose pixels have classes also gets `class_iou.png`. A run under way is reported
 as it got, and `notes` in the summary says what is missing.
 """
 
-import argparse
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from tyro import conf
+
+from experiments.engine import command_line
 from experiments.reporting.merge import (
     areas_to_markdown,
     win_counts_to_markdown,
@@ -29,39 +32,36 @@ from experiments.reporting.run_report import write_report
 from experiments.reporting.summary import as_json, rounded
 from experiments.reporting.tables import about_markdown, print_table, to_markdown
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.refusal import Refusal, sentence_of
+from iwps_jax.refusal import Refusal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is reported, and where it goes."""
+
+    folders: Annotated[
+        tuple[Path, ...],
+        conf.Positional,
+        conf.arg(metavar="DIR...", help_behavior_hint="(required)"),
+    ]
+    """folder of a run, or of several at any depth; or one file of --json"""
+    out: Annotated[Path, conf.arg(metavar="FOLDER")] = Path("runs/report")
+    """where the report of several runs goes"""
+    json: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write the rounded summary"""
+    markdown: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write the tables in Markdown; - prints them"""
+
+    def __post_init__(self):
+        """Refuses to report on nothing."""
+        if not self.folders:
+            raise Refusal("name at least one folder of a run.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Re-draw the report of a run folder, or put several runs side by side."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.report", description=main.__doc__
-    )
-    parser.add_argument(
-        "folders",
-        metavar="DIR",
-        nargs="+",
-        type=Path,
-        help="folder of a run, or of several at any depth; or one file of --json",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("runs/report"),
-        help="where the report of several runs goes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="also write the rounded summary"
-    )
-    parser.add_argument(
-        "--markdown",
-        metavar="FILE",
-        type=Path,
-        help="also write the tables in Markdown; - prints them",
-    )
-    options = parser.parse_args(arguments)
-    try:
+    options = command_line.parse(Options, "report", __doc__, arguments)
+    with command_line.refusals_in_one_sentence("writes the report"):
         first, *others = options.folders
         is_summary = first.is_file() and not others
         found = [] if is_summary else find_run_folders(options.folders)
@@ -88,10 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             markdown += "\n" + win_counts_to_markdown(summary["win_counts"])
         if options.markdown and str(options.markdown) != "-":
             write_atomically(options.markdown, markdown.encode())
-    except (OSError, Refusal) as error:
-        if (sentence := sentence_of(error)) is None:
-            raise
-        parser.exit(2, f"error: {sentence}\n")
     if options.markdown and str(options.markdown) == "-":
         print(markdown)
         return

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 import iwps_jax
 from experiments.classification.config import Config
@@ -281,13 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     defaults = Options()
     if "--smoke" in arguments:
         defaults = dataclasses.replace(defaults, **SMOKE)
-    options = tyro.cli(
-        Options,
-        prog="python -m experiments.tsne",
-        description=__doc__,
-        default=defaults,
-        args=arguments,
-    )
+    options = command_line.parse(Options, "tsne", __doc__, arguments, defaults)
     with command_line.refusals_in_one_sentence("starts anew"):
         run(options)
     print(f"{options.out}/tsne.png, tsne.json")

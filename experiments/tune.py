@@ -25,7 +25,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -308,12 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Tunes with the options of the command line."""
     given = command_line.program_arguments(arguments)
     small = Options(dataset="digits", seeds=2)
-    options = tyro.cli(
-        Options,
-        prog="python -m experiments.tune",
-        description=__doc__,
-        default=small if "--smoke" in given else Options(),
-        args=given,
+    options = command_line.parse(
+        Options, "tune", __doc__, given, small if "--smoke" in given else Options()
     )
     with command_line.refusals_in_one_sentence("starts anew"):
         check(options)

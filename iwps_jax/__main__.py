@@ -1,11 +1,13 @@
 """The command line: `iwps --help`, the same as `python -m iwps_jax --help`."""
 
-import argparse
 import importlib
 import io
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+
+from iwps_jax.command_line import parse
+from iwps_jax.refusal import Refusal, nearest
 
 COMMANDS = {
     "check": "are the files what they should be, and which method suits them",
@@ -18,6 +20,7 @@ COMMANDS = {
 }
 """What each command does; its module in `app.commands` is imported when it is named."""
 PACKAGES = {
+    "tyro": "tyro",
     "rich": "rich",
     "safetensors": "safetensors",
     "filelock": "filelock",
@@ -32,26 +35,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A name that a terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
-        prog="iwps", allow_abbrev=False, epilog=_what_to_install("Each command")
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+    name, *arguments = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name in ("-h", "--help"):
+        print(_help())
+        sys.exit(0)
+    if name not in COMMANDS:
+        unknown = nearest(name, "command", tuple(COMMANDS))
+        print(unknown if name else _help(), file=sys.stderr)
+        sys.exit(2)
+    _require_packages(name)
+    command = importlib.import_module(f"iwps_jax.app.commands.{name}")
+    try:
+        options = parse(
+            command.Options,
+            prog=f"iwps {name}",
+            about=command.__doc__,
+            arguments=arguments,
         )
-        if name in arguments[:1]:
-            _require_packages(name)
-            module = importlib.import_module(f"iwps_jax.app.commands.{name}")
-            command.description = module.__doc__  # None with python -OO
-            module.add_options(command)
-            command.set_defaults(run=module.run)
-    options = parser.parse_args(arguments)
-    sys.exit(options.run(options))
+    except Refusal as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(command.run(options))
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
+    text = ["usage: iwps COMMAND [OPTIONS]", "", *lines, ""]
+    text += ["iwps COMMAND --help shows the options of a command."]
+    return "\n".join(text + [_what_to_install("Each command")]).rstrip()
 
 
 def _require_packages(command: str) -> None:

@@ -31,7 +31,7 @@ from iwps_jax.selection import forms as selectors
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
 DASHED, DASH_DOTTED, DOTTED = (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)), (0, (1.2, 1.2))
-FEW, MANY = 4, 10  # candidates per pick
+FEW, MANY = research.CANDIDATES_PER_PICK, selectors.CANDIDATES_PER_PICK
 LOOK_AHEAD = ("steps", "learning_rate")
 JUDGED = ("features", "head", "holdout")
 BATCH = (*JUDGED, "labels")
@@ -291,7 +291,7 @@ IWPS_BATCH_MARGIN = IWPS_BATCH._replace(
     use=RESEARCH,
     is_research=True,
     reads=("logits",),
-    score=lambda rows, model: margin(rows.logits),
+    score=MARGIN.score,
     options=("seed",),
     style=None,
 )
@@ -366,7 +366,7 @@ MARGIN_KMEANS = IWPS_KMEANS._replace(
     about="is iwps_kmeans with the scores of margin",
     needs=("features", "head"),
     reads=("logits",),
-    score=lambda rows, model: margin(rows.logits),
+    score=MARGIN.score,
     options=("seed",),
 )
 MARGIN_VOLUME = IWPS_VOLUME._replace(
@@ -375,7 +375,7 @@ MARGIN_VOLUME = IWPS_VOLUME._replace(
     about="is iwps_volume with the scores of margin",
     needs=("features", "head"),
     reads=("logits",),
-    score=lambda rows, model: margin(rows.logits),
+    score=MARGIN.score,
     options=(),
 )
 ROWS = {row.name: row for row in list(globals().values()) if isinstance(row, Method)}

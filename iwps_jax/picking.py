@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
 
 from iwps_jax import numerics
-from iwps_jax.method import ABSENT, Method, Model, Rows
+from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Method, Model, Rows
 from iwps_jax.pool import sources
 from iwps_jax.pool.planning import free_memory
 from iwps_jax.pool.ranking import TopK
@@ -108,8 +108,11 @@ def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
         known = known._replace(holdout=ABSENT)
     if method.select is not None:
         known = known._replace(sample=ABSENT)
+    if "steps" not in method.options:  # else each value would be another program
+        known = known._replace(steps=STEPS, learning_rate=LEARNING_RATE)
     if "numbers" in method.reads:
-        known = known._replace(key=_key(model))
+        batch = np.asarray(model.batch, np.int32)  # an array: one program for all
+        known = known._replace(key=_key(model), batch=batch)
     else:
         known = known._replace(key=ABSENT, batch=0)
     return partial(_score, score=method.score, reads=method.reads, model=known)
@@ -203,8 +206,8 @@ def require_memory(method: Method, model: Model, pool: Any) -> None:
     if needed > (free := free_memory(device)):
         raise MemoryError(
             f"{method.name} compares all rows with each other and needs the whole pool "
-            f"in memory, {needed / 1e6:,.0f} MB, of which {free / 1e6:,.0f} MB are "
-            "free: take a part of the pool, or a method that scans it."
+            f"in memory, {needed:,} bytes, but only {free:,} are free: take a part of "
+            "the pool, or a method that scans it."
         )
 
 

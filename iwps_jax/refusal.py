@@ -6,7 +6,8 @@ one of these, or any other error, reaches the end of a command, the fault is in 
 code: the command shows a traceback and ends with status 1.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -52,3 +53,14 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
     return None
+
+
+def nearest(name: str, what: str, names: Sequence[str]) -> str:
+    """A sentence that refuses `name` and suggests the nearest valid one.
+
+    Example:
+        >>> print(nearest("MNST", "dataset", ("digits", "mnist")))
+        unknown dataset 'MNST': did you mean 'mnist'? One of ('digits', 'mnist').
+    """
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
+    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."

@@ -252,6 +252,6 @@ OF_INIT = {  # command, what to prepare, what is said
     "another method": (
         (*INIT, *FILES, "--method", "bald"),
         nothing,
-        "argument --method: invalid choice: 'bald'",
+        "unknown method 'bald': did you mean '",
     ),
 }

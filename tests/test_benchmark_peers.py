@@ -1,7 +1,7 @@
 """The benchmark against peers: one sentence without them; a real run at a tiny size."""
 
 import json
-import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +14,12 @@ TINY += ["--pool", "450", "--k", "4", "--repeats", "2"]
 
 @pytest.mark.parametrize("missing", ["torch", "skactiveml"])
 def test_a_missing_peer_is_one_sentence(missing, monkeypatch, capsys):
-    for module in peers.PACKAGES:
-        monkeypatch.setitem(sys.modules, module, sys)  # stands in for an installed one
-    monkeypatch.setitem(sys.modules, missing, None)
+    def import_module(name):
+        if name == missing:
+            raise ImportError(name)
+
+    packages = SimpleNamespace(import_module=import_module)
+    monkeypatch.setattr(peers, "importlib", packages)
     with pytest.raises(SystemExit) as exit_:
         peers.main(TINY)
     assert exit_.value.code == 2

@@ -46,4 +46,4 @@ def test_a_pixel_head_run(tmp_path, capsys):
 def test_settings_that_do_not_exist_are_refused(capsys):
     with pytest.raises(SystemExit):
         pixel_head.main(["--settings", "streets"])
-    assert "invalid choice: 'streets'" in capsys.readouterr().err
+    assert "unknown value of --settings 'streets'" in capsys.readouterr().err

@@ -76,6 +76,28 @@ def test_the_report_is_of_the_files(here, capsys):
     assert f"recommended {found['recommended']['method']}: " in told
 
 
+def test_a_training_set_recommends_the_whole_batch(here, capsys):
+    labels = np.arange(30) % 3
+    np.savez("training.npz", features=np.eye(30, 8, dtype=np.float32), labels=labels)
+    np.save("few.npy", PROBLEM["features"][:40])
+    asked = ("--pool", "few.npy", *FILES[2:], "--training-set", "training.npz")
+    found = report(*asked)
+    assert found["recommended"]["method"] == "iwps_batch"
+    assert list(found["training_set"]["counts"].values()) == [10, 10, 10, 0]
+    assert "30 samples, 4 classes" in " ".join(capsys.readouterr().out.split())
+    assert run("--classes", "a,b", "--training-set", "training.npz") == 2
+    assert "training.npz" in capsys.readouterr().err
+
+
+def test_draws_of_logits_are_looked_at(here):
+    draws = np.zeros((9, 5, 4), np.float32)
+    np.save("draws.npy", draws)
+    assert report("--logits", "draws.npy")["pool"]["shapes"] == [[9, 5, 4]]
+    draws[7, 2, 1] = np.nan
+    np.save("draws.npy", draws)
+    assert run("--logits", "draws.npy") == 2
+
+
 @pytest.mark.parametrize("some", [FILES[:2], FILES[2:4], FILES[4:], FILES[:4]])
 def test_any_of_the_files_alone_will_do(here, some):
     found = report(*some)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_output import words
 from rich.console import Console
 
 from experiments import mnist_imbalanced
@@ -51,11 +52,6 @@ COUNTS = (
 
 def option(name):
     return "--" + name.replace("_", "-")
-
-
-def words(text):
-    """Output without the frame and the line breaks that the width decides."""
-    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
 
 
 @pytest.fixture

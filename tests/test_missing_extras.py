@@ -43,7 +43,9 @@ def test_a_command_names_the_extra_it_needs(without_app, capsys, command):
     with pytest.raises(SystemExit) as end:
         __main__.main([command])
     assert end.value.code == 2
-    sentence = f"iwps {command} needs rich, safetensors, filelock, pillow: install"
+    sentence = (
+        f"iwps {command} needs tyro, rich, safetensors, filelock, pillow: install"
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(sentence) and line.endswith("pip install 'iwps-jax[app]'")
 

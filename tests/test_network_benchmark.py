@@ -1,6 +1,5 @@
 """Scores beside networks: fair opponents, all programs traced, a tiny real run."""
 
-import argparse
 import functools
 
 import jax
@@ -63,7 +62,7 @@ def test_first_order_by_autodiff_is_the_librarys(dense_network):
 # Beside networks
 
 
-NETWORK_SIZES = argparse.Namespace(
+NETWORK_SIZES = networks.Options(
     **dict(mlp_pool=6, resnet18_pool=2, resnet50_pool=1, mlp_chunk=4, resnet_chunk=2),
     **dict(resnet_width=2, resnet_candidates=1),
 )

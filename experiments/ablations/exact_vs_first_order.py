@@ -22,7 +22,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -211,12 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name = "ablations.exact_vs_first_order"
     given = command_line.program_arguments(arguments)
     small = Options(dataset="digits", seeds=2, rounds=2)
-    options = tyro.cli(
-        Options,
-        prog=f"python -m experiments.{name}",
-        description=__doc__,
-        default=small if "--smoke" in given else Options(),
-        args=given,
+    options = command_line.parse(
+        Options, name, __doc__, given, small if "--smoke" in given else Options()
     )
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
     console = Console(width=100)

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.run import run
+from experiments.engine import command_line
 from experiments.engine.command_line import (
     program_arguments,
     refusals_in_one_sentence,
@@ -44,12 +43,8 @@ def parse(
             out = Path("runs/smoke", defaults.out.name)
             defaults = dataclasses.replace(defaults, **SMOKE, out=out)
         values = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(Config)}
-        options = tyro.cli(
-            Options,
-            prog=f"python -m experiments.{study}",
-            description=about,
-            default=Options(**values),
-            args=arguments,
+        options = command_line.parse(
+            Options, study, about, arguments, Options(**values)
         )
         return Config(**{name: getattr(options, name) for name in values})
 

@@ -8,9 +8,9 @@ from experiments.classification.methods import METHODS
 from experiments.classification.networks import RECIPES
 from experiments.classification.variants import VARIANTS, judges_per_class
 from experiments.data.datasets import DATASETS
-from experiments.data.unknown_names import nearest
 from experiments.engine.command_line import ConfigError
 from iwps_jax.methods import ROWS
+from iwps_jax.refusal import nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+from tyro import conf
 
 from experiments.classification.config import SMOKE, Config
 from experiments.classification.run import run
@@ -13,12 +14,14 @@ from experiments.engine import command_line, series
 from experiments.engine.progress import Progress
 from experiments.reporting.merge import write_merged_report
 
+SEVERAL = conf.arg(metavar="[STR [STR ...]]")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What can be changed for all runs of a series; unset is as the series says."""
 
-    methods: tuple[str, ...] | None = None
+    methods: Annotated[tuple[str, ...] | None, SEVERAL] = None
     """Methods to compare."""
     seeds: int | None = None
     """Number of repetitions of every run."""
@@ -65,11 +68,8 @@ def main(
         runs: the settings of every run by the name of its folder.
         arguments: the command line after the program's name; None for the real one.
     """
-    options = tyro.cli(
-        Options,
-        prog=f"python -m experiments.{name}",
-        description=about,
-        args=command_line.program_arguments(arguments),
+    options = command_line.parse(
+        Options, name, about, command_line.program_arguments(arguments)
     )
     out = options.out or Path("runs/smoke" if options.smoke else "runs", name)
     with command_line.refusals_in_one_sentence():

@@ -30,9 +30,8 @@ from experiments.data.official import (
     check_consistent,
     check_official,
 )
-from experiments.data.unknown_names import nearest
 from iwps_jax.cache import cache_root
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, nearest
 
 DATASETS: tuple[str, ...] = (*FACTS, "digits")
 

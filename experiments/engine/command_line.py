@@ -5,12 +5,16 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 
 from experiments.engine.run_folder import FolderError
+from iwps_jax import command_line
 from iwps_jax.cache import cache_root
 from iwps_jax.refusal import Refusal, sentence_of
+
+Kind = TypeVar("Kind")
 
 
 class ConfigError(Refusal):
@@ -23,6 +27,32 @@ def program_arguments(arguments: Sequence[str] | None) -> list[str]:
         return list(arguments)
     keep_programs()
     return sys.argv[1:]
+
+
+def parse(
+    kind: type[Kind],
+    study: str,
+    about: str | None,
+    arguments: Sequence[str] | None,
+    default: Kind | None = None,
+) -> Kind:
+    """Reads the options; a wrong one ends the program with the nearest valid one.
+
+    Args:
+        kind: a frozen dataclass with the options.
+        study: name of the module under `experiments`.
+        about: its docstring, shown by `--help`.
+        arguments: the command line after the program's name; None for the real one.
+        default: values that take the place of the defaults of `kind`.
+    """
+    with refusals_in_one_sentence():
+        return command_line.parse(
+            kind,
+            prog=f"python -m experiments.{study}",
+            about=about,
+            arguments=arguments,
+            default=default,
+        )
 
 
 def keep_programs() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.reporting.plots import Curve
 from experiments.reporting.styles import Style, display_name, styles_of
-from experiments.reporting.summary import STAGES, has_bootstrap
+from experiments.reporting.summary import BASELINE, STAGES, has_bootstrap
 
 INK, GRID, FAINT = "#222222", "#E6E6E3", "#6A6A66"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
@@ -118,7 +118,7 @@ def difference_chart(
             "hovertemplate": "<b>%{y}</b><br>%{text}<extra></extra>",
         }
     )
-    baseline = "random" if key == "versus_random" else summary["best_baseline"]
+    baseline = BASELINE if key == "versus_random" else summary["best_baseline"]
     title = f"Mean over rounds − {display_name(baseline)} (percentage points)"
     layout = _layout(title, "", height=92 + 30 * len(methods))
     layout |= {"showlegend": False, "hovermode": "closest"}

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
+from experiments.engine import command_line
 from experiments.engine.command_line import (
     ConfigError,
     program_arguments,
@@ -59,12 +58,12 @@ def parse(study: str, about: str, defaults: Config, arguments: list[str]) -> Con
             out=Path("runs/segmentation_folder"),
         )
     names = [field.name for field in dataclasses.fields(Config)]
-    options = tyro.cli(
+    options = command_line.parse(
         Options,
-        prog=f"python -m experiments.{study}",
-        description=about,
-        default=Options(**{name: getattr(defaults, name) for name in names}),
-        args=arguments,
+        study,
+        about,
+        arguments,
+        Options(**{name: getattr(defaults, name) for name in names}),
     )
     return Config(**{name: getattr(options, name) for name in names})
 

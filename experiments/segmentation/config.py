@@ -4,12 +4,12 @@ import dataclasses
 import os
 from pathlib import Path
 
-from experiments.data.unknown_names import nearest
 from experiments.engine.command_line import ConfigError
 from experiments.segmentation.data.datasets import DATASETS
 from experiments.segmentation.methods import METHODS, RATE_VARIANTS, REDUCTIONS
 from experiments.segmentation.networks import RECIPES, Options
 from iwps_jax.methods import ROWS
+from iwps_jax.refusal import nearest
 
 WITH_PIXELS = tuple(name for name, row in ROWS.items() if row.pixels is not None)
 PRECISIONS = ("float32", "bfloat16")

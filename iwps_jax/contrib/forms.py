@@ -7,12 +7,11 @@
 
 from collections.abc import Callable
 
-import jax
-
 from iwps_jax.contrib.rescored import LookAhead, rescored_iwps
 from iwps_jax.method import Model
 from iwps_jax.scores.head import head_logits
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
+from iwps_jax.types import AnyArray
 
 CANDIDATES_PER_PICK = 4
 
@@ -33,12 +32,12 @@ def spread(selector: Callable, space: Callable, candidates_per_pick: int) -> Cal
     return select
 
 
-def of_features(features: jax.Array, model: Model) -> Space:
+def of_features(features: AnyArray, model: Model) -> Space:
     """The space of the features as they are."""
     return feature_space(features)
 
 
-def of_gradients(features: jax.Array, model: Model) -> Space:
+def of_gradients(features: AnyArray, model: Model) -> Space:
     """The space of the head's gradients under its predictions."""
     return gradient_space(features, head_logits(features, *model.head))
 

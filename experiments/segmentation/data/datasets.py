@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.datasets import require_same
-from experiments.data.unknown_names import nearest
 from experiments.segmentation.data import cityscapes, digit_scenes, mask_folder
 from experiments.segmentation.data.scenes import SceneError, Scenes
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, nearest
 
 DATASETS: tuple[str, ...] = ("digit_scenes", "cityscapes", "folder")
 

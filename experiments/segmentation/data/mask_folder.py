@@ -10,7 +10,6 @@ do not matter. Hidden files are passed over.
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.data.unknown_names import nearest
 from experiments.segmentation.data.decoding import IMAGE_SUFFIXES, Classes, class_table
 from experiments.segmentation.data.file_scenes import (
     File,
@@ -27,6 +26,7 @@ from experiments.segmentation.data.scenes import (
     Scenes,
     distinct_colors,
 )
+from iwps_jax.refusal import nearest
 
 MASK_ENDINGS = ("_mask", "_labels")
 EVERY = 5  # without a test part every fifth scene is in it

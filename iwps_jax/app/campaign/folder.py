@@ -29,7 +29,14 @@ import numpy as np
 
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.scaling import Scaling, rows_of
-from iwps_jax.app.campaign.state import Answers, Batch, Campaign, Task, ids_of
+from iwps_jax.app.campaign.state import (
+    METHODS,
+    Answers,
+    Batch,
+    Campaign,
+    Task,
+    ids_of,
+)
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.readers import read_ids, read_pool
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
@@ -245,6 +252,11 @@ def _about(folder) -> dict[str, Any]:
     missing = [name for name in ABOUT if name not in about]
     if missing:
         raise FileError(f"{folder / TASK} is damaged: it has no {', '.join(missing)}.")
+    if about["method"] not in METHODS:
+        raise FileError(
+            f"{folder / TASK}: method must be one of {', '.join(METHODS)}, got "
+            f"{about['method']}."
+        )
     return about
 
 

@@ -1,37 +1,35 @@
 """What the commands of a campaign share: its folder, and files of answers."""
 
-import argparse
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
 
 from iwps_jax.app.campaign import Campaign, tell
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.naming import AnswerError, rows_of
+from iwps_jax.app.options import Options
 
 
-def add_campaign(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that names the campaign."""
-    parser.add_argument(
-        "--campaign",
-        type=Path,
-        default=Path("campaign"),
-        metavar="DIR",
-        help="folder of the campaign (default %(default)s)",
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfCampaign(Options):
+    """The option that names the campaign."""
+
+    campaign: Annotated[Path, conf.arg(metavar="DIR")] = Path("campaign")
+    """folder of the campaign"""
 
 
-def add_wait(parser: argparse.ArgumentParser) -> None:
-    """Adds the option of commands that change the campaign."""
-    parser.add_argument(
-        "--wait",
-        type=float,
-        default=600.0,
-        metavar="SECONDS",
-        help="how long to wait for another command that changes the campaign; it may "
-        "be reading the whole pool (default %(default)g)",
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Changing(OfCampaign):
+    """The options of commands that change the campaign."""
+
+    wait: Annotated[float, conf.arg(metavar="SECONDS")] = 600.0
+    """how long to wait for another command that changes the campaign; it may be
+    reading the whole pool"""
 
 
 def take_answers(

@@ -1,13 +1,17 @@
 """Batches as files: what `iwps next` and `iwps label --next` hand out."""
 
-import argparse
+import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
 
 from iwps_jax.app.campaign import Batch, Campaign, folder, free_rows, unanswered_of
 from iwps_jax.app.campaign.state import NO_MODEL, batches_of, ids_of
+from iwps_jax.app.commands import answers
 from iwps_jax.app.files import label_studio
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Pick, as_text, write_picks
@@ -16,26 +20,19 @@ from iwps_jax.atomic_write import write_atomically
 COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say where a batch goes."""
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="a new .csv file (default: one in the folder batches of the campaign)",
-    )
-    parser.add_argument(
-        "--label-studio",
-        type=Path,
-        metavar="FILE",
-        help="also write tasks for Label Studio to a new .json file",
-    )
-    parser.add_argument(
-        "--image-url",
-        help="URL of the images for --label-studio, with {id} in place of the id",
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output(answers.Changing):
+    """The options of commands that hand out a batch: the campaign, and where to."""
+
+    out: Path | None = None
+    """a new .csv file (default: one in the folder batches of the campaign)"""
+    label_studio: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write tasks for Label Studio to a new .json file"""
+    image_url: Annotated[str | None, conf.arg(metavar="URL")] = None
+    """URL of the images for --label-studio, with {id} in place of the id"""
 
 
-def check_output(options: argparse.Namespace) -> None:
+def check_output(options: Output) -> None:
     """Refuses what cannot be written, before the work for it is done.
 
     Raises:
@@ -44,7 +41,7 @@ def check_output(options: argparse.Namespace) -> None:
     """
     if (options.label_studio is None) != (options.image_url is None):
         raise FileError("--label-studio and --image-url must be given together.")
-    if options.label_studio is not None:
+    if options.image_url is not None:
         label_studio.require_id(options.image_url)
     given = [path for path in (options.out, options.label_studio) if path is not None]
     if len({os.path.realpath(path) for path in given}) < len(given):
@@ -67,9 +64,7 @@ def num_left(state: Campaign, k: int) -> int:
     return k
 
 
-def hand_out(
-    before: Campaign, state: Campaign, options: argparse.Namespace
-) -> Sequence[Path]:
+def hand_out(before: Campaign, state: Campaign, options: Output) -> Sequence[Path]:
     """Writes the batch that `state` ends with, and keeps its events since `before`.
 
     The files come first: a batch that is asked for is there to be labeled.
@@ -91,7 +86,7 @@ def hand_out(
     return written
 
 
-def hand_out_again(state: Campaign, options: argparse.Namespace) -> Sequence[Path]:
+def hand_out_again(state: Campaign, options: Output) -> Sequence[Path]:
     """Writes what was asked for and has no answer, as it was asked for.
 
     Raises:
@@ -136,12 +131,12 @@ def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
     ]
 
 
-def _write(picks, options, name) -> list[Path]:
+def _write(picks, options: Output, name) -> list[Path]:
     batches = options.campaign / folder.BATCHES
     batches.mkdir(exist_ok=True)  # some tools do not keep empty folders
     path = options.out or _free(batches, name)
     write_picks(path, picks, COLUMNS)
-    if options.label_studio is None:
+    if options.label_studio is None or options.image_url is None:
         return [path]
     try:
         tasks = label_studio.tasks_of(picks, options.image_url)

@@ -12,10 +12,9 @@ The command ends with status 2 and one sentence if it cannot use a file, or if t
 has rows that no method can score. In the second case it also prints the report.
 """
 
-import argparse
+import dataclasses
 import json
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -28,6 +27,7 @@ from iwps_jax import methods
 from iwps_jax.app import leaks, naming
 from iwps_jax.app.commands import advice, exit_status, inputs, outputs
 from iwps_jax.app.commands.answers import naming_line
+from iwps_jax.app.commands.check_report import lines_of, listed
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer, read_answers
@@ -42,9 +42,8 @@ from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
 
 BLOCK_BYTES = 2**25
-ROWS_NAMED, CLASSES_NAMED = 10, 12
+ROWS_NAMED = 10
 SAMPLE = 2000
-COLUMNS = 88
 
 
 class BadRows(NamedTuple):
@@ -59,30 +58,31 @@ class BadRows(NamedTuple):
     first: list[int]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    inputs.add_options(parser, is_pool_required=False)
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        help="answers to check and count: .csv with the columns id and label",
-    )
-    parser.add_argument("--json", type=Path, help="file to write the report to")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(inputs.Files):
+    """The options of the command."""
+
+    labels: Path | None = None
+    """answers to check and count: .csv with the columns id and label"""
+    training_set: Path | None = None
+    """the samples that the head was trained on: .npz or .safetensors with features
+    [n, d] and labels [n]"""
+    json: Path | None = None
+    """file to write the report to"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Reads, prints and writes the report; returns the exit status."""
     return exit_status.run(lambda: _check(options))
 
 
 def _check(options):
-    named = ("pool", "logits", "head", "holdout", "ids", "labels", "classes")
-    if all(getattr(options, name) is None for name in named):
+    if dataclasses.replace(options, json=None) == Options():
         raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise Refusal(f"--json must be in a folder that exists: {options.json}.")
     outputs.require_no_loss(options, "json")
-    files = inputs.read(options)
+    files = inputs.read(options, training_set=options.training_set)
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
     with refusing(PoolError, MemoryError, about=name):
@@ -91,6 +91,7 @@ def _check(options):
             **_of_head(options, files),
             **_of_holdout(options, files),
             **_of_copies(files),
+            **_of_training_set(options, files),
             **_of_labels(options, files),
             **_of_sample(files),
         }
@@ -100,7 +101,7 @@ def _check(options):
         write_atomically(options.json, json.dumps(report, indent=1) + "\n")
     bad = report.get("pool", {}).get("bad_rows", 0)
     if bad:
-        rows = _listed(report["pool"]["first_bad_rows"], bad)
+        rows = listed(report["pool"]["first_bad_rows"], bad)
         raise FileError(
             f"{report['pool']['path']}: all rows must be finite in 32 bits, got {bad:,}"
             f" that are not: {rows}."
@@ -213,6 +214,21 @@ def _of_holdout(options, files):
     return {"holdout": told}
 
 
+def _of_training_set(options, files):
+    if files.training is None:
+        return {}
+    labels = files.training.labels
+    if files.head is None and files.classes is None:
+        require_few_classes(places_of(options.training_set, labels))
+        num_classes = max(_num_classes(files) or 0, int(labels.max()) + 1)
+    else:
+        num_classes = _num_classes(files)
+        require_classes(options.training_set, labels, num_classes)
+    counts = _counts(files, labels, num_classes)
+    path = str(options.training_set)
+    return {"training_set": {"path": path, "samples": len(labels), "counts": counts}}
+
+
 def _of_copies(files):
     """Holdout samples that are in the pool, too, with the rows there."""
     is_matrix = getattr(files.pool, "ndim", None) == 2 and not files.are_logits
@@ -319,86 +335,9 @@ def _of_advice(files, report):
         predicted=predicted,
         holdout=holdout if can_judge else None,
         classes=classes,
-        has_labels=report.get("labels", {}).get("labeled", 0) > 0,
+        has_labels="training_set" in report
+        or report.get("labels", {}).get("labeled", 0) > 0,
         accuracy=report.get("holdout", {}).get("accuracy"),
         agreement=report.get("agreement", {}).get("spearman"),
     )
     return {"recommended": told._asdict()}
-
-
-# What is said
-
-
-def lines_of(report: dict[str, Any]) -> list[str]:
-    """The report as lines for people."""
-    said = []
-    if (pool := report.get("pool")) is not None:
-        shapes = ", ".join(
-            f"{' x '.join(f'{n:,}' for n in shape)} {dtype}"
-            for shape, dtype in zip(pool["shapes"], pool["dtypes"], strict=True)
-        )
-        finite = "all finite"
-        if pool["bad_rows"]:
-            finite = f"{pool['bad_rows']:,} rows not finite"
-        ids = ", each with an id" if pool["ids"] else ""
-        said.append(("pool", f"{pool['rows']:,} rows{ids}: {shapes}; {finite}"))
-    if (head := report.get("head")) is not None:
-        said.append(("head", f"{head['d']:,} features -> {head['classes']:,} classes"))
-    if (holdout := report.get("holdout")) is not None:
-        text = f"{holdout['samples']:,} samples, {_spread(holdout['counts'])}"
-        if "accuracy" in holdout:
-            text += f"; the head is right on {100 * holdout['accuracy']:.1f} %"
-        said.append(("holdout", text))
-    if (labels := report.get("labels")) is not None:
-        text = f"{labels['labeled']:,} labels, {labels['skipped']:,} skipped, "
-        text += f"{labels['open']:,} not answered"
-        if labels["labeled"]:
-            text += f"; {_spread(labels['counts'])}"
-        said.append(("labels", text))
-    if (predicted := report.get("predicted")) is not None:
-        text = f"of {predicted['rows']:,} rows: {_most(predicted['counts'])}"
-        said.append(("predicted", text))
-    if (agreement := report.get("agreement")) is not None:
-        spearman = agreement["spearman"]
-        text = "Spearman " + ("undefined" if spearman is None else f"{spearman:.3f}")
-        overlap = agreement["overlap_of_best_tenth"]
-        text += f", they share {overlap:.0%} of their best tenth"
-        said.append(("iwps and iwps_app", f"on {agreement['rows']:,} rows: {text}"))
-    advised = report["recommended"]
-    said.append(
-        ("recommended", f"{advised['method'] or 'nothing'}: {advised['reason']}")
-    )
-    said += [("warning", text) for text in advised["warnings"]]
-    if (copies := report.get("copies")) is not None and copies["count"]:
-        text = f"{copies['count']:,} holdout samples are copies of rows of the pool: "
-        text += f"{_listed(copies['first_rows'], copies['count'])}; do not train on "
-        text += "these rows, because a holdout sample must be new to the head."
-        said.append(("warning", text))
-    width = max(len(name) for name, _ in said)
-    return [
-        textwrap.fill(f"{name:<{width}}  {text}", COLUMNS, subsequent_indent=" " * 4)
-        for name, text in said
-    ]
-
-
-def _spread(counts) -> str:
-    """The extremes of some counts of classes."""
-    least, most = min(counts, key=counts.get), max(counts, key=counts.get)
-    if counts[least] == counts[most]:
-        return f"{len(counts):,} classes, {counts[most]:,} of each"
-    return (
-        f"{len(counts):,} classes, from {counts[least]:,} (class {least}) to "
-        f"{counts[most]:,} (class {most})"
-    )
-
-
-def _most(counts) -> str:
-    """The largest counts."""
-    names = sorted(counts, key=counts.get, reverse=True)
-    told = ", ".join(f"{name} {counts[name]:,}" for name in names[:CLASSES_NAMED])
-    more = len(names) - CLASSES_NAMED
-    return told + (f" and {more:,} more classes" if more > 0 else "")
-
-
-def _listed(rows, count) -> str:
-    return ", ".join(map(str, rows)) + ", ..." * (count > len(rows))

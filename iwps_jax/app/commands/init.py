@@ -6,7 +6,7 @@ After this, repeat: take samples with `iwps next --k 50`, label them, hand in th
 answers with `iwps label FILE`, and look at `iwps status`.
 """
 
-import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from iwps_jax.app import leaks, naming
 from iwps_jax.app.campaign import METHODS, folder, labels_of, scaling, start
 from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
-    add_campaign,
+    OfCampaign,
     naming_line,
     naming_source,
     take_answers,
@@ -35,69 +35,42 @@ from iwps_jax.app.files.readers import (
 )
 from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
+from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Holdout
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    parser.add_argument(
-        "--pool",
-        type=Path,
-        required=True,
-        help="features [pool, d]: .npy, .npz or .safetensors, of any size",
-    )
-    parser.add_argument(
-        "--holdout",
-        type=Path,
-        required=True,
-        help="a few labeled samples that judge the head: .npz or .safetensors with "
-        "features [m, d] and integer labels [m], or .csv with id,label that names rows "
-        "of the pool",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        help="labels that you already have: .csv with the columns id and label",
-    )
-    parser.add_argument(
-        "--ids",
-        type=Path,
-        help="names of the rows of the pool: .txt, .csv or .npy (default: 0, 1, ...)",
-    )
-    parser.add_argument(
-        "--classes",
-        help="names of the classes: cat,dog,... or a file with one name per line "
-        "(default: those in the files)",
-    )
-    parser.add_argument(
-        "--method",
-        default=advice.recommend(has_holdout=True, has_labels=True)[0],
-        choices=METHODS,
-        help="how to choose samples, one of " + ", ".join(METHODS) + " (default "
-        "%(default)s); `iwps score --help` says what each does",
-    )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=STEPS,
-        help="T, the number of steps of the look-ahead (default %(default)s)",
-    )
-    parser.add_argument(
-        "--learning-rate",
-        type=float,
-        default=LEARNING_RATE,
-        help="η, the learning rate of the look-ahead (default %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="seed of all random choices (default %(default)s)",
-    )
-    add_campaign(parser)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(OfCampaign):
+    """The options of the command."""
+
+    pool: Path
+    """features [pool, d]: .npy, .npz or .safetensors, of any size"""
+    holdout: Path
+    """a few labeled samples that judge the head: .npz or .safetensors with features
+    [m, d] and integer labels [m], or .csv with id,label that names rows of the pool"""
+    labels: Path | None = None
+    """labels that you already have: .csv with the columns id and label"""
+    ids: Path | None = None
+    """names of the rows of the pool: .txt, .csv or .npy (default: 0, 1, ...)"""
+    classes: str | None = None
+    """names of the classes: cat,dog,... or a file with one name per line (default:
+    those in the files)"""
+    method: str = advice.recommend(has_holdout=True, has_labels=True)[0]
+    """how to choose samples; `iwps score --help` says what each method does"""
+    steps: int = STEPS
+    """T, the number of steps of the look-ahead"""
+    learning_rate: float = LEARNING_RATE
+    """η, the learning rate of the look-ahead"""
+    seed: int = 0
+    """seed of all random choices"""
+
+    def __post_init__(self):
+        """Refuses a method that is not there."""
+        if self.method not in METHODS:
+            raise Refusal(nearest(self.method, "method", METHODS))
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Checks everything, then makes the folder; returns the exit status."""
     return exit_status.run(lambda: _init(options))
 
@@ -138,6 +111,9 @@ def _init(options):
         f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled, "
         f"method {options.method}. Next: iwps next --k 50"
     )
+    recommended, reason = advice.recommend(has_holdout=True, has_labels=True)
+    if options.method == recommended:
+        print(f"{recommended} is the recommended method: {reason}")
     missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
     if missing:
         names = ", ".join(classes[c] for c in missing[:NAMED])

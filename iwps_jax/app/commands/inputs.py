@@ -1,18 +1,19 @@
 """What a command is given in files: read, and held against each other."""
 
-import argparse
+import dataclasses
 import importlib
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tyro import conf
 
 from iwps_jax.app import leaks, naming
 from iwps_jax.app.files.arrays import SUFFIXES, FileError, open_array
@@ -22,12 +23,14 @@ from iwps_jax.app.files.readers import (
     read_holdout,
     read_ids,
     read_ids_of_lines,
+    read_logits,
     read_pool,
     require_classes,
     require_width,
 )
 from iwps_jax.app.files.tables import read_table
 from iwps_jax.app.naming import AnswerError
+from iwps_jax.app.options import Options
 from iwps_jax.pool import sources
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
@@ -69,47 +72,42 @@ class Given(NamedTuple):
         return str(label) if self.classes is None else self.classes[label]
 
 
-def add_options(parser: argparse.ArgumentParser, *, is_pool_required: bool) -> None:
-    """Adds the files that `read` reads."""
-    pools = parser.add_mutually_exclusive_group(required=is_pool_required)
-    pools.add_argument(
-        "--pool",
-        help="features [pool, d] of the samples to choose from: .npy, .npz or "
-        ".safetensors of any size, read as a memory map; or module:function that "
-        "returns a pool",
-    )
-    pools.add_argument(
-        "--logits",
-        help="logits [pool, classes] instead of --pool, for methods that use only "
-        "logits; for methods that compare dropout masks, [pool, draws, classes]",
-    )
-    parser.add_argument(
-        "--head",
-        type=Path,
-        help="the last layer: .npz or .safetensors with kernel [d, classes] and bias "
-        "[classes]",
-    )
-    parser.add_argument(
-        "--holdout",
-        type=Path,
-        help="labeled samples that the model did not learn from: .npz or .safetensors "
-        "with features [m, d] and labels [m]",
-    )
-    parser.add_argument(
-        "--ids",
-        type=Path,
-        help="names of the rows of the pool: .txt with one id per line, .csv or .npy "
-        "(default: 0, 1, ...)",
-    )
-    parser.add_argument(
-        "--classes",
-        help="names of the classes: a,b,c or a file with one name per line (default: "
-        "numbers)",
-    )
+AT_MOST_ONE = conf.create_mutex_group(required=False, title="at most one of these")
 
 
-def read(options: argparse.Namespace) -> Given:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files(Options):
+    """The files that `read` reads."""
+
+    pool: Annotated[str | None, conf.arg(metavar="POOL"), AT_MOST_ONE] = None
+    """features [pool, d] of the samples to choose from: .npy, .npz or .safetensors of
+    any size, read as a memory map; or module:function that returns a pool"""
+    logits: Annotated[str | None, conf.arg(metavar="LOGITS"), AT_MOST_ONE] = None
+    """logits [pool, classes] instead of --pool, for methods that use only logits; for
+    methods that compare dropout masks, [pool, draws, classes]"""
+    head: Path | None = None
+    """the last layer: .npz or .safetensors with kernel [d, classes] and bias
+    [classes]"""
+    holdout: Path | None = None
+    """labeled samples that the model did not learn from: .npz or .safetensors with
+    features [m, d] and labels [m]"""
+    ids: Path | None = None
+    """names of the rows of the pool: .txt with one id per line, .csv or .npy (default:
+    0, 1, ...)"""
+    classes: str | None = None
+    """names of the classes: a,b,c or a file with one name per line (default:
+    numbers)"""
+
+
+def read(
+    options: Files, *, training_set: Path | None = None, labeled: Path | None = None
+) -> Given:
     """Reads the files, shapes first, and checks that they fit each other.
+
+    Args:
+        options: name the files that all commands may have.
+        training_set: samples that the head was trained on.
+        labeled: rows that have been labeled.
 
     Raises:
         FileError: if one cannot be used, or two do not fit.
@@ -118,23 +116,23 @@ def read(options: argparse.Namespace) -> Given:
     if options.logits is not None and options.head is not None:
         raise Refusal("--head needs features: give --pool instead of --logits.")
     name = options.pool if options.logits is None else options.logits
-    pool: Any = None if name is None else open_pool(name)
+    read_file = read_pool if options.logits is None else read_logits
+    pool: Any = None if name is None else open_pool(name, read_file)
     has_columns = getattr(pool, "ndim", None) == 2
     head = None if options.head is None else read_head(options.head)
     if head is not None and has_columns:
-        require_width(name, pool, head)
+        require_width(str(name), pool, head)
     holdout = _labeled_set(options.holdout, head)
-    training_path = getattr(options, "training_set", None)
-    training = _labeled_set(training_path, head)
+    training = _labeled_set(training_set, head)
     if holdout is not None and training is not None:
-        _refuse_leak(options.holdout, holdout, training_path, training)
+        _refuse_leak(options.holdout, holdout, training_set, training)
     num_classes = None if head is None else len(head.bias)
     if options.logits is not None and hasattr(pool, "shape"):
         num_classes = pool.shape[-1]
     classes, ids = _classes(options, num_classes), _ids(options, pool)
-    labeled = _labeled(options, pool, ids)
+    rows = _labeled(labeled, pool, ids)
     are_logits = options.logits is not None
-    return Given(pool, head, holdout, training, ids, classes, labeled, are_logits)
+    return Given(pool, head, holdout, training, ids, classes, rows, are_logits)
 
 
 def _labeled_set(path, head):
@@ -161,10 +159,10 @@ def _refuse_leak(path, holdout, training_path, training):
         )
 
 
-def open_pool(name: str) -> Any:
+def open_pool(name: str, read_file: Callable[[str], Any]) -> Any:
     """The pool in a file, or what a function named module:function returns."""
     is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
-    return read_pool(name) if is_file or ":" not in name else made_by(name)
+    return read_file(name) if is_file or ":" not in name else made_by(name)
 
 
 def made_by(name: str) -> Any:
@@ -281,9 +279,8 @@ def _classes(options, num_classes):
     return classes
 
 
-def _labeled(options, pool, ids):
+def _labeled(path, pool, ids):
     """Rows that were labeled, by number or by id."""
-    path = getattr(options, "labeled", None)
     if path is None:
         return None
     size = size_of(pool, "--labeled")

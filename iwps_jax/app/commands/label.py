@@ -9,8 +9,12 @@ sample replaces the earlier one. If an id or a label is impossible, the command 
 nothing from the file.
 """
 
-import argparse
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
 
 from iwps_jax.app.campaign import (
     Campaign,
@@ -22,7 +26,7 @@ from iwps_jax.app.campaign import (
 )
 from iwps_jax.app.campaign.state import answers_of
 from iwps_jax.app.commands import batch_files, exit_status
-from iwps_jax.app.commands.answers import add_campaign, add_wait, take_answers
+from iwps_jax.app.commands.answers import take_answers
 from iwps_jax.app.commands.processes import use_all_cores
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.label_studio import read_exported
@@ -31,26 +35,22 @@ from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import refusing
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    parser.add_argument("answers", type=Path, help="file of answers, .csv or .json")
-    parser.add_argument(
-        "--next",
-        type=int,
-        metavar="K",
-        help="then hand out the next K samples, like iwps next",
-    )
-    batch_files.add_output(parser)
-    add_campaign(parser)
-    add_wait(parser)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(batch_files.Output):
+    """The options of the command."""
+
+    answers: conf.Positional[Path]
+    """file of answers, .csv or .json"""
+    next: Annotated[int | None, conf.arg(metavar="K")] = None
+    """then hand out the next K samples, like iwps next"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Takes all answers or none; returns the exit status."""
     return exit_status.run(lambda: _label(options))
 
 
-def _label(options):
+def _label(options: Options) -> None:
     if options.next is not None:
         batch_files.check_output(options)
     elif (options.out, options.label_studio, options.image_url) != (None,) * 3:
@@ -67,7 +67,7 @@ def _label(options):
             )
         if options.next is None or not free_rows(told).any():
             folder.commit(options.campaign, before, told)
-            written = ()
+            written: Sequence[Path] = ()
         else:
             with refusing(PoolError, MemoryError):
                 state, _ = ask(told, batch_files.num_left(told, options.next))

@@ -9,39 +9,46 @@ batch. The next command hands out again all samples that have no answer:
     iwps next --unanswered
 """
 
-import argparse
+import dataclasses
+from typing import Annotated
+
+from tyro import conf
 
 from iwps_jax.app.campaign import ask, folder, unanswered_of
-from iwps_jax.app.commands import answers, batch_files, exit_status
+from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.processes import use_all_cores
+from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError
-from iwps_jax.refusal import refusing
+from iwps_jax.refusal import Refusal, refusing
+
+ASKED = conf.create_mutex_group(required=False, title="one of these")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--k", type=int, help="how many samples")
-    which.add_argument(
-        "--unanswered",
-        action="store_true",
-        help="hand out again all samples that have no answer",
-    )
-    batch_files.add_output(parser)
-    answers.add_campaign(parser)
-    answers.add_wait(parser)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(batch_files.Output):
+    """The options of the command."""
+
+    k: Annotated[int | None, ASKED] = None
+    """how many samples"""
+    unanswered: Annotated[Flag, ASKED] = False
+    """hand out again all samples that have no answer"""
+
+    def __post_init__(self):
+        """Refuses a command that asks for nothing."""
+        if self.k is None and not self.unanswered:
+            raise Refusal("iwps next needs --k, or --unanswered.")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Asks, writes, and keeps what was asked; returns the exit status."""
     return exit_status.run(lambda: _next(options))
 
 
-def _next(options):
+def _next(options: Options) -> None:
     batch_files.check_output(options)
     use_all_cores()
     with folder.locked(options.campaign, wait=options.wait):
-        if options.unanswered:
+        if options.k is None:
             state = folder.read_record(options.campaign)
             written = batch_files.hand_out_again(state, options)
         else:

@@ -1,13 +1,14 @@
 """Files that a command writes: refused where they would replace what it reads."""
 
-import argparse
+import dataclasses
 import os
 from pathlib import Path
 
+from iwps_jax.app.options import Options
 from iwps_jax.refusal import Refusal
 
 
-def require_no_loss(options: argparse.Namespace, *names: str) -> None:
+def require_no_loss(options: Options, *names: str) -> None:
     """Refuses an output that would replace a given file, or one of the campaign.
 
     Args:
@@ -17,7 +18,8 @@ def require_no_loss(options: argparse.Namespace, *names: str) -> None:
     Raises:
         Refusal: with the option and the file.
     """
-    given = {name: value for name, value in vars(options).items() if value is not None}
+    values = dataclasses.asdict(options).items()
+    given = {name: value for name, value in values if value is not None}
     inputs = {
         os.path.realpath(value)
         for name, value in given.items()

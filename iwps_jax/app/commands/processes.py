@@ -1,6 +1,6 @@
 """One scan by several processes: who joins, and what is said when one is ended."""
 
-import argparse
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import jax
+from tyro import conf
 
+from iwps_jax.app.options import Flag, Options
 from iwps_jax.refusal import Refusal
 
 SECONDS_TO_SPEAK = 2.0
@@ -24,46 +27,45 @@ if sys.stdin.buffer.read() != b"done":
 """
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds how this process joins others, if it does."""
-    group = parser.add_argument_group("several processes")
-    group.add_argument(
-        "--distributed",
-        action="store_true",
-        help="a launcher that JAX knows starts the processes: Slurm, a TPU pod, ...",
-    )
-    group.add_argument("--coordinator", help="host:port of process 0")
-    group.add_argument("--processes", type=int, help="number of processes")
-    group.add_argument("--process", type=int, help="number of this process, from 0")
-    group.add_argument(
-        "--peer-timeout",
-        type=int,
-        default=60,
-        help="seconds after which a silent process counts as dead "
-        "(default %(default)s)",
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Processes(Options):
+    """How this process joins others, if it does."""
+
+    distributed: Flag = False
+    """one of several processes that a launcher starts that JAX knows: Slurm, a TPU
+    pod, ..."""
+    coordinator: Annotated[str | None, conf.arg(metavar="HOST:PORT")] = None
+    """address of process 0, for several processes without a launcher"""
+    processes: int | None = None
+    """number of processes"""
+    process: int | None = None
+    """number of this process, from 0"""
+    peer_timeout: Annotated[int, conf.arg(metavar="SECONDS")] = 60
+    """seconds after which a silent process counts as dead"""
 
 
-def require_described(options: argparse.Namespace) -> None:
+def require_described(options: Processes) -> None:
     """Refuses processes that are described in part, or wrongly.
 
     Raises:
         Refusal: with the option.
     """
-    several = (options.coordinator, options.processes, options.process)
+    coordinator, processes, process = several = (
+        options.coordinator,
+        options.processes,
+        options.process,
+    )
     if not options.distributed and several != (None, None, None):
-        if None in several:
+        if coordinator is None or processes is None or process is None:
             raise Refusal(
                 "--coordinator, --processes and --process must be given together, or "
                 "--distributed for a launcher that JAX knows."
             )
-        host, _, port = options.coordinator.rpartition(":")
+        host, _, port = coordinator.rpartition(":")
         if not host or not port.isdigit():
-            raise Refusal(f"--coordinator must be host:port: {several[0]}.")
-        if not 0 <= options.process < options.processes:
-            raise Refusal(
-                f"--process must be in [0, {options.processes}), got {options.process}."
-            )
+            raise Refusal(f"--coordinator must be host:port: {coordinator}.")
+        if not 0 <= process < processes:
+            raise Refusal(f"--process must be in [0, {processes}), got {process}.")
     if options.peer_timeout < 1:
         raise Refusal(f"--peer-timeout must be at least 1, got {options.peer_timeout}.")
 
@@ -78,7 +80,7 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
 
 
-def join(options: argparse.Namespace) -> bool:
+def join(options: Processes) -> bool:
     """Makes this process one of several where the options say so.
 
     Raises:

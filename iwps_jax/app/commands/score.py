@@ -24,7 +24,7 @@ A refusal is one sentence and ends with status 2. No picks are written then, but
 --folder keeps the finished part.
 """
 
-import argparse
+import dataclasses
 import os
 from collections.abc import Callable
 from functools import partial
@@ -44,6 +44,7 @@ from iwps_jax.app.commands import (
 )
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.files.picks import Pick, as_text, write_picks
+from iwps_jax.app.options import Flag
 from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Model
 from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
@@ -57,70 +58,45 @@ HURT = ("hurts", "hurts_by")
 __doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    inputs.add_options(parser, is_pool_required=True)
-    parser.add_argument(
-        "--method",
-        help="one method, or several as a,b,c (default: iwps_batch with "
-        "--training-set, iwps with --head and --holdout, margin otherwise)",
-    )
-    parser.add_argument("--k", type=int, required=True, help="how many rows to pick")
-    parser.add_argument(
-        "--training-set",
-        type=Path,
-        help="the samples that the head was trained on, for methods that need them: "
-        ".npz or .safetensors with features [n, d] and labels [n]",
-    )
-    parser.add_argument(
-        "--labeled",
-        type=Path,
-        help="rows that must not be picked: .npy of row numbers, .txt of ids, or .csv "
-        "with a column id; if the .csv has a column label, too, rows without a label "
-        "may be picked",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("picks.csv"),
-        help="file to write (default %(default)s)",
-    )
-    parser.add_argument(
-        "--explain",
-        action="store_true",
-        help=f"also write the columns {' and '.join(HURT)}",
-    )
-    parser.add_argument(
-        "--steps", type=int, help="T, the number of steps of the look-ahead (default 3)"
-    )
-    parser.add_argument(
-        "--learning-rate",
-        type=float,
-        help="η, the learning rate of the look-ahead (default 1e-3)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the methods that draw (default 0)"
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="checkpoint folder; rerun the same command to resume",
-    )
-    parser.add_argument(
-        "--chunk-size",
-        type=int,
-        help="rows per device that are scored at once (default: as memory allows)",
-    )
-    processes.add_options(parser)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(inputs.Files, processes.Processes):
+    """The options of the command."""
+
+    method: str | None = None
+    """one method, or several as a,b,c (default: iwps_batch with --training-set, iwps
+    with --head and --holdout, margin otherwise)"""
+    k: int
+    """how many rows to pick"""
+    training_set: Path | None = None
+    """the samples that the head was trained on, for methods that need them: .npz or
+    .safetensors with features [n, d] and labels [n]"""
+    labeled: Path | None = None
+    """rows that must not be picked: .npy of row numbers, .txt of ids, or .csv with a
+    column id; if the .csv has a column label, too, rows without a label may be
+    picked"""
+    out: Path = Path("picks.csv")
+    """file to write"""
+    explain: Flag = False
+    """also write the columns hurts and hurts_by"""
+    steps: int | None = None
+    """T, the number of steps of the look-ahead (default: 3)"""
+    learning_rate: float | None = None
+    """η, the learning rate of the look-ahead (default: 1e-3)"""
+    seed: int = 0
+    """seed of the methods that draw"""
+    folder: Path | None = None
+    """checkpoint folder; rerun the same command to resume"""
+    chunk_size: int | None = None
+    """rows per device that are scored at once (default: as memory allows)"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Scores, picks and writes; returns the exit status."""
     close, is_one_of_several = (lambda: None), False
 
     def work():
-        nonlocal close, is_one_of_several
-        reason = _choose_method(options)
+        nonlocal options, close, is_one_of_several
+        options, reason = _choose_method(options)
         _check(options)
         processes.use_all_cores()
         is_one_of_several = processes.join(options)
@@ -137,22 +113,22 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _choose_method(options) -> str | None:
-    """Fills in the recommended method where none was named; returns the reason."""
+def _choose_method(options: Options) -> tuple[Options, str | None]:
+    """With the recommended method where none was named, and the reason."""
     if options.method is not None:
-        return None
+        return options, None
     has_labels = options.training_set is not None
     # Who gives a training set means iwps_batch, and is told what it lacks.
     has_holdout = has_labels or not (options.head is None or options.holdout is None)
-    options.method, reason = advice.recommend(
-        has_holdout=has_holdout, has_labels=has_labels
-    )
-    return reason
+    method, reason = advice.recommend(has_holdout=has_holdout, has_labels=has_labels)
+    return dataclasses.replace(options, method=method), reason
 
 
 def _check(options):
     """What can be refused before a file is read."""
     processes.require_described(options)
+    if options.pool is None and options.logits is None:
+        raise Refusal("iwps score needs --pool, or --logits.")
     names = _methods(options)
     for name in names:
         if not name or names.count(name) > 1:
@@ -199,7 +175,9 @@ def _require_writable(path: Path):
 def _score(options):
     with refusing(ValueError):  # by JAX, which must have joined the processes before
         checks.require_steps(*_look_ahead(options))
-    files = inputs.read(options)
+    files = inputs.read(
+        options, training_set=options.training_set, labeled=options.labeled
+    )
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
     where = _where(files, options.k)

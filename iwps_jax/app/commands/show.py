@@ -8,16 +8,17 @@ reads. With --campaign, or with --pool and --labels, the page shows the nearest 
 example beside each pick.
 """
 
-import argparse
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from tyro import conf
 
-from iwps_jax.app import naming
+from iwps_jax.app import naming, options
 from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.campaign.state import ids_of
 from iwps_jax.app.commands import exit_status, outputs
@@ -49,58 +50,42 @@ class Known(NamedTuple):
     classes: tuple[str, ...] | None = None
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    parser.add_argument(
-        "picks",
-        type=Path,
-        help="file of picks, written by `iwps next` or `iwps score`",
-    )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        required=True,
-        help="a folder or an .npy file: in a folder, the id of an image is the path of "
-        "its file, with or without the suffix, or a number, with or without leading "
-        "zeros; an .npy file holds [pool, height, width] or [pool, height, width, "
-        "1 | 3 | 4]",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("picks.html"),
-        help="file to write (default %(default)s)",
-    )
-    parser.add_argument(
-        "--thumbnail",
-        type=int,
-        default=160,
-        metavar="PIXELS",
-        help="largest side of an image (default %(default)s)",
-    )
-    parser.add_argument(
-        "--title", help="title of the page (default: from the name of the picks file)"
-    )
-    parser.add_argument(
-        "--classes",
-        help="names of the classes: cat,dog,... or a file with one name per line "
-        "(default: those of the campaign, or else those among predictions and labels)",
-    )
-    parser.add_argument("--campaign", type=Path, help="folder of the campaign")
-    beside = parser.add_argument_group("nearest labeled examples without a campaign")
-    beside.add_argument("--pool", type=Path, help="features of the whole pool")
-    beside.add_argument("--labels", type=Path, help="CSV with id and label")
-    beside.add_argument(
-        "--ids", type=Path, help="names of the rows of the pool (default: 0, 1, …)"
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(options.Options):
+    """The options of the command."""
+
+    picks: conf.Positional[Path]
+    """file of picks, written by `iwps next` or `iwps score`"""
+    images: Path
+    """a folder or an .npy file: in a folder, the id of an image is the path of its
+    file, with or without the suffix, or a number, with or without leading zeros; an
+    .npy file holds [pool, height, width] or [pool, height, width, 1 | 3 | 4]"""
+    out: Path = Path("picks.html")
+    """file to write"""
+    thumbnail: Annotated[int, conf.arg(metavar="PIXELS")] = 160
+    """largest side of an image"""
+    title: str | None = None
+    """title of the page (default: from the name of the picks file)"""
+    classes: str | None = None
+    """names of the classes: cat,dog,... or a file with one name per line (default:
+    those of the campaign, or else those among predictions and labels)"""
+    campaign: Path | None = None
+    """folder of the campaign"""
+    pool: Path | None = None
+    """features of the whole pool, without a campaign, to find the nearest labeled
+    examples"""
+    labels: Path | None = None
+    """CSV with id and label, for --pool"""
+    ids: Path | None = None
+    """names of the rows of the pool (default: 0, 1, …)"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Writes the page; returns the exit status."""
     return exit_status.run(lambda: _show(options))
 
 
-def _show(options):
+def _show(options: Options) -> None:
     _check(options)
     picks = _merged(options.picks, read_picks(options.picks))
     images = open_images(options.images)
@@ -117,7 +102,7 @@ def _show(options):
         )
 
 
-def _check(options):
+def _check(options: Options) -> None:
     """What can be refused before a file is read."""
     low, high = SIDES
     if not low <= options.thumbnail <= high:
@@ -161,7 +146,7 @@ def _joined(path, picks) -> Pick:
     return first._replace(method=", ".join(names), score="")
 
 
-def _known(options, images) -> Known:
+def _known(options: Options, images) -> Known:
     if options.campaign:
         known = _known_of_campaign(options.campaign)
     else:
@@ -190,7 +175,7 @@ def _known_of_campaign(path: Path) -> Known:
     )
 
 
-def _known_of_files(options, images) -> Known:
+def _known_of_files(options: Options, images) -> Known:
     pool = None if options.pool is None else read_pool(options.pool)
     size = images.size if pool is None else len(pool)
     if options.ids is not None and size is None:
@@ -221,7 +206,7 @@ def _in_order(name):
     return (number is None, number, name)
 
 
-def _cards(options, picks, images, known, classes) -> list[Card]:
+def _cards(options: Options, picks, images, known, classes) -> list[Card]:
     rows = _rows(options, known, {pick.id: pick.row for pick in picks})
     predicted = _predicted(options.picks, picks, classes)
     answers = _answers(options.picks, {pick.id: pick.label for pick in picks}, classes)
@@ -273,7 +258,7 @@ def _row(id_, stated, size) -> int | None:
     return row
 
 
-def _neighbors(options, rows, images, known, classes):
+def _neighbors(options: Options, rows, images, known, classes):
     """The nearest labeled example of each pick, or None."""
     if known.pool is None or not known.labels:
         return [None] * len(rows)

@@ -7,9 +7,12 @@ of labels of each class, how many samples wait for an answer, and a hint when mo
 labels no longer pay.
 """
 
-import argparse
+import dataclasses
 import json
 from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
 
 from iwps_jax.app.campaign import Campaign, Outlook, folder, outlook
 from iwps_jax.app.campaign.learn import refitted
@@ -18,27 +21,22 @@ from iwps_jax.app.files.arrays import FileError
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the command."""
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the status as JSON"
-    )
-    parser.add_argument(
-        "--head",
-        type=Path,
-        metavar="FILE",
-        help="also write the head as an .npz file, for iwps score with the same "
-        "features",
-    )
-    answers.add_campaign(parser)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(answers.OfCampaign):
+    """The options of the command."""
+
+    json: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write the status as JSON"""
+    head: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write the head as an .npz file, for iwps score with the same features"""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Prints, and writes what is asked for; returns the exit status."""
     return exit_status.run(lambda: _status(options))
 
 
-def _status(options):
+def _status(options: Options) -> None:
     outputs.require_no_loss(options, "json", "head")
     state = folder.read_record(options.campaign)
     now = outlook(state)

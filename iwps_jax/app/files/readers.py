@@ -45,6 +45,22 @@ def read_pool(path: str | Path) -> np.ndarray:
     return pool
 
 
+def read_logits(path: str | Path) -> np.ndarray:
+    """The same for logits, which may also be those of several dropout masks.
+
+    Args:
+        path: see `open_array`; [pool, classes] or [pool, draws, classes].
+
+    Raises:
+        FileError: see `read_pool`.
+    """
+    logits = open_array(path)
+    if logits.ndim != 3 or 0 in logits.shape:
+        return read_pool(path)
+    _require_real(path, "the logits", logits)
+    return logits
+
+
 def read_head(path: str | Path) -> Head:
     """The last layer of a classifier, as float32.
 

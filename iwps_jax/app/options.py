@@ -1,0 +1,14 @@
+"""What the options of all commands are made of."""
+
+import dataclasses
+from typing import Annotated
+
+from tyro import conf
+
+Flag = Annotated[bool, conf.FlagCreatePairsOff, conf.arg(help_behavior_hint="")]
+"""An option that is given or not: `--explain` has no twin `--no-explain`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of a command; those that commands share are in classes between."""
