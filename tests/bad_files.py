@@ -52,7 +52,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "a text as a pool": (
         BAD_POOL,
         write("bad.npy", "id,label\n"),
-        "bad.npy cannot be read as an .npy file",
+        "bad.npy must be an .npy file, but it is damaged",
     ),
     "half a pool": (BAD_POOL, save_half("bad.npy", "pool.npy"), "bad.npy is truncated"),
     "a pool of objects": (
@@ -83,7 +83,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "NaN in the pool": (
         BAD_POOL,
         save("bad.npy", NAN),
-        "bad.npy: features of the pool must be finite, those of row 0",
+        "bad.npy: features of the pool must be finite, but those of row 0",
     ),
     "equal rows": (
         BAD_POOL,
@@ -120,7 +120,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "fewer labels": (
         BAD_HOLDOUT,
         save_holdout(labels=np.arange(3)),
-        "bad.npz: features and labels must have one length",
+        "bad.npz: features and labels must have the same length",
     ),
     "one-hot labels": (
         BAD_HOLDOUT,
@@ -135,17 +135,17 @@ OF_INIT = {  # command, what to prepare, what is said
     "a holdout that is no zip": (
         BAD_HOLDOUT,
         write("bad.npz", "PK"),
-        "bad.npz cannot be read as an .npz file",
+        "bad.npz must be an .npz file, but it is damaged",
     ),
     "a label that makes too many classes": (
         BAD_HOLDOUT[:-2],
         save_holdout(labels=np.array([0, 1, 2**31 - 1, 2])),
-        "bad.npz: row 2: labels must be class numbers below 1,000 where 4",
+        "bad.npz: row 2: labels must be class numbers below 1,000 if only 4",
     ),
     "a holdout sample that is not": (
         HOLDOUT_OF_POOL,
         answers((9999, CLASSES[0])),
-        "bad.csv: line 2: ids must be of the pool, got '9999'",
+        "bad.csv: line 2: every id must be in the pool, got '9999'",
     ),
     "one without a class": (
         HOLDOUT_OF_POOL,
@@ -155,19 +155,19 @@ OF_INIT = {  # command, what to prepare, what is said
     "one that is not finite": (
         (*HOLDOUT_OF_POOL, "--pool", "bad.npy"),
         lambda: (save("bad.npy", NAN)(), answers((0, CLASSES[0]))()),
-        "bad.csv: line 2: features of the pool must be finite in float32, those of '0'",
+        "bad.csv: line 2: features of the pool must be finite in float32, but those",
     ),
     "none": (HOLDOUT_OF_POOL, answers(), "bad.csv must have a holdout sample"),
     "holdout and labels overlap": (
         (*INIT, *POOL, *NAMES, "--holdout", "bad.csv", "--labels", "bad.csv"),
         answers((3, CLASSES[0])),
-        "bad.csv: line 2: '3' is a holdout sample",
+        "bad.csv: line 2: ids to label must not be holdout samples, got '3'",
     ),
     # init: labels, ids, classes, options
     "an unknown id": (
         BAD_LABELS,
         answers((0, CLASSES[0]), (684, "")),
-        "bad.csv: line 3: ids must be of the pool, got '684'",
+        "bad.csv: line 3: every id must be in the pool, got '684'",
     ),
     "an unknown class": (
         BAD_LABELS,
@@ -177,7 +177,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "an id twice": (
         BAD_LABELS,
         answers((7, CLASSES[0]), (7, CLASSES[0])),
-        "bad.csv: ids must be distinct, 7 of line 3 is that of line 2",
+        "bad.csv: ids must be distinct, but line 2 and line 3 both have 7",
     ),
     "no column label": (
         BAD_LABELS,
@@ -192,7 +192,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "a number that makes too many classes": (
         (*INIT, *POOL, *HOLDOUT, "--labels", "bad.csv"),
         answers((0, 1), (1, 40_000_000)),
-        "bad.csv: line 3: labels must be class numbers below 1,000 where 11",
+        "bad.csv: line 3: labels must be class numbers below 1,000 if only 11",
     ),
     "latin-1": (
         BAD_LABELS,
@@ -207,7 +207,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "equal ids": (
         BAD_IDS,
         write("bad.txt", "a\n" * 684),
-        "bad.txt: ids must be distinct, a of line 2 is that of line 1",
+        "bad.txt: ids must be distinct, but line 1 and line 2 both have a",
     ),
     "one class": (
         BAD_CLASSES,
@@ -222,7 +222,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "classes called the same": (
         BAD_CLASSES,
         write("bad.txt", "a\na\n"),
-        "bad.txt: classes must be distinct, a of line 2 is that of line 1",
+        "bad.txt: classes must be distinct, but line 1 and line 2 both have a",
     ),
     "a class called skip": (
         BAD_CLASSES,
@@ -237,7 +237,7 @@ OF_INIT = {  # command, what to prepare, what is said
     "a folder in use": (
         ("init", *FILES, "--campaign", "campaign"),
         nothing,
-        "campaign must not be there yet",
+        "campaign must not exist yet",
     ),
     "no steps": (
         (*INIT, *FILES, "--steps", "0"),

@@ -238,7 +238,7 @@ def test_the_selections_share_is_that_of_the_turns():
         (("--repeats", "0"), "must be a positive integer, got '0'."),
         (("--repeats", "few"), "must be a positive integer, got 'few'."),
         (("--repeat", "3"), "Unrecognized options: --repeat"),
-        (("--out", "{}/file/numbers.json"), "cannot be made"),
+        (("--out", "{}/file/numbers.json"), "cannot be created"),
         (("--out", "{}"), "must name a file"),
     ],
 )

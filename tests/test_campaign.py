@@ -186,17 +186,17 @@ def test_answers_may_be_partial_names_or_numbers(begun):
 @pytest.mark.parametrize(
     ("ids", "labels", "sentence"),
     [
-        (["0", "99999"], [0, 0], "ids must be of the pool, got '99999'"),
+        (["0", "99999"], [0, 0], "every id must be in the pool, got '99999'"),
         (["0", "-1"], [0, 0], "got '-1'"),
         (["0", "01"], [0, 0], "got '01'"),
         (["0", "1.0"], [0, 0], "got '1.0'"),
         (["0", "٣"], [0, 0], "got '٣'"),
-        (["0", "0"], [0, 0], "every id must be there once, '0' is 2 times"),
+        (["0", "0"], [0, 0], "ids must be distinct, got '0' 2 times"),
         (["0", "1"], [0, "digit"], "the label of '1' must be digit 0, .* got 'digit'"),
         (["0", "1"], [0, 10], "got 10"),
         (["0", "1"], [0, -1], "got -1"),
         (["0", "1"], [0, True], "got True"),
-        (["0"], [0, 1], "a label for each"),
+        (["0"], [0, 1], "labels must have one entry per id"),
     ],
 )
 def test_impossible_answers_are_refused(begun, ids, labels, sentence):
@@ -206,7 +206,7 @@ def test_impossible_answers_are_refused(begun, ids, labels, sentence):
 
 def test_holdout_samples_cannot_be_labeled(digits):
     state = new(digits, holdout_rows=[5])
-    with pytest.raises(AnswerError, match="'5' is a holdout sample") as caught:
+    with pytest.raises(AnswerError, match="not be holdout samples, got '5'") as caught:
         tell(state, ["4", "5"], [0, 1])
     assert caught.value.id == "5"
 
@@ -229,7 +229,7 @@ POOL = np.eye(4, dtype=np.float32)
     [
         ({"classes": ("a",)}, "two or more distinct names"),
         ({"classes": ("a", "a")}, "two or more distinct names"),
-        ({"classes": ("a", "Skip")}, "one called skip"),
+        ({"classes": ("a", "Skip")}, "must not contain skip"),
         ({"ids": ["a", "b", "c"]}, "4 distinct names"),
         ({"ids": ["a", "b", "c", "a"]}, "4 distinct names"),
         ({"method": "bald"}, "method must be one of random, .* got bald"),

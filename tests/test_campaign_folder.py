@@ -135,7 +135,7 @@ def test_only_the_next_event_is_taken(campaign):
     first, second = tell(state, ["sample 000"], ["a"]), ask(state, 3)[0]
     folder.commit(path, state, first)
     before = files_of(path)
-    with pytest.raises(FileError, match="has changed meanwhile: try again"):
+    with pytest.raises(FileError, match="another command has changed"):
         folder.commit(path, state, second)
     assert files_of(path) == before
 
@@ -252,7 +252,7 @@ def without(path, name):
 DAMAGES = {
     "no campaign.json": (
         lambda p: (p / "campaign.json").unlink(),
-        "is not a campaign: make one by iwps init",
+        "is not a campaign: make one with iwps init",
     ),
     "half of campaign.json": (
         lambda p: (p / "campaign.json").write_text('{"version": 1, "po'),
@@ -264,7 +264,7 @@ DAMAGES = {
     ),
     "another version": (
         lambda p: break_json(p / "campaign.json", version=99),
-        "must be of version 1, got 99",
+        "must have version 1, got 99",
     ),
     "half of task.npz": (
         lambda p: (p / "task.npz").write_bytes((p / "task.npz").read_bytes()[:200]),
@@ -286,11 +286,11 @@ DAMAGES = {
         lambda p: break_json(
             p / "events" / "000002.json", rows=[SIZE, 0, 1], labels=[0, 0, 0]
         ),
-        "rows that are not of the pool",
+        "rows that are not in the pool",
     ),
     "an event of classes that are not": (
         lambda p: break_json(p / "events" / "000002.json", rows=[0], labels=[2]),
-        "classes that there are not",
+        "classes that do not exist",
     ),
     "an event of other ids": (
         lambda p: break_json(
@@ -308,7 +308,7 @@ DAMAGES = {
     ),
     "a batch a second time": (
         lambda p: shutil.copy(p / "events/000001.json", p / "events/000008.json"),
-        r"000008\.json is damaged: it has a sample a second time",
+        r"000008\.json is damaged: it repeats a sample",
     ),
     "lists in lists": (
         lambda p: (p / "campaign.json").write_text("[" * 100_000),
@@ -354,6 +354,6 @@ def test_a_folder_with_something_in_it_is_left_alone(campaign):
     path, state = campaign
     before = files_of(path.parent)
     for taken in (path, path.parent / "pool.npy"):
-        with pytest.raises(FileError, match="must not be there yet"):
+        with pytest.raises(FileError, match="must not exist yet"):
             folder.create(taken, folder.paths_of(path), state)
     assert files_of(path.parent) == before

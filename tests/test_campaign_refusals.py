@@ -84,7 +84,7 @@ TABLE = {
     "images without an id": (
         ("next", "--k", 5, "--label-studio", "t.json", "--image-url", "a.png"),
         nothing,
-        "must have {id} in it",
+        "must contain {id}",
     ),
     "one file for both": (
         ("next", "--k", 5, "--out", "t.json", *TASKS, "--image-url", "{id}"),
@@ -107,7 +107,7 @@ TABLE = {
     "a row that is not": (
         ("label", "bad.csv"),
         answers((0, CLASSES[0]), ("684", CLASSES[0])),
-        "bad.csv: line 3: ids must be of the pool, got '684'",
+        "bad.csv: line 3: every id must be in the pool, got '684'",
     ),
     "a row of another pool": (
         ("label", "bad.csv"),
@@ -117,7 +117,7 @@ TABLE = {
     "an answer twice": (
         ("label", "bad.csv"),
         answers((5, CLASSES[0]), (6, CLASSES[0]), (5, CLASSES[1])),
-        "bad.csv: ids must be distinct, 5 of line 4 is that of line 2",
+        "bad.csv: ids must be distinct, but line 2 and line 4 both have 5",
     ),
     "none asked for, after good answers": (
         ("label", "initial.csv", "--next", 0),
@@ -142,7 +142,7 @@ TABLE = {
     "images without an id, after good answers": (
         ("label", "initial.csv", "--next", 5, *TASKS, "--image-url", "a.png"),
         nothing,
-        "must have {id} in it",
+        "must contain {id}",
     ),
     "a place for no batch": (
         ("label", "initial.csv", "--out", "b.csv"),
@@ -200,7 +200,7 @@ TABLE = {
     "an image that is not": (
         ("show", "batch.csv", "--images", ".", "--campaign", "campaign"),
         nothing,
-        ". has no image of '3'",
+        ". must hold an image for '3', got none",
     ),
 }
 

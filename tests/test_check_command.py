@@ -183,8 +183,8 @@ def test_answers_are_counted_and_held_to_pool_and_classes(here, capsys):
     assert found["counts"] == {"cat": 2, "dog": 0, "owl": 0, "eel": 1}
     for line, sentence in (
         ("r6,bird", "line 7: the label of 'r6' must be cat, dog, owl, eel or skip"),
-        ("x6,cat", "line 7: ids must be of the pool, got 'x6'"),
-        ("r1,cat", "r1 of line 7 is that of line 2"),
+        ("x6,cat", "line 7: every id must be in the pool, got 'x6'"),
+        ("r1,cat", "line 2 and line 7 both have r1"),
     ):
         Path("answers.csv").write_text("\n".join([*lines, line]))
         capsys.readouterr()
@@ -203,7 +203,9 @@ def test_answers_without_names_are_class_numbers():
         check.label_numbers("a.csv", [Answer("a", "cat", 2)], None, None)
 
 
-HUGE = "labels must be class numbers below 1,000 where 2 of them occur, got 2147483647"
+HUGE = (
+    "labels must be class numbers below 1,000 if only 2 of them occur, got 2147483647"
+)
 
 
 def test_numbers_too_large_for_classes_take_no_memory(here, capsys):
@@ -212,7 +214,7 @@ def test_numbers_too_large_for_classes_take_no_memory(here, capsys):
     for option, where in (("--labels", "a.csv: line 3"), ("--holdout", "h.npz: row 1")):
         assert run(option, where.partition(":")[0]) == 2
         told = capsys.readouterr().err
-        assert told == f"{where}: {HUGE}: give --classes if it is one.\n"
+        assert told == f"{where}: {HUGE}: if it is a class, give --classes.\n"
     Path("a.csv").write_text("id,label\n1,3\n2,999\n")
     assert report("--labels", "a.csv")["labels"]["labeled"] == 2
 

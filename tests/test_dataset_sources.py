@@ -251,5 +251,5 @@ def test_damaged_tfrecord_is_an_error(tmp_path, suffix, message):
 def test_missing_rows_are_an_error(tmp_path):
     folder = write_stock_tfrecord(tmp_path / "tfds", some_arrays())
     (folder / "mnist-test.tfrecord-00001-of-00002").write_bytes(b"")
-    with pytest.raises(DatasetError, match="10 rows, its description promises 20"):
+    with pytest.raises(DatasetError, match="10 rows, but its description promises 20"):
         load("mnist", tmp_path / "tfds")

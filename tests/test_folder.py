@@ -147,7 +147,8 @@ def test_another_setting_is_refused_by_name_and_nothing_changes(tmp_path, name):
         prepare(tmp_path, {**SETTINGS, name: OTHER[name]})
     message = str(refusal.value)
     assert (
-        f"whose {name} differ: {SETTINGS[name]!r} there, {OTHER[name]!r} now" in message
+        f"other settings ({name}: {SETTINGS[name]!r} there, {OTHER[name]!r} now"
+        in message
     )
     assert str(tmp_path) in message
     assert contents(tmp_path) == before
@@ -161,14 +162,14 @@ def test_a_run_of_a_version_with_fewer_settings_continues_as_it_was(tmp_path):
     path.write_text(json.dumps(config))
     assert prepare(tmp_path) == []
     for name, before in (("first_seed", 0), ("pool_per_class", None)):
-        refusal = f"whose {name} differ: {before} there, {OTHER[name]} now"
+        refusal = rf"other settings \({name}: {before} there, {OTHER[name]} now"
         with pytest.raises(FolderError, match=refusal):
             prepare(tmp_path, {**SETTINGS, name: OTHER[name]})
 
 
 def test_other_data_are_refused_by_name(tmp_path):
     prepare(tmp_path)
-    with pytest.raises(FolderError, match="whose data_sha256 differ: '000"):
+    with pytest.raises(FolderError, match="settings \\(data_sha256: '000"):
         prepare(tmp_path, data=some_data("1" * 64))
 
 

@@ -157,7 +157,7 @@ def test_a_folder_that_holds_itself_is_listed_once(tmp_path, show):
 @pytest.mark.parametrize(
     ("id_", "words"),
     [
-        ("missing", ["photos", "no image", "missing"]),
+        ("missing", ["photos", "must hold an image", "missing"]),
         ("twice", ["twice", "twice.jpg and twice.png"]),
         ("7", ["'7'", "007.png and 07.png"]),
         ("../secret", ["inside photos", "../secret"]),
@@ -217,10 +217,14 @@ def test_rows_of_arrays(tmp_path, show, channels, dtype):
         (np.zeros((3, 5), np.uint8), "1", "must be [pool, height, width]"),
         (np.zeros((3, 3, 8, 8), np.uint8), "1", "transpose(0, 2, 3, 1)"),
         (np.zeros((3, 5, 5), np.int64), "1", "uint8 or floating point"),
-        (np.full((3, 5, 5), 2.0), "1", "in [0, 1], row 1"),
-        (np.full((3, 5, 5), np.nan), "1", "in [0, 1], row 1"),
-        (np.zeros((3, 5, 5), np.uint8), "3", "3 images, '3' is row 3"),
-        (np.zeros((3, 5, 5), np.uint8), "b", "'b' is no row of images.npy"),
+        (np.full((3, 5, 5), 2.0), "1", "in [0, 1], but row 1"),
+        (np.full((3, 5, 5), np.nan), "1", "in [0, 1], but row 1"),
+        (np.zeros((3, 5, 5), np.uint8), "3", "an image for '3', row 3, got 3 images"),
+        (
+            np.zeros((3, 5, 5), np.uint8),
+            "b",
+            "the row of 'b' in images.npy must be known",
+        ),
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, show, capsys, images, pick, words):
@@ -337,7 +341,7 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (
             ["id", "1"],
             ("--ids", "ids.csv"),
-            "ids.csv: ids must be of the pool, got '1'",
+            "ids.csv: every id must be in the pool, got '1'",
         ),
         (["id,row", "b,4"], ("--ids", "ids.csv"), "b must be row 1"),
         (["id", "1"], ("--pool", "pool.npy", "--labels", "labels.csv"), "--ids"),

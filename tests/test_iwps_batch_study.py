@@ -165,13 +165,13 @@ def test_a_baseline_that_is_higher_but_not_surely_is_no_loss():
         ),
         ([BETTER], {"baselines": ("random", "bald")}, "missing: BALD in mnist-1-10"),
         ([BETTER], {"seeds": range(4)}, "missing: Random in mnist-1-10"),
-        ([cell("mnist-1-10", random=(0.5, 0.6))], {}, "no verdict"),
+        ([cell("mnist-1-10", random=(0.5, 0.6))], {}, "No verdict"),
         (
             [BETTER, cell("mnist-1-50", ours=(0.7, 0.8), random=(0.5, 0.61))],
             {},
             "No verdict: fewer than three shared seeds in mnist-1-50 against Random.",
         ),
-        ([cell("mnist-1-10", ours=(0.5, 0.6))], {}, "no verdict"),
+        ([cell("mnist-1-10", ours=(0.5, 0.6))], {}, "No verdict"),
     ],
 )
 def test_the_rule_is_not_met(cells, options, says):
@@ -234,7 +234,7 @@ def test_losses_stand_in_the_report():
 
 
 def write_run(out, accuracies, *, rounds=1, seeds=None, **config):
-    """A run with an accuracy that stays the same over the rounds: its AUBC."""
+    """A run whose accuracy, the same in all rounds, is its mean over rounds."""
     out.mkdir(parents=True)
     config = {
         **{"dataset": "mnist", "imbalance": 10, "acquire_size": 50, "rounds": rounds},

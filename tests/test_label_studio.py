@@ -96,7 +96,7 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
         ([{**TASK, "data": {"sample_id": True}}], "no sample_id"),
         ([{**TASK, "data": None}], "task 1 cannot be read"),
         ([TASK, {**TASK, "id": 18}], "sample photos/1.jpg must have one answer"),
-        ([MIN, {**MIN, "choice": "dog"}], "task 1 says Kätzchen, task 2 dog"),
+        ([MIN, {**MIN, "choice": "dog"}], "task 1 says Kätzchen and task 2 says dog"),
         ([with_annotations({})], "task 1 cannot be read"),
         ([with_annotations(None)], "task 1 cannot be read"),
         ([{**MIN, "choice": {"choices": []}}], "must have one choice, got 0"),

@@ -33,7 +33,7 @@ def test_rows_are_found_by_what_they_are_called(ids):
     assert all(type(name) is str for name in called)
     np.testing.assert_array_equal(naming.rows_of(ids, 5, called), rows)
     assert naming.rows_of(ids, 5, []).shape == (0,)
-    with pytest.raises(naming.AnswerError, match="of the pool, got '٣'") as caught:
+    with pytest.raises(naming.AnswerError, match="in the pool, got '٣'") as caught:
         naming.rows_of(ids, 5, ["7" if ids is not None else "1", "٣", "x"])
     assert caught.value.id == "٣"
 
@@ -72,7 +72,7 @@ def test_rows_that_nobody_can_learn_from_can_only_be_skipped():
     state = start(pool, POOL[:2], np.array([0, 1]), classes=("a", "b"))
     for row in ("3", "5"):
         with pytest.raises(
-            naming.AnswerError, match=f"'{row}', row {row}, are not"
+            naming.AnswerError, match=rf"'{row}' \(row {row}\) are not"
         ) as e:
             tell(state, ["0", row], ["a", "a"])
         assert e.value.id == row

@@ -278,7 +278,11 @@ def test_missing_rounds_and_another_dataset_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "must be JSON"), ("[]", "must be a run's"), ('{"rounds": 2}', "a run's")],
+    [
+        ("{", "must be JSON"),
+        ("[]", "must be that of a run"),
+        ('{"rounds": 2}', "that of a run"),
+    ],
 )
 def test_a_folder_that_is_not_a_runs_is_refused(tmp_path, capsys, text, message):
     write_run(tmp_path, some_dataset(), methods=("random",), seeds=1)

@@ -254,4 +254,4 @@ def test_a_run_is_not_continued_on_other_features(finished, monkeypatch, capsys)
     with pytest.raises(SystemExit) as exit_:
         run_main(*arguments)
     assert exit_.value.code == 2
-    assert "holds a run whose inputs differ" in capsys.readouterr().err
+    assert "holds a run with other settings (inputs" in capsys.readouterr().err

@@ -133,11 +133,11 @@ def test_labeled_rows_are_never_picked(here):
         ((*FROM_FILES, "--labeled", "outside.npy"), "must hold rows in [0, 50003)"),
         (
             (*FROM_FILES, "--labeled", "outside.csv"),
-            "line 3: ids must be of the pool, got",
+            "line 3: every id must be in the pool, got",
         ),
         (
             (*FROM_FILES, "--labeled", "few.txt"),
-            "few.txt: line 1: ids must be of the pool, got",
+            "few.txt: line 1: every id must be in the pool, got",
         ),
         (
             (*FROM_FILES, "--labeled", "a.json"),

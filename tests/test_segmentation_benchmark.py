@@ -205,7 +205,7 @@ def test_files_are_scenes_of_the_size_asked_for(tmp_path):
         (("--only", "training", "speed"), "invalid choice 'speed'"),
         (("--repeats", "0"), "must be a positive integer, got '0'."),
         (("--repeat", "3"), "Unrecognized options: --repeat"),
-        (("--out", "{}/file/numbers.json"), "cannot be made"),
+        (("--out", "{}/file/numbers.json"), "cannot be created"),
     ],
 )
 def test_wrong_options_are_refused_before_the_work(tmp_path, capsys, options, sentence):

@@ -218,7 +218,7 @@ def test_runs_with_different_measures_are_not_put_side_by_side(
         report.main([str(tmp_path), "--out", str(tmp_path / "merged")])
     assert exit_.value.code == 2
     error = capsys.readouterr().err
-    assert "must have one main measure, got mIoU without background" in error
+    assert "must have the same main measure, got mIoU without background" in error
     assert str(tmp_path / "b") in error
     assert not (tmp_path / "merged").exists()
 

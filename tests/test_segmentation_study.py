@@ -328,7 +328,7 @@ def test_other_data_are_refused_and_the_same_are_not_run_again(
     save(mask, changed)
     options = [o.replace(str(photos), str(tmp_path / "photos")) for o in options]
     said = refusal(capsys, folder_study.main, options)
-    assert "holds a run whose data_sha256 differ" in said
+    assert "holds a run with other settings (data_sha256" in said
     # The same data elsewhere go on; there is nothing left to do.
     shutil.rmtree(tmp_path / "photos")
     shutil.copytree(photos, tmp_path / "photos")

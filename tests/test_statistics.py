@@ -148,7 +148,11 @@ def test_rounding_errors_are_no_difference():
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([0.1], "of one length"), ([], "of one length"), ([0.1, np.nan], "finite")],
+    [
+        ([0.1], "of the same length"),
+        ([], "of the same length"),
+        ([0.1, np.nan], "finite"),
+    ],
 )
 def test_paired_comparison_names_bad_arrays(values, message):
     with pytest.raises(ValueError, match=message):

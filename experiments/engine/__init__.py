@@ -1,12 +1,12 @@
-"""What all studies share, whatever their data and methods.
+"""The parts that all studies share.
 
-    method         how a competitor turns a model into picks
+    method         how a method turns a model into picks
     rounds         fit, test, score, select and label, round after round
     run_folder     the files of a run
     checkpoint     its state on disk
-    progress       how far it is, in the terminal
-    command_line   the options of a command, and how it ends
+    progress       the display in the terminal
+    command_line   start and end of a command
     series         several runs one after another
 
-It knows no study: what differs is handed in as functions.
+No module here depends on a study: each study passes its functions.
 """

@@ -1,8 +1,8 @@
 """Checkpoints of a run on disk: a state and a JSON record, both or neither.
 
-The only module that knows Orbax. A run may be killed at any moment: a checkpoint is
-written under a temporary name and renamed when whole, and whatever a killed run left
-half-written is ignored and removed. Store a key as `jax.random.key_data(key)`.
+Only this module uses Orbax. A run may be killed at any moment: a checkpoint is written
+under a temporary name and renamed when it is complete, and an incomplete checkpoint is
+ignored and removed. Store a key as `jax.random.key_data(key)`.
 """
 
 import json
@@ -17,11 +17,11 @@ from iwps_jax.refusal import Refusal
 
 
 class CheckpointError(Refusal, RuntimeError):
-    """A checkpoint that could not be written or does not fit."""
+    """A checkpoint cannot be written, or does not fit the run."""
 
 
 def open_folder(folder: str | Path) -> ocp.CheckpointManager:
-    """Opens (and makes) a folder of numbered checkpoints, keeping the last two."""
+    """Opens or creates a folder of numbered checkpoints; it keeps the last two."""
     options = ocp.CheckpointManagerOptions(
         max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
@@ -38,8 +38,8 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: Any) -> 
     """Writes checkpoint `step`: a pytree of arrays and a JSON-serializable record.
 
     Raises:
-        CheckpointError: if that step is not newer than the last, or if the disk does
-            not take it.
+        CheckpointError: if that step is not newer than the last, or if the checkpoint
+            cannot be written.
         TypeError: if the record is not JSON; nothing is written.
     """
     json.dumps(record)
@@ -58,14 +58,14 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: Any) -> 
     if not saved:
         raise CheckpointError(
             f"checkpoint {step} is not newer than {manager.latest_step()}, the last "
-            f"in {manager.directory}; nothing was written."
+            f"one in {manager.directory}; nothing was written."
         )
 
 
 def restore_latest(
     manager: ocp.CheckpointManager, like: Any
 ) -> tuple[int, Any, Any] | None:
-    """Reads the newest whole checkpoint, or returns None where there is none.
+    """Reads the newest complete checkpoint, or returns None if there is none.
 
     Args:
         manager: from `open_folder`.

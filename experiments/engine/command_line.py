@@ -1,4 +1,4 @@
-"""How the command of a study begins and ends."""
+"""Start and end of a study's command: arguments, cache, refusals."""
 
 import contextlib
 import platform
@@ -18,11 +18,11 @@ Kind = TypeVar("Kind")
 
 
 class ConfigError(Refusal):
-    """Settings that make no sense, with a sentence."""
+    """Settings are inconsistent; the message is one sentence."""
 
 
 def program_arguments(arguments: Sequence[str] | None) -> list[str]:
-    """The arguments of a call, or the real ones of a program that starts."""
+    """The arguments of a call, or those of the command line."""
     if arguments is not None:
         return list(arguments)
     keep_programs()
@@ -58,8 +58,9 @@ def parse(
 def keep_programs() -> None:
     """Keeps compiled programs between runs, in the cache folder.
 
-    A program is for one kind of processor, and a cache folder may be on a disk that
-    several machines share, so each has its own. JAX_COMPILATION_CACHE_DIR wins.
+    A compiled program fits one kind of processor, and several machines may share the
+    cache folder, so each machine has its own subfolder. JAX_COMPILATION_CACHE_DIR, if
+    set, takes precedence.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = cache_root() / "programs" / platform.node()
@@ -76,7 +77,7 @@ def output_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder} cannot be made: {error}.") from error
+        raise FolderError(f"{folder} cannot be created: {error}.") from error
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How a competitor turns a model into picks: a score and a selector for the loop."""
+"""How a method turns a model into picks: a score and a selector for the loop."""
 
 from collections.abc import Callable
 from typing import NamedTuple

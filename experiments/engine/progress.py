@@ -1,7 +1,7 @@
-"""What a person sees while a study runs: one line a method, live.
+"""The display of a running study: one line per method.
 
-On a terminal a table is kept up to date; elsewhere (a log, a pipe) each finished
-round is one plain line.
+On a terminal it is a live table; elsewhere (a log, a pipe) each finished round prints
+one plain line.
 """
 
 import time
@@ -29,14 +29,14 @@ class Progress:
         measure: Measure = ACCURACY,
         console: Console | None = None,
     ):
-        """Shows these methods over so many acquisitions.
+        """Prepares a display of these methods.
 
         Args:
-            methods: a row each.
-            rounds: the last round's number.
-            title: of the table, the name of the data.
-            measure: the number of the test set that is shown.
-            console: where, standard output by default.
+            methods: their names; each has a row.
+            rounds: number of the last round.
+            title: title of the table, the name of the data.
+            measure: the measure on the test set to show.
+            console: where to print; standard output by default.
         """
         self._rounds, self._title, self._measure = rounds, title, measure
         self._console = console or Console()
@@ -51,7 +51,7 @@ class Progress:
         return self
 
     def __exit__(self, *_):
-        """Takes the live table away."""
+        """Removes the live table."""
         self._live.stop()
 
     def say(self, sentence: str) -> None:
@@ -59,7 +59,7 @@ class Progress:
         self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, method: str, round_: int, stage: str) -> None:
-        """Shows what is under way."""
+        """Shows the current stage of a method."""
         _, *rest = self._rows[method]
         self._rows[method] = (f"round {round_}: {stage}", *rest)
         self._refresh()

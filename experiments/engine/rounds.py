@@ -1,9 +1,9 @@
 """The rounds of a study, whatever its data: fit, test, score, select and label.
 
-What a study does in a round is handed in as functions; here is what all studies
-share: the order of things, the files of lines, the clock, the checkpoints. After every
-round a checkpoint holds the state and all lines written so far; a run killed at any
-moment continues there and ends with the same picks.
+Each study passes its own functions for a round. This module has the parts that all
+studies share: the order of the steps, the .jsonl files, the times, the checkpoints.
+After every round a checkpoint holds the state and all lines written so far. A run that
+was killed resumes there and ends with the same picks.
 """
 
 import time
@@ -24,27 +24,28 @@ KINDS = ("metrics", "picks")
 
 
 class RunError(Refusal, RuntimeError):
-    """A run that must not go on, with the reason."""
+    """A run must stop; the message is the reason."""
 
 
 class Rounds(NamedTuple):
-    """What a run needs of a study; the arrays of a state lead with a seed axis.
+    """The functions of a study; the first axis of a state's arrays is the seed.
 
-    The functions do all seeds. They may be compiled programs over arrays on a device
-    or plain functions over NumPy arrays.
+    Each function handles all seeds. It may be a compiled program over arrays on a
+    device or a plain function over NumPy arrays.
 
     Attributes:
-        seeds: of the repetitions, in the order of the seed axis.
+        seeds: seeds of the repetitions, in the order of the seed axis.
         first_state: the loop's state before the first round.
-        compile: `compile(method, acquires)` makes the programs of a method ready, that
-            of `acquire` only if it will be called; no other stage's time is to have the
-            compiler's in it. May do nothing.
+        compile: `compile(method, acquires)` compiles the programs of a method, so that
+            the times of the other stages do not include compilation. It compiles
+            `acquire` only if `acquires` is true. It may do nothing.
         train: first half of a round, `train(state) -> state`.
-        measure: `measure(state)` gives numbers on the test set, one dict a seed.
+        measure: `measure(state)` returns the measures on the test set, one dict per
+            seed.
         acquire: second half, `acquire(method, state) -> (state, info)`.
-        describe: `describe(method, state, info)` gives for each seed what to write of
-            the picks of the state that picked: `wrong_rate` and `minority_rate` for
-            the line of metrics, and the line of picks.
+        describe: `describe(method, state, info)` returns two dicts for each seed, from
+            the state before the picks: `wrong_rate` and `minority_rate` for the line of
+            metrics, and the line of picks.
     """
 
     seeds: Sequence[int]
@@ -66,11 +67,12 @@ def run_rounds(
     """Runs or resumes all rounds of all methods, one method after another.
 
     Args:
-        out: the run's folder, from `folder.prepare`.
-        methods: their names, in the order of the files.
-        num_rounds: acquisitions; the model is fitted and tested once more after.
-        rounds: what is done in them.
-        progress: where to show how it goes.
+        out: the run's folder, from `run_folder.prepare`.
+        methods: names of the methods, in the order of the files.
+        num_rounds: number of acquisitions; after the last one the model is fitted and
+            tested once more.
+        rounds: the functions of the study.
+        progress: the display.
 
     Raises:
         RunError: if a score is not finite.
@@ -101,7 +103,7 @@ def _run_method(
             progress.show(name, lines["metrics"])
         for kind in KINDS:
             run_folder.write_lines(files[kind], earlier[kind] + lines[kind])
-        # Compiled ahead, so that no stage's time has the compiler's in it.
+        # Compiled first, so that no stage's time includes compilation.
         compiling = time.perf_counter()
         if next_round <= num_rounds:
             progress.begin(name, next_round, "compile")
@@ -174,12 +176,12 @@ def _pick(
 
 
 def _share_of_seed(seconds: float, rounds: Rounds) -> float:
-    """A program does all seeds, so each is charged an equal share of its time."""
+    """An equal share of a program's time for each seed, because it does all seeds."""
     return round(seconds / len(rounds.seeds), 4)
 
 
 def _timed(program: Callable, *arguments: Any) -> tuple[Any, float]:
-    """A program's result and the seconds until it was there."""
+    """A program's result, and the seconds it took."""
     start = time.perf_counter()
     result = jax.block_until_ready(program(*arguments))
     return result, time.perf_counter() - start

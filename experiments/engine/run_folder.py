@@ -1,16 +1,16 @@
-"""The folder of a run: what it was asked to do and what came out, line by line.
+"""The folder of a run: its settings and its results.
 
     config.json       settings, versions, data source and hash
     splits.npz        ids of pool, initial set and holdout of every seed
     metrics.jsonl     a line per method, seed and round
-    picks.jsonl       the ids chosen, a line per method, seed and round
+    picks.jsonl       the picked ids, a line per method, seed and round
     checkpoints/      state after every round, one folder per method
-    predictions/      maps of predicted classes of some picks, where pixels have classes
+    predictions/      predicted class maps of some picks, if pixels have classes
     summary.json, curves.png, class_iou.png, selected.png, report.html
-                      the report, made of the files above
+                      the report, made from the files above
 
-The checkpoints are the truth. Each holds all lines of its method so far, so after a
-kill the two .jsonl files are rebuilt from them and nothing is missing or twice.
+The checkpoints decide. Each holds all lines of its method so far, so after a kill the
+two .jsonl files are rebuilt from them, and no line is missing or repeated.
 """
 
 import contextlib
@@ -46,31 +46,32 @@ WRITTEN = (
 )
 
 ADDED_LATER = {"first_seed": 0, "pool_per_class": None}
-"""Settings that the runs of earlier versions lack, as they were then."""
+"""Settings that runs of earlier versions lack, with their values at that time."""
 
 
 class FolderError(Refusal, RuntimeError):
-    """A run folder that belongs to another run, or that cannot be read."""
+    """A run folder belongs to another run, or cannot be used."""
 
 
 class Identified(Protocol):
-    """Data that say where they are from and which they are."""
+    """Data with a source and a hash."""
 
     @property
     def source(self) -> str:
-        """A sentence."""
+        """Where the data come from, as a sentence."""
 
     @property
     def sha256(self) -> str:
-        """A hash of all of it."""
+        """A hash of all data."""
 
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Makes the folder and keeps other processes out of it; kill -9 frees it too.
+    """Makes the folder and keeps other processes out of it, until the process ends.
 
     Raises:
-        FolderError: if it is not a run's, cannot be written to, or is in use.
+        FolderError: if it is not the folder of a run, cannot be written to, or is in
+            use.
     """
     is_new = not out.exists()
     try:
@@ -101,20 +102,20 @@ def prepare(
     resume: bool,
     found_at: dict,
 ) -> list[str]:
-    """Makes the folder for these settings, or makes sure that it is theirs.
+    """Makes the folder for these settings, or checks that it belongs to them.
 
     Args:
         out: the run's folder.
-        settings: what determines the results.
-        dataset: the data, for its source and hash.
-        splits: who is who, one a seed: named arrays, of the same shapes for all seeds.
-        resume: whether to continue what is there; otherwise the run's own files are
+        settings: the settings that determine the results.
+        dataset: the data, for their source and hash.
+        splits: the split of each seed: named arrays, of the same shapes for all seeds.
+        resume: whether to continue a run in this folder; otherwise its files are
             removed first.
-        found_at: where the user said that the data are, as JSON: for the report to find
-            them; a resumed run may find them elsewhere.
+        found_at: the user's path of the data, as JSON, from which the report reads
+            them; it may differ when a run is resumed.
 
     Returns:
-        Warnings: sentences about what may keep a resumed run from being bit-identical.
+        Warnings: sentences on differences that may change a resumed run's rounding.
 
     Raises:
         FolderError: if the folder holds a run with other settings or other data.
@@ -153,25 +154,25 @@ def prepare(
         there = before.get(name, ADDED_LATER.get(name))
         if there != config[name]:
             raise FolderError(
-                f"{out} holds a run whose {name} differ: {there!r} there, "
-                f"{config[name]!r} now. Name another folder with --out, or start this "
-                "one anew with --no-resume."
+                f"{out} holds a run with other settings ({name}: {there!r} there, "
+                f"{config[name]!r} now). Choose another folder with --out, or start "
+                "this one again with --no-resume."
             )
     return [
         f"this run began with {name} {before.get(name)}, now it is {config[name]}; "
-        "the rest may differ in rounding."
+        "the remaining rounds may differ by rounding."
         for name in ("device", "versions")
         if before.get(name) != config[name]
     ]
 
 
 def checkpoints(out: Path, method: str) -> Path:
-    """Where the checkpoints of a method are."""
+    """The folder of a method's checkpoints."""
     return out / "checkpoints" / method
 
 
 def predictions(out: Path, method: str) -> Path:
-    """Where a method's maps of predicted classes are."""
+    """The folder of a method's predicted class maps."""
     return out / "predictions" / method
 
 
@@ -181,7 +182,7 @@ def write_lines(path: Path, lines: Iterable[dict]) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[dict]) -> None:
-    """Adds lines to a .jsonl file and hands them to the system."""
+    """Appends lines to a .jsonl file."""
     with path.open("ab") as file:
         file.write(_encode(lines))
 
@@ -198,7 +199,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that runs, marked if files of it were changed."""
+    """The commit of the running checkout, marked if its files were changed."""
     root = Path(experiments.__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -211,7 +212,7 @@ def _commit() -> str | None:
 
 
 def _stored_config(out: Path) -> dict | None:
-    """What the config.json of a run says; None in a folder that is new."""
+    """The content of a run's config.json; None in a new folder."""
     if not out.exists():
         return None
     names = {path.name for path in out.iterdir()}
@@ -223,22 +224,23 @@ def _stored_config(out: Path) -> dict | None:
         if foreign:
             raise FolderError(
                 f"{out} holds files but no config.json ({', '.join(foreign[:3])}): it "
-                "is not the folder of a run. Name another one with --out."
+                "is not the folder of a run. Choose another one with --out."
             )
         return None
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FolderError(f"{path} is not JSON: {error}.") from error
+        raise FolderError(f"{path} must be JSON: {error}.") from error
     if not isinstance(before, dict) or not {"methods", "data_sha256"} <= before.keys():
         raise FolderError(
-            f"{path} is not that of a run. Name another folder with --out."
+            f"{path} must be the config.json of a run. Choose another folder with "
+            "--out."
         )
     return before
 
 
 def _remove_run(out: Path, config: dict) -> None:
-    """Removes a run's own files but its config.json, which marks the folder as ours."""
+    """Removes a run's files except config.json, which marks the folder of a run."""
     for name in WRITTEN:
         if name != "config.json":
             (out / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Several runs that belong together, one after another, with one report over them.
+"""A series of runs, one after another, with one report on all of them.
 
-An ablation or a grid is a table of settings, one run each. Every run has a folder of
-its own below that of the series, and is resumed like any other.
+An ablation or a grid is a table of settings with one run each. Every run has its own
+folder below that of the series, and is resumed like any other run.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ def configure(
     changed: Mapping[str, Any],
     small: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The settings of every run with what the user changed.
+    """The settings of every run, with the user's changes.
 
     Args:
         runs: dataclasses of settings, by the name of the run's folder.
         out: folder of the series.
-        changed: settings of all runs.
-        small: settings of a quick try, of the first and the last run alone.
+        changed: changes for all runs.
+        small: changes for a quick trial, which has only the first and the last run.
 
     Raises:
-        ConfigError: if they make no sense together.
+        ConfigError: if the settings are inconsistent.
     """
     names = list(runs)
     if small is not None:
@@ -50,9 +50,9 @@ def run_all(
     Args:
         configs: from `configure`.
         out: folder of the series.
-        run: `run(config, sentence)` runs one, says the sentence first, and returns its
+        run: `run(config, sentence)` prints the sentence, runs one run and returns its
             summary.
-        write_report: `write_report(folders, out)` reports on all.
+        write_report: `write_report(folders, out)` writes the report on all runs.
     """
     for number, (name, config) in enumerate(configs.items(), 1):
         print_table(run(config, f"run {number} of {len(configs)}: {name}"))

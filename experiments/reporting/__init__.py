@@ -1,1 +1,1 @@
-"""From the files of a run to numbers, verdicts, pictures and pages."""
+"""Turns the files of a run into numbers, verdicts, pictures and pages."""

@@ -1,7 +1,7 @@
 """The charts of a page, as figures of plotly.js: dicts in its schema, no HTML.
 
-Rounded to what a reader can see, so that pages stay small. Colors, markers and line
-styles are those of the pictures (`experiments.reporting.styles`).
+Numbers are rounded to visible digits, so that pages stay small. Colors, markers and
+line styles are those of the pictures (`experiments.reporting.styles`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,8 +48,8 @@ def curve_chart(
     Args:
         curves: shares in [0, 1] by method.
         order: methods in the order of the legend.
-        x_title: what is on the horizontal axis.
-        y_title: what is on the vertical axis, in per cent.
+        x_title: title of the horizontal axis.
+        y_title: title of the vertical axis, in per cent.
         is_small: a panel of a grid, without legend.
     """
     styles = styles_of(dict.fromkeys([*order, *curves]))
@@ -75,10 +75,10 @@ def curve_chart(
 def difference_chart(
     summary: Mapping[str, Any], key: str, order: Sequence[str]
 ) -> Figure:
-    """Differences from a baseline: t interval thin, bootstrap interval, if any, thick.
+    """Differences from a baseline, with a thin t interval and a thick bootstrap one.
 
     Args:
-        summary: of a run.
+        summary: the summary of a run.
         key: "versus_random" or "versus_best_baseline".
         order: methods from top to bottom.
     """
@@ -140,10 +140,10 @@ def difference_chart(
 def class_chart(
     summary: Mapping[str, Any], order: Sequence[str], class_names: Sequence[str]
 ) -> Figure:
-    """True classes of the picks over the rounds, a heat map a method.
+    """True classes of the picks over the rounds, one heat map per method.
 
-    The first column of a map is the pool, if its classes are known: what random picks
-    would be.
+    If the classes of the pool are known, they are the first column of a map, which
+    shows the expected classes of random picks.
     """
     pool = summary["pool_per_class"]
     methods = [m for m in order if np.sum(summary["methods"][m]["picks_per_class"])]

@@ -17,7 +17,7 @@ MAX_NAME_CHARACTERS = 26
 
 
 def hex_colors(colors: Sequence[Sequence[int]]) -> list[str]:
-    """Write colors of three bytes as Matplotlib and browsers read them.
+    """Write colors of three bytes in hexadecimal form.
 
     Example:
         >>> hex_colors([[0, 128, 255]])
@@ -33,7 +33,7 @@ def curves_of_classes(record: Record) -> list[dict[str, Curve]]:
         record: a run of images whose pixels have classes.
 
     Returns:
-        One dict a class, without methods of which in every round some seed has no
+        One dict per class, without methods of which in every round some seed has no
         IoU of it.
     """
     curves = [
@@ -49,7 +49,7 @@ def curves_of_classes(record: Record) -> list[dict[str, Curve]]:
 
 
 def class_iou_png(record: Record, title: str) -> bytes:
-    """Draw the IoU of every class against labels, a panel a class.
+    """Draw the IoU of every class against labels, one panel per class.
 
     Args:
         record: a run of images whose pixels have classes.

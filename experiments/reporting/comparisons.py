@@ -1,20 +1,19 @@
 """Tables of paired comparisons: with one method, with the best baseline, of all pairs.
 
 Every table takes its verdicts from the paired t-test of `statistics` after Holm's
-correction for all comparisons of that table. From 20 seeds on a percentile bootstrap
-over the seeds is shown beside them. It decides nothing. It adds an interval that does
-not assume normal differences and does not reach beyond them. With five seeds it would
-mislead, for two reasons. It is too narrow: a resample's mean varies by sqrt((S-1)/S) of
-the standard error, and normal quantiles take the place of those of Student's t, so that
-"95 %" covers about 85 % of normal differences. And it leaves out zero whenever all
-differences have one sign, which happens to five seeds in 2 / 2^5 = 6 % of all
-comparisons of equal methods, before any correction. The permutation test fails in the
-other direction: with five seeds its p-value is at least 0.0625 and it could never
-separate anything.
+correction for all comparisons of that table. From 20 seeds on, a percentile bootstrap
+over the seeds is shown beside them. It decides nothing; its interval does not assume
+normal differences and does not reach beyond them. With five seeds it would mislead, for
+two reasons. First, it is too narrow: a resample's mean varies by sqrt((S-1)/S) of the
+standard error, and normal quantiles replace those of Student's t, so that "95 %" covers
+about 85 % of normal differences. Second, it leaves out zero whenever all differences
+have the same sign, which happens with five seeds in 2 / 2^5 = 6 % of all comparisons of
+equal methods, before any correction. The permutation test fails in the other direction:
+with five seeds its p-value is at least 0.0625, so it could never separate two methods.
 
-The best baseline is chosen by its mean on the very seeds it is then compared on. The
-best of several means is partly luck, so the comparison is harder on our methods than
-one with a baseline named beforehand, and no p-value here accounts for the choice.
+The best baseline is chosen by its mean on the same seeds on which it is then compared.
+The best of several means is partly luck, so this comparison is harder for our methods
+than one with a baseline named in advance. No p-value here accounts for the choice.
 """
 
 from collections.abc import Mapping
@@ -69,9 +68,9 @@ class WinMatrix(NamedTuple):
 
     Attributes:
         methods: names of rows and columns.
-        verdicts: `verdicts[i][j]` says what i is compared with j; None on the diagonal
-            and where two methods share no seed.
-        p_values_holm: corrected for all pairs; None likewise.
+        verdicts: `verdicts[i][j]` is the verdict on i against j; None on the diagonal
+            and for two methods that share no seed.
+        p_values_holm: p-values corrected for all pairs, None in the same places.
     """
 
     methods: tuple[str, ...]
@@ -90,7 +89,7 @@ def is_ours(method: str) -> bool:
 
 
 def best_baseline(values: Values) -> str | None:
-    """Name the method that is not ours with the highest mean; the first of equals.
+    """Name the method with the highest mean that is not ours; the first of equals.
 
     Chosen on the data it is then compared on, see the module's docstring.
 
@@ -120,10 +119,10 @@ def bootstrap_interval(
         m_b = 1 / S * sum_s d_{b_s},   b drawn from {1..S}^S with replacement
         interval = 0.025 and 0.975 quantile of the m_b
 
-    All S^S resamples for at most 6 seeds, beyond that 9999 from a fixed generator;
-    either way equal differences in any order give equal bytes, and differences of the
-    other sign the mirrored interval. Inside [min d, max d]. Not a test: see the
-    module's docstring.
+    Uses all S^S resamples for at most 6 seeds, and 9999 of a fixed generator for more.
+    In both cases the order of the differences does not matter, and differences with the
+    other sign give the mirrored interval. The interval lies inside [min d, max d]. This
+    is not a test: see the module's docstring.
 
     Args:
         differences: value - baseline per seed, in any order.
@@ -142,7 +141,7 @@ def bootstrap_interval(
     num_seeds = len(differences)
     if num_seeds < 2:
         return None
-    # Of d and -d the same one is resampled, so that mirrored means mirrored to the bit.
+    # d and -d use the same resamples, so that their intervals are mirrored exactly.
     mirrored = np.sort(-differences)
     if tuple(mirrored) < tuple(differences):
         low, high = bootstrap_interval(mirrored)
@@ -167,7 +166,7 @@ def compare_all(values: Values, baseline: str) -> dict[str, Compared]:
 
     Returns:
         By method, the comparison over the seeds shared with the baseline, corrected
-        for all of them. Without the baseline and methods that share no seed with it.
+        for all comparisons. Methods that share no seed with the baseline are left out.
 
     Example:
         >>> areas = {"random": {0: 0.5, 1: 0.6}, "bald": {0: 0.7, 1: 0.8, 2: 0.9}}
@@ -182,9 +181,9 @@ def compare_all(values: Values, baseline: str) -> dict[str, Compared]:
 def win_matrix(values: Values) -> WinMatrix:
     """Compare all pairs of methods, corrected for all M (M - 1) / 2 of them.
 
-    A stricter question than that of a table with one baseline, so that a method may be
-    better there and not separable here. The matrix is antisymmetric: where i is better
-    than j, j is worse than i.
+    This is stricter than a table with one baseline, so a method may be better there and
+    not separable here. The matrix is antisymmetric: if i is better than j, j is worse
+    than i.
 
     Args:
         values: larger is better.

@@ -1,4 +1,4 @@
-"""The differences of one method to each other in every setting, as PNG bytes."""
+"""The differences between one method and the others in all settings, as PNG bytes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ GAP = 0.8  # between datasets, in rows
 
 
 def differences_png(summary: Mapping[str, Any]) -> bytes:
-    """Draws a panel a method: ours minus it in every setting, with 95 % intervals.
+    """Draws one panel per method: ours minus it in all settings, with 95 % intervals.
 
-    Filled markers where the difference is significant after Holm's correction. All
-    panels have the settings on one axis; each has a scale of its own.
+    A marker is filled if the difference is significant after Holm's correction. All
+    panels share the axis of settings; each has its own horizontal scale.
 
     Args:
-        summary: of `beyond.summarize`, with at least one comparison.
+        summary: the result of `iwps_batch_study.summarize`, with a comparison at least.
 
     Returns:
         A PNG.
@@ -53,7 +53,7 @@ def differences_png(summary: Mapping[str, Any]) -> bytes:
         y=1 - 0.12 / height, s=title, fontsize=13, fontweight="bold", color=INK, **place
     )
     note = (
-        "Test accuracy, percentage points. Settings: imbalance, labels a round. Mean "
+        "Test accuracy, percentage points. Settings: imbalance, labels per round. Mean "
         "over seeds, 95 % paired interval.\nRight of zero is better. Filled: "
         "significant after Holm's correction in the setting. Every panel has its own "
         "scale."

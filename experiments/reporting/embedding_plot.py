@@ -1,7 +1,7 @@
 """A map of the features with labels and picks, as PNG bytes: arrays in, bytes out.
 
-One panel a method, all on the same map. Color says the class; so that nobody has to
-tell ten colors apart, each cluster of initial labels also carries its class's name.
+One panel per method, all on the same map. The color is the class. Ten colors are hard
+to distinguish, so each cluster of initial labels also has the name of its class.
 """
 
 import io
@@ -38,7 +38,7 @@ class Points(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one method picked."""
+    """The picks of one method."""
 
     method: str  # as it is written
     picks: Points
@@ -54,7 +54,7 @@ def embedding_png(
     """Draw the picks of every method over the initial labels and the pool.
 
     Args:
-        panels: one a method, from left to right.
+        panels: one per method, from left to right.
         initial: labeled samples, as dots in the color of their class.
         others: samples of the pool, as faint dots; may be empty.
         class_names: names of the class indices.

@@ -1,8 +1,8 @@
-"""One self-contained HTML page of a run, or of several: no network, no other file.
+"""A self-contained HTML page of one run or of several: no network, no other file.
 
-Jinja fills the templates and escapes what it fills in; plotly.js draws the charts and
-is part of the page. The page's content security policy forbids every request, so that
-a report opened years from now, or on a machine without network, looks the same.
+Jinja fills the templates and escapes all values; plotly.js draws the charts and is part
+of the page. The page's content security policy forbids every request, so a report looks
+the same years from now or on a machine without network.
 """
 
 import base64
@@ -30,9 +30,9 @@ from experiments.reporting.summary import (
 FIRST_PICTURES = ("selected.png", "tsne.png", "class_iou.png")
 LAST_PICTURES = ("curves.png",)
 CAPTIONS = {
-    "selected.png": "The first picks of round 0, predicted → true class.",
+    "selected.png": "The first picks of round 0: predicted → true class.",
     "curves.png": "The curves as a picture, for slides and papers.",
-    "tsne.png": "Where the picks lie among the features of the pool (t-SNE).",
+    "tsne.png": "The picks among the features of the pool (t-SNE).",
 }
 CAPTIONS_OF_PIXELS = {
     **CAPTIONS,
@@ -47,7 +47,7 @@ def run_page(record: Record, summary: Mapping[str, Any]) -> str:
 
     Args:
         record: the run; the PNGs in its folder become part of the page.
-        summary: its numbers.
+        summary: its numbers, as in `summary.json`.
 
     Returns:
         HTML; equal inputs give equal text.
@@ -161,7 +161,7 @@ def _charts(
             ),
             (
                 "Rare classes",
-                "Of rare classes among the picks",
+                "Rare classes among the picks",
                 plots.curves_of(record, "minority_rate"),
             ),
         )
@@ -199,7 +199,7 @@ def _charts(
 
 
 def _baselines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List the comparisons there are: their key in the summary and the baseline."""
+    """List the existing comparisons: their key in the summary and the baseline."""
     best, pairs = summary["best_baseline"], []
     if BASELINE in summary["methods"] and len(summary["methods"]) > 1:
         pairs.append(("versus_random", BASELINE))
@@ -211,7 +211,7 @@ def _baselines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _headline(
     summary: Mapping[str, Any], order: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Say in a few lines what came out, from the verdicts alone."""
+    """Write the main results in a few lines, from the verdicts alone."""
     methods, first = summary["methods"], order[0]
     area = tables.percent(methods[first]["aubc_mean"], methods[first]["aubc_se"], " ± ")
     lines = [("Highest mean over rounds:", f"{display_name(first)}, {area} %")]

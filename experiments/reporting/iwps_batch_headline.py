@@ -1,7 +1,7 @@
-"""What may be claimed of one method against all others, from the report's JSON alone.
+"""The claims about one method against all others, from the report's JSON alone.
 
 The committed `experiments/results/beyond.json` holds every comparison with its p-value,
-so that all numbers here can be computed again from it.
+so all numbers here can be computed from it again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,16 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Counts, means and losses against the baselines.
 
     Args:
-        summary: of `iwps_batch_study.summarize`, or the committed JSON.
+        summary: the result of `iwps_batch_study.summarize`, or the committed JSON.
 
     Returns:
-        `num_comparisons`, of all baselines in all settings in which they ran;
-        `baselines`, by method and then by kind of setting: `settings`, how many;
-        `mean`, ours minus the other; `better` and `worse`, in how many settings after
-        Holm's correction within the setting; `better_of_all` and `worse_of_all`, after
-        Holm's correction for all comparisons; and `below`, the comparisons in which our
-        mean is below the other's, the largest difference first.
+        `num_comparisons`, the number of comparisons with all baselines in all settings
+        in which they ran; `baselines`, by method and then by kind of setting:
+        `settings`, their number; `mean`, ours minus the other; `better` and `worse`,
+        the number of settings after Holm's correction within the setting;
+        `better_of_all` and `worse_of_all`, the same after Holm's correction for all
+        comparisons; and `below`, the comparisons in which our mean is lower, the
+        largest difference first.
     """
     imbalances = {s["name"]: s["imbalance"] for s in summary["settings"]}
     comparisons = [

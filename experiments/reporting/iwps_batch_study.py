@@ -1,10 +1,10 @@
-"""One method against all others over many settings: the numbers, and a rule's verdict.
+"""One method against all others in many settings: the numbers and a rule's verdict.
 
-A *setting* is a dataset with its imbalance and the labels bought a round; every run
-folder belongs to one, and several folders of one setting, with other methods or other
-seeds, are read as one run. All comparisons are of the mean over rounds and paired over
-seeds, ours minus the other (`statistics`). Two families of others are corrected apart:
-the baselines, which the rule is about, and the rest, which are variants of ours.
+A *setting* is a dataset with its imbalance and the number of labels per round. Every
+run folder belongs to one setting; several folders of one setting, with other methods or
+seeds, are read as one run. All comparisons use the mean over rounds, are paired over
+seeds, and are ours minus the other (`statistics`). Two families are corrected
+separately: the baselines, to which the rule applies, and the variants of ours.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ SAME = (
     *("network", "rounds", "base_size", "holdout_per_class", "pool_per_class"),
     *("steps", "learning_rate", "warm_start", "max_steps", "data_sha256", "inputs"),
 )
-"""What the folders of one setting must agree in."""
+"""Settings in which the folders of one setting must agree."""
 VERDICTS = ("better", "not separable", "worse")
 
 
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
         name: dataset, imbalance and acquire size, as the folders are named.
         dataset: its short name.
         imbalance: how many times rarer a minority class is.
-        acquire_size: labels bought a round.
+        acquire_size: labels per round.
         areas: mean test accuracy over the rounds by method, then by seed.
     """
 
@@ -53,14 +53,14 @@ def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
     A run of which no method has finished is left out, with a note.
 
     Args:
-        folders: of runs.
+        folders: run folders.
 
     Returns:
-        The settings, and sentences about what is missing in them.
+        The settings, and sentences on missing parts.
 
     Raises:
         ValueError: a run's files are not complete, two runs of a setting differ in
-            more than methods and seeds, or both have a method's seed.
+            more than methods and seeds, or both contain the same seed of a method.
     """
     first: dict[tuple, Record] = {}
     areas: dict[tuple, dict[str, dict[int, float]]] = {}
@@ -80,7 +80,7 @@ def read_cells(folders: Sequence[Path]) -> tuple[list[Cell], list[str]]:
             both = sorted(of_method.keys() & set(run.seeds))
             if both:
                 raise Refusal(
-                    f"every seed of a method must be in one folder of a setting, got "
+                    f"a seed of a method must be in only one folder of a setting, got "
                     f"seed {both[0]} of {method} again in {path}."
                 )
             area = statistics.mean_over_rounds(run.measured[record.measure])
@@ -121,12 +121,12 @@ def summarize(
     Args:
         cells: the settings.
         ours: the method that is compared with all others.
-        baselines: methods that the rule is about.
-        rivals: those of them that ours is to beat in most settings.
-        planned: the methods that every setting is to have, by its name; by default all
+        baselines: methods to which the rule applies.
+        rivals: baselines that ours must beat in most settings.
+        planned: the planned methods of each setting, by its name; by default all
             baselines in all cells.
-        seeds: those that each of these methods is to have in every setting.
-        notes: sentences about what else is missing.
+        seeds: the planned seeds of these methods in every setting.
+        notes: further sentences on missing parts.
 
     Returns:
         `settings` with the mean of every method; `compared`, by method, ours minus that
@@ -184,7 +184,7 @@ def _areas(cell: Cell) -> dict[str, Any]:
 def _missing(
     cells: Sequence[Cell], planned: Mapping[str, Sequence[str]], seeds: Sequence[int]
 ) -> list[list[str]]:
-    """Settings that are to come, and methods that lack a seed in those there are."""
+    """Missing settings, and methods that lack a seed in the existing settings."""
     found = {cell.name: cell.areas for cell in cells}
     return [[name] for name in planned if name not in found] + [
         [name, method]
@@ -198,7 +198,7 @@ def _missing(
 def _compare(
     cells: Sequence[Cell], ours: str, family: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Ours minus each method of a family, corrected for the family."""
+    """Ours minus each method of a family, with Holm's correction for the family."""
     pairs = {
         (method, cell.name): pair
         for method in family
@@ -289,7 +289,7 @@ def _counted(in_settings: list[dict[str, Any]]) -> dict[str, Any]:
 def _rule(
     compared: Mapping[str, Any], rivals: Sequence[str], *, is_complete: bool
 ) -> dict[str, Any]:
-    """The verdict: what the rule asks, and whether it is met."""
+    """The verdict: the conditions of the rule, and whether they are met."""
     of_baselines = {m: r for m, r in compared.items() if r["is_baseline"]}
     worse = [
         [setting["name"], method, setting["verdict_holm"]]

@@ -1,7 +1,7 @@
 """The study's verdict in sentences and its numbers as Markdown tables.
 
-The mean test accuracy over the rounds, and its differences, are per cent here, shares
-in [0, 1] in the summary.
+The mean test accuracy over the rounds, and its differences, are in per cent here, and
+shares in [0, 1] in the summary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from experiments.reporting.styles import display_name, setting_name
 
 
 def verdict_in_words(summary: Mapping[str, Any]) -> str:
-    """What the rule says, in sentences."""
+    """The verdict of the rule, in sentences."""
     ours, rule = display_name(summary["ours"]), summary["rule"]
     baselines = [m for m, r in summary["compared"].items() if r["is_baseline"]]
     if not baselines:
-        return f"{ours} has been compared with no baseline: no verdict."
+        return f"No verdict: {ours} has not been compared with a baseline."
     undecided = rule.get("undecided", ())  # files of earlier versions have none
     if undecided:
         few = ", ".join(f"{name} against {display_name(m)}" for name, m in undecided)
@@ -112,7 +112,7 @@ def _differences_to_markdown(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _headline_to_markdown(summary: Mapping[str, Any]) -> list[str]:
-    """Balanced and imbalanced apart, Holm over all comparisons, and the losses."""
+    """Balanced and imbalanced settings, Holm over all comparisons, and the losses."""
     found, ours = headline(summary), display_name(summary["ours"])
     of_all = f"Holm over all {found['num_comparisons']}"
     headers = ["other method"]
@@ -160,7 +160,7 @@ def _headline_to_markdown(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _rivals_to_markdown(summary: Mapping[str, Any]) -> list[str]:
-    """Ours minus each rival, a line for every setting; bold if separable."""
+    """Ours minus each rival, one line per setting; bold if separable."""
     rivals = summary["rivals"]
     of_rivals = {m: summary["compared"][m]["settings"] for m in rivals}
     found = {(m, s["name"]): s for m, of in of_rivals.items() for s in of}

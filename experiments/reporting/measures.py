@@ -1,19 +1,19 @@
-"""The measures of a test set that curves, tables and sentences are about."""
+"""The measures on the test set, with their names in curves, tables and sentences."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class Measure(NamedTuple):
-    """A share in [0, 1] of which more is better.
+    """A share in [0, 1]; a larger one is better.
 
     Attributes:
         key: its name in `metrics.jsonl`.
-        name: as the label of an axis.
-        short: in sentences and columns.
-        title: as a heading.
+        name: its name as the label of an axis.
+        short: its name in sentences and columns.
+        title: its name as a heading.
         of_pixels: whether a sample is an image whose pixels have classes. Then a label
-            is an image's mask, and the wrong-rate of picks is a share of their pixels.
+            is the mask of an image, and the wrong-rate is a share of the picks' pixels.
     """
 
     key: str
@@ -24,18 +24,18 @@ class Measure(NamedTuple):
 
     @property
     def final_keys(self) -> tuple[str, str]:
-        """In a summary, keys of the final value's mean and standard deviation."""
+        """Keys of the final value's mean and standard deviation in a summary."""
         stem = f"final_{self.key.removeprefix('test_')}"
         return f"{stem}_mean", f"{stem}_sd"
 
     @property
     def x_name(self) -> str:
-        """What it is drawn against."""
+        """Label of the horizontal axis."""
         return "Number of labeled images" if self.of_pixels else "Number of labels"
 
     @property
     def wrong_name(self) -> str:
-        """What the wrong-rate of the picks is, as the label of an axis."""
+        """Name of the picks' wrong-rate, as the label of an axis."""
         if self.of_pixels:
             return "Wrongly predicted pixels of the picks"
         return "Wrongly predicted among the picks"
@@ -61,14 +61,14 @@ MEASURES = {
     FOREGROUND_MIOU: (MIOU, PIXEL_ACCURACY),
     MIOU: (PIXEL_ACCURACY,),
 }
-"""The main measures, each with what is told beside it."""
+"""The main measures, each with its secondary measures."""
 
 
 def measure_of(config: Mapping[str, Any]) -> Measure:
-    """The main measure of a run, by its `config.json` or its `summary.json`.
+    """The main measure of a run, from its `config.json` or its `summary.json`.
 
     Raises:
-        ValueError: it is not one of ours.
+        ValueError: the measure is unknown.
     """
     key = config.get("measure", ACCURACY.key)
     for measure in MEASURES:

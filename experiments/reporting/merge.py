@@ -1,8 +1,8 @@
-"""Several runs side by side: a grid of curves, one table each, and who wins how often.
+"""Several runs side by side: a grid of curves, one table per run, and counts of wins.
 
-Rows of the grid are datasets with their imbalance, columns what else was set: the sizes
-of the initial set and of a round, and whatever differs between the runs. The run
-folders are only read.
+The rows of the grid are datasets with their imbalance. The columns are the other
+settings: the sizes of the initial set and of a round, and all settings that differ
+between the runs. The run folders are only read.
 
 Paper: Aljundi et al. 2020, supplement, Figures 4 and 5 (grids), Figure 2 (picks).
 """
@@ -46,18 +46,18 @@ def write_merged_report(
 ) -> dict[str, Any]:
     """Write the report of several runs: `report.html`, `summary.json` and pictures.
 
-    Each file appears at once or not at all; equal inputs give equal bytes.
+    Each file is written completely or not at all; equal inputs give equal bytes.
 
     Args:
-        folders: run folders, finished or under way.
-        out: where the report goes; made if it is not there.
-        load: `load(config, folder)` gives the dataset of a run. One that cannot be
-            loaded leaves its pictures out; those of images whose pixels have classes
-            are left out and not loaded.
+        folders: folders of finished or running runs.
+        out: folder of the report; it is created if it does not exist.
+        load: `load(config, folder)` returns the dataset of a run. If it cannot be
+            loaded, its pictures are left out. Datasets of images whose pixels have
+            classes are not loaded, and their pictures are left out.
 
     Returns:
-        The summaries of all runs in order of the grid, their names, and the counts of
-        wins, as in `summary.json`.
+        The summaries of all runs in the order of the grid, their names, and the counts
+        of wins, as in `summary.json`.
 
     Raises:
         ValueError: `out` is the folder of a run, a run's files are not complete, or
@@ -127,19 +127,19 @@ def arrange(
 ) -> tuple[list[tuple[str, str]], list[tuple[int, int]]]:
     """Name runs and place them in a grid without two in one place.
 
-    Several datasets with one run for each of their imbalances: a row for a dataset, a
-    column for an imbalance. Otherwise rows are both together and columns the other
-    settings, so that equal settings stand below one another, unless that leaves more
-    than half of the places empty: then the runs of a row move together.
+    If there are several datasets, with one run for each imbalance, a row is a dataset
+    and a column an imbalance. Otherwise a row is a dataset with its imbalance, and a
+    column the other settings, so that equal settings are below one another. If that
+    leaves more than half of the places empty, the runs of a row move together.
 
     Args:
-        summaries: of the runs, in the order they should have.
-        names: of the runs, no two alike.
+        summaries: summaries of the runs, in the wanted order.
+        names: distinct names of the runs.
 
     Returns:
-        What a row and what a column have in common, for every run, and its (row,
-        column). Runs that agree in everything named are told apart by their names, or
-        by a number where there are none.
+        For every run the titles of its row and its column, and its (row, column). Runs
+        with equal titles are distinguished by their names, or by a number if there are
+        no names.
 
     Example:
         >>> first = {"dataset": "digits", "imbalance": 1, "base_size": 5}
@@ -188,7 +188,7 @@ def arrange(
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Name folders by as few of their last parts as tell all of them apart."""
+    """Name folders by as few of their last parts as distinguish them all."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(p[-length:]) for p in parts]
@@ -204,10 +204,9 @@ def win_counts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         summaries: of the runs.
 
     Returns:
-        `methods`, ordered by the mean rank of their mean over rounds; `wins[i][j]`, in
-        how many
-        runs i is better than j by their win matrix; and `settings[i][j]`, in how many
-        both were compared with a verdict.
+        `methods`, ordered by the mean rank of their mean over rounds; `wins[i][j]`, the
+        number of runs in which i is better than j according to the win matrix; and
+        `settings[i][j]`, the number of runs with a verdict on both.
     """
     ranks: dict[str, list[float]] = {}
     for summary in summaries:
@@ -242,7 +241,7 @@ def areas_to_markdown(names: Sequence[str], summaries: Sequence[Mapping]) -> str
 
 
 def win_counts_to_markdown(counts: Mapping[str, Any]) -> str:
-    """Write the counts as a Markdown table: row better than column, of how many."""
+    """Write the counts as a Markdown table: row better than column, of all settings."""
     names = [display_name(m) for m in counts["methods"]]
     lines = ["### In how many settings the row is significantly better", ""]
     lines.append("| better than | " + " | ".join(names) + " |")
@@ -262,7 +261,7 @@ def _common_measure(records: Sequence[Record]) -> Measure:
     for other in records[1:]:
         if other.measure is not first.measure:
             raise Refusal(
-                "runs side by side must have one main measure, got "
+                "runs side by side must have the same main measure, got "
                 f"{first.measure.short} in {first.path} and {other.measure.short} in "
                 f"{other.path}."
             )
@@ -272,7 +271,7 @@ def _common_measure(records: Sequence[Record]) -> Measure:
 def _first_picks(
     records: Sequence[Record], datasets: Sequence[Any]
 ) -> list[pick_plots.Row]:
-    """The picks of `SHOWN` in the first run of every dataset that has some."""
+    """The picks of `SHOWN` in the first run of every dataset that has picks."""
     rows: dict[str, pick_plots.Row] = {}
     for record, dataset in zip(records, datasets, strict=True):
         name = record.config["dataset"]

@@ -27,7 +27,7 @@ class Picks(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of picks and what stands before it."""
+    """A row of picks and its label."""
 
     label: str  # a comma in it may end a line
     strong: bool
@@ -63,7 +63,7 @@ def first_picks(record: Record, dataset: Any) -> tuple[dict[str, Picks], str]:
         if ids.max() >= len(labels) or (labels[ids] != true).any():
             raise Refusal(
                 f"picks.jsonl must index this dataset: the labels of {method}'s picks "
-                f"in round 0, seed {first[method]['seed']}, are not those of the data."
+                f"in round 0, seed {first[method]['seed']}, differ from the data's."
             )
         rows[method] = Picks(np.asarray(dataset.train_images)[ids], predicted, true)
     seeds = sorted({first[m]["seed"] for m in rows})
@@ -91,7 +91,7 @@ def selected_png(
 
 
 def picks_png(rows: Sequence[Row], title: str) -> bytes:
-    """Draw rows of picks that need not be of one dataset; see `selected_png`."""
+    """Draw rows of picks, also from several datasets; see `selected_png`."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

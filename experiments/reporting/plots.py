@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 
 def spread(heights: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
-    """Move labels apart: the positions nearest to `heights` that do not overlap.
+    """Move labels apart: the positions nearest to `heights` without overlap.
 
     Minimizes sum_i (p_i - h_i)^2 subject to p_(i+1) - p_(i) >= gap in the order of the
     heights, inside [low, high]. With p_(i) = q_(i) + i * gap the q must only ascend,
@@ -72,7 +72,7 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> np.
     are too many labels for the room they are spaced evenly over it.
 
     Args:
-        heights: where the labels would like to be; ties keep their order.
+        heights: the wanted positions; ties keep their order.
         gap: least distance between two labels.
         low: lower end of the room.
         high: upper end of the room.
@@ -144,7 +144,7 @@ def curves_png(
         wrong_rate: share in [0, 1] of picks, or of their pixels, the model predicted
             wrongly; x = round. Methods without a finished round may be missing.
         title: dataset, imbalance and seeds.
-        measure: which one it is.
+        measure: the main measure.
 
     Returns:
         A PNG, 1800 pixels wide and made to be read at 1200.
@@ -175,13 +175,13 @@ def curves_png(
 def grid_png(
     cells: Sequence[Cell], title: str, *, measure: Measure = ACCURACY
 ) -> bytes:
-    """Draw the main measure against labels, a panel a run, with one legend for all.
+    """Draw the main measure against labels, one panel per run, with one legend.
 
     The panels of a row share the vertical axis.
 
     Args:
-        cells: the panels; places without one stay empty.
-        title: what all panels are of.
+        cells: the panels; places without a panel stay empty.
+        title: title of the picture.
         measure: the main measure of all runs.
 
     Returns:
@@ -221,9 +221,9 @@ def grid_png(
 
 
 def heights_of_rows(cells: Sequence[Cell]) -> dict[int, tuple[float, float]]:
-    """The per cent that the vertical axis of each row shows: of all its panels.
+    """The range in per cent of each row's vertical axis, from all its panels.
 
-    Rows in which nothing is known yet are left out.
+    Rows without values are left out.
     """
     ends: dict[int, list[float]] = {}
     for cell in cells:
@@ -271,9 +271,9 @@ def draw_curves(
     Args:
         axes: of Matplotlib.
         curves: by method.
-        styles: of these methods, and perhaps of others.
-        name_ends: whether to write the names, otherwise a legend has to.
-        scale: of lines and markers, smaller for small panels.
+        styles: styles of these methods, and perhaps of others.
+        name_ends: whether to write the names at the lines; otherwise add a legend.
+        scale: scale of lines and markers; smaller for small panels.
     """
     ends = {}
     # Strong methods last: on top of the others.

@@ -1,8 +1,9 @@
-"""What a run folder holds, as arrays: `config.json`, `metrics.jsonl`, `picks.jsonl`.
+"""Reads a run folder into arrays: `config.json`, `metrics.jsonl`, `picks.jsonl`.
 
-In rounds 0..R-1 a model is fitted, evaluated, and picks; round R is the final fit and
-evaluation. Measures and rates are shares in [0, 1]. Only trajectories that went
-through all rounds enter, so that a run under way can be read as far as it got.
+In rounds 0..R-1 a model is fitted and evaluated, and picks samples; round R is the
+final fit and evaluation. Measures and rates are shares in [0, 1]. Only seeds that went
+through all rounds are used. If no seed has finished, all are cut to their common
+rounds.
 """
 
 import json
@@ -18,12 +19,12 @@ from iwps_jax.refusal import Refusal
 
 # In rounds 0..R there are also num_labeled, the main measure and fit_seconds.
 WHEN_PICKING = ("wrong_rate", "minority_rate", "score_seconds")  # null in round R
-# Runs of earlier versions lack some of these: unknown.
+# Runs of earlier versions lack some of these; the values are then unknown.
 OPTIONAL = ("test_seconds", "compile_seconds")  # in rounds 0..R
 
 
 class Runs(NamedTuple):
-    """All finished seeds of one method; null or absent in the file is NaN in here."""
+    """All finished seeds of one method; null or missing values are NaN."""
 
     seeds: tuple[int, ...]
     num_labeled: np.ndarray  # [seeds, rounds + 1], as is the next
@@ -42,9 +43,9 @@ class Record(NamedTuple):
 
     Attributes:
         path: the folder.
-        config: what `config.json` says.
-        runs: by method in display order, those with at least one finished seed.
-        rounds: acquiring rounds that all of them went through.
+        config: content of `config.json`.
+        runs: methods with at least one finished seed, in display order.
+        rounds: number of acquisitions that all of them went through.
         picks: the lines of `picks.jsonl`, in the order of acquisition.
         notes: sentences about what is missing.
         measure: the main measure.
@@ -60,15 +61,15 @@ class Record(NamedTuple):
 
 
 def read_record(path: Path) -> Record:
-    """Read a run folder, finished or under way.
+    """Read the folder of a finished or running run.
 
     Args:
         path: folder with `config.json`, `metrics.jsonl` and usually `picks.jsonl`.
 
     Raises:
         FileNotFoundError: `config.json` or `metrics.jsonl` is missing.
-        ValueError: `config.json` is not a run's, a line is not a complete record, or
-            no round has been recorded.
+        ValueError: `config.json` is not that of a run, a line is not a complete
+            record, or no round has been recorded.
     """
     path = Path(path)
     config = read_config(path)
@@ -92,7 +93,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: it is not a run's.
+        ValueError: it is not that of a run.
     """
     file = Path(path) / "config.json"
     try:
@@ -100,7 +101,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise Refusal(f"{file} must be JSON: {error}.") from error
     if not isinstance(config, dict) or not {"dataset", "rounds"} <= config.keys():
-        raise Refusal(f"{file} must be a run's, with dataset and rounds.")
+        raise Refusal(f"{file} must be that of a run, with dataset and rounds.")
     return config
 
 
@@ -111,7 +112,7 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
         paths: run folders, or folders that contain some at any depth.
 
     Returns:
-        Sorted below each of the paths. Nothing inside a run folder is looked at.
+        The folders below each path, sorted. Folders inside a run folder are skipped.
 
     Raises:
         ValueError: a path neither is a run folder nor contains one.
@@ -121,8 +122,8 @@ def find_run_folders(paths: Iterable[Path]) -> list[Path]:
         below = _run_folders_below(path)
         if not below:
             raise Refusal(
-                f"{path} must be the folder of a run or contain some: there is no "
-                "config.json with lines in a metrics.jsonl beside it."
+                f"{path} must be the folder of a run or contain run folders: it has no "
+                "config.json with a metrics.jsonl beside it that has lines."
             )
         for folder in below:
             found.setdefault(folder.resolve(), folder)
@@ -144,7 +145,7 @@ def _run_folders_below(path: Path) -> list[Path]:
 def _read_lines(
     path: Path, keys: Sequence[str], always: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """Read JSON lines; a later record of a method, seed and round replaces earlier.
+    """Read JSON lines; a later record of a method, seed and round replaces an earlier.
 
     All must have `keys`, those in `always` not null.
     """
@@ -157,7 +158,7 @@ def _read_lines(
         except ValueError as error:
             raise Refusal(
                 f"{where}: must be one complete JSON record, got {line[:60]!r} "
-                f"({error}). Its own command mends a run that was cut off."
+                f"({error}). If the run was killed, rerun its command."
             ) from error
         missing = [k for k in keys if not isinstance(record, dict) or k not in record]
         if missing:
@@ -179,7 +180,7 @@ def _check_classes(
     metrics: Sequence[Mapping[str, Any]],
     picks: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Refuse what has not one entry a class, and picks without their share."""
+    """Refuse records without an entry per class, and picks without a wrong-rate."""
     names, colors = config.get("class_names"), config.get("colors")
     if not names or not colors or len(names) != len(colors):
         raise Refusal(
@@ -228,7 +229,7 @@ def _finished_runs(
         raise Refusal("metrics.jsonl must hold round 0 of at least one run.")
     rounds, notes = config["rounds"], []
     if max(last.values()) < rounds:
-        # Nothing has finished: cut all runs that started to the rounds they share.
+        # No run has finished: cut all started runs to their common rounds.
         rounds = min(last.values())
         notes.append(f"No run has finished: round {rounds} of {config['rounds']}.")
     started = list(dict.fromkeys([*config.get("methods", ()), *(m for m, _ in by_run)]))

@@ -1,4 +1,4 @@
-"""The report of one run: summary, pictures and page, from the files in its folder."""
+"""Writes the report of one run: summary, pictures and page, from its files."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from iwps_jax.atomic_write import write_atomically
 def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     """Write the summary, the pictures and the page of a run into its folder.
 
-    Each file appears at once or not at all; equal inputs give equal bytes.
+    Each file is written completely or not at all; equal inputs give equal bytes.
 
     Args:
         out: folder with `config.json`, `metrics.jsonl` and `picks.jsonl`.
-        dataset: the data of the run; `train_images` (uint8, n h w c), `train_labels`
-            and `class_names` are used. Where pixels have classes, `train`, a sequence
-            of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
+        dataset: the data of the run, with `train_images` (uint8, n h w c),
+            `train_labels` and `class_names`; if pixels have classes, with `train`, a
+            sequence of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
 
     Returns:
         The summary, as in `summary.json`. An undefined number (the spread of one
@@ -53,7 +53,7 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
         (record.path / "selected.png").unlink(missing_ok=True)
         missing = "predictions of picks" if measure.of_pixels else "picks"
         summary["notes"].append(
-            f"No {missing} are recorded, selected.png is not drawn."
+            f"No {missing} are recorded, so selected.png is not drawn."
         )
     write_atomically(record.path / "summary.json", as_json(summary))
     write_atomically(
@@ -63,7 +63,7 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
 
 
 def _selected_png(record: Record, dataset: Any, setting: str) -> bytes | None:
-    """The picture of the first picks, or None where none are recorded."""
+    """The picture of the first picks, or None if no picks are recorded."""
     of_pixels = record.measure.of_pixels
     plotter = scene_plots if of_pixels else pick_plots
     rows, seed = plotter.first_picks(record, dataset)

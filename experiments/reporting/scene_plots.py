@@ -1,6 +1,6 @@
 """The picks of a run whose pixels have classes, as PNG bytes.
 
-Of every pick a block of four: image, prediction, truth, and where they differ. The
+Each pick is a block of four: image, prediction, truth, and their differences. The
 predictions are those that the run left in `predictions/<method>/round0_<id>.png`.
 Matplotlib is imported inside the functions, as in `experiments.reporting.plots`.
 """
@@ -50,7 +50,7 @@ def first_picks(record: Record, scenes: Any) -> tuple[dict[str, list[Pick]], str
 
     Args:
         record: the run.
-        scenes: its data; `train[i]` with `image` and `mask` is used.
+        scenes: its data; the function uses `image` and `mask` of `train[i]`.
 
     Returns:
         Up to six picks by method, in the order of the run, those with a stored
@@ -110,7 +110,7 @@ def _read_pick(
 
 
 def _scaled_down(image: np.ndarray, *maps: np.ndarray) -> list[np.ndarray]:
-    """An image averaged and maps sampled, so that no side is longer than drawn."""
+    """Scale an image by averaging and maps by sampling to the size that is drawn."""
     height, width = image.shape[:2]
     scale = min(1.0, MAX_SIDE / max(height, width))
     size = max(1, round(scale * width)), max(1, round(scale * height))
@@ -124,7 +124,7 @@ def class_map(classes: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarra
 
     Args:
         classes: [h, w] class indices or `IGNORE`.
-        colors: three bytes a class.
+        colors: three bytes per class.
 
     Returns:
         [h, w, 3] uint8.
@@ -148,7 +148,7 @@ def error_map(pick: Pick) -> np.ndarray:
 
 
 def _with_stripes(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Gray there, with diagonal stripes, so that no class color looks like it."""
+    """Gray with diagonal stripes, which no class color looks like."""
     rows, columns = np.indices(where.shape)
     period = max(6, max(where.shape) // 24)
     stripe = (rows + columns) % period < period / 3
@@ -162,7 +162,7 @@ def selected_png(
     colors: Sequence[Sequence[int]],
     title: str,
 ) -> bytes:
-    """Draw a row of picks per method, the share of wrong pixels above each.
+    """Draw a row of picks per method, with the share of wrong pixels above each.
 
     Args:
         rows: the picks by method, in the order of the rows; at least one.
@@ -224,7 +224,7 @@ def _draw_pick(
     tall: float,
     colors: Sequence[Sequence[int]],
 ) -> list[tuple[float, float]]:
-    """Draw the four images of a pick around a point; gives their upper left corners."""
+    """Draw a pick's four images around a point; return their upper left corners."""
     wide, high = _fit(pick.true.shape, (WIDE, tall))
     x = (center[0] - GAP / 2 - wide, center[0] + GAP / 2)
     y = (center[1] - GAP / 2 - high, center[1] + GAP / 2)
@@ -253,10 +253,10 @@ def _paste(
     corner: tuple[float, float],
     size: tuple[float, float],
 ) -> None:
-    """Put a picture there, enlarged or reduced to a size in inches."""
+    """Draw a picture at a corner, scaled to a size in inches."""
     left, top = (round(DPI * inches) for inches in corner)
     width, height = (max(1, round(DPI * inches)) for inches in size)
-    # Small scenes show their pixels; of large ones no line gets lost.
+    # Small scenes show their pixels; large ones keep thin lines.
     is_enlarged = width >= picture.shape[1]
     method = Image.Resampling.NEAREST if is_enlarged else Image.Resampling.BOX
     drawn = Image.fromarray(picture).resize((width, height), method)

@@ -1,4 +1,4 @@
-"""How curves of several seeds become numbers, and when two methods differ.
+"""Numbers from the curves of several seeds, and the rule when two methods differ.
 
 Axes: `seeds` = repetitions of a run, the same initial set for every method of a seed;
 `rounds` = evaluations 0..R of one run, each a fixed number of labels after the last.
@@ -8,7 +8,7 @@ never reached) is None.
 **The rule for a verdict.** Methods are compared seed by seed, because the initial set
 and the split move the accuracy of all methods together. The interval is the paired t
 interval and the p-value is the p-value of the same paired t test, so "the 95 % interval
-leaves out zero" and "p < 0.05" are one statement and cannot contradict each other. A
+leaves out zero" and "p < 0.05" mean the same and cannot contradict each other. A
 table of m comparisons corrects these p-values with Holm's method and takes its verdicts
 from the corrected ones (`comparisons`); the interval printed beside them is for that
 comparison alone.
@@ -42,8 +42,8 @@ class PairedComparison(NamedTuple):
         standard_error: of the mean difference; None with one seed.
         low: lower end of the 95 % paired t interval; None with fewer than three seeds
             or without any spread.
-        high: upper end; None likewise.
-        p_value: two-sided paired t test; 1 likewise.
+        high: upper end; None in the same cases.
+        p_value: p-value of the two-sided paired t test; 1 in the same cases.
         verdict: from p_value and the sign of the difference; from the corrected
             p-value in a table. "no verdict" with fewer than three seeds.
         sign_flip_p_value: the check without a normal assumption, see
@@ -68,8 +68,8 @@ def mean_over_rounds(
 
     The first and the last round have the same weight as all others, so this is no area
     under a curve. The start, which all methods of a seed share, is one of the rounds.
-    In the unit and the range of `accuracy`; a flat curve has its own height. The files
-    of a run call it AUBC.
+    The mean has the unit and the range of `accuracy`; that of a flat curve is its
+    height. The JSON files of a run store it under `aubc`.
 
     Args:
         accuracy: after rounds 0..R.
@@ -150,7 +150,7 @@ def labels_to_reach(
     Args:
         num_labeled: labels n_r behind each point of the curve, ascending.
         mean_curve: accuracy c_r, averaged over seeds.
-        target: the accuracy asked for, in the unit of `mean_curve`.
+        target: the wanted accuracy, in the unit of `mean_curve`.
 
     Returns:
         A number of labels, in general not whole; None if the target is never reached.
@@ -163,7 +163,7 @@ def labels_to_reach(
     mean_curve = np.asarray(mean_curve, dtype=float)
     if num_labeled.shape != mean_curve.shape:
         raise ValueError(
-            "num_labeled and mean_curve must have one shape, got "
+            "num_labeled and mean_curve must have the same shape, got "
             f"{num_labeled.shape} and {mean_curve.shape}."
         )
     reached = np.flatnonzero(mean_curve >= target)
@@ -223,8 +223,8 @@ def paired_comparison(
 
     Fewer than three seeds give no interval, p = 1 and "no verdict". Differences that
     are all equal give no interval, p = 1 and "not separable": accuracies are multiples
-    of one over the number of test samples, and that three of them coincide is no proof
-    of a spread of zero. Differences of the size of rounding errors count as zero.
+    of one over the number of test samples, so three equal differences do not prove a
+    spread of zero. Differences of the size of rounding errors count as zero.
 
     Args:
         values: one number per seed, larger is better.
@@ -234,7 +234,7 @@ def paired_comparison(
         The comparison; its verdict is not corrected for other comparisons, see `holm`.
 
     Raises:
-        ValueError: the arrays are not one-dimensional, not of one length, empty, or
+        ValueError: the arrays are not one-dimensional, differ in length, are empty, or
             hold numbers that are not finite.
 
     Example:
@@ -246,7 +246,7 @@ def paired_comparison(
     baseline = np.asarray(baseline, dtype=float)
     if values.ndim != 1 or values.shape != baseline.shape or not values.size:
         raise ValueError(
-            "values and baseline must be [seeds] of one length >= 1, got shapes "
+            "values and baseline must be [seeds] of the same length >= 1, got shapes "
             f"{values.shape} and {baseline.shape}."
         )
     differences = values - baseline
@@ -280,7 +280,7 @@ def paired_comparison(
 
 
 def verdict(mean_difference: float, p_value: float) -> Verdict:
-    """Say in plain words what a two-sided p-value allows to say.
+    """The verdict in words that a two-sided p-value allows.
 
     Args:
         mean_difference: its sign is the direction.
@@ -299,10 +299,10 @@ def verdict(mean_difference: float, p_value: float) -> Verdict:
 
 
 def corrected_verdict(result: PairedComparison, p_value: float) -> Verdict:
-    """Say what a comparison's corrected p-value allows to say.
+    """The verdict that a comparison's corrected p-value allows.
 
     Args:
-        result: the comparison; "no verdict" stays that.
+        result: the comparison; "no verdict" stays "no verdict".
         p_value: its p-value, corrected for the other comparisons of a table.
 
     Example:
@@ -323,8 +323,9 @@ def holm(
         p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
     Rejecting p~ < 0.05 keeps the probability of one or more false rejections at 0.05,
-    whatever the dependence between the comparisons (they share a baseline). Never
-    below the p-value itself, never above m times it; m = 1 changes nothing.
+    for any dependence between the comparisons (they share a baseline). A corrected
+    p-value is at least the p-value itself and at most m times it, so m = 1 changes
+    nothing.
 
     Args:
         p_values: one per comparison in the table, in any order.

@@ -1,4 +1,4 @@
-"""How methods and datasets are called and drawn, wherever that happens.
+"""Names and styles of methods and datasets for all tables and pictures.
 
 Every method has one color, marker and line style, so that plots of several runs can be
 laid side by side. Colors are from the sets of Okabe & Ito and of Paul Tol, chosen to
@@ -18,7 +18,7 @@ from iwps_jax.methods import ROWS
 
 
 class Style(NamedTuple):
-    """How a method is written and drawn."""
+    """Name and style of a method."""
 
     label: str
     color: str
@@ -89,12 +89,12 @@ def styles_of(methods: Iterable[str]) -> dict[str, Style]:
 
 
 def style_of(method: str) -> Style:
-    """Return the style a method has if no other unknown one is drawn with it."""
+    """Return the style of a method that is drawn without other unknown ones."""
     return styles_of([method])[method]
 
 
 def display_name(method: str) -> str:
-    """Return the name a method has in the literature, or a readable one.
+    """Return the name of a method in the literature, or a readable one.
 
     Variants of IWPS and IWPS-app say what is different about them; other unknown names
     stay as they are.

@@ -3,9 +3,9 @@
 Measures and rates are shares in [0, 1]; what is undefined (the spread of one seed, a
 target not reached) or unknown (a key that earlier versions did not write) is None.
 
-A run of images whose pixels have classes also says its "measure"; final values have
-the measure in their keys, picks have no class, and every method has the IoU of every
-class in every round.
+A run of images whose pixels have classes also has the key "measure". The keys of its
+final values contain the measure, its picks have no class, and every method has the IoU
+of every class in every round.
 """
 
 import json
@@ -34,12 +34,12 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
 
     Args:
         record: the run.
-        dataset: its data; `train_labels` and `class_names` are used. Without them the
-            shares of the classes in the pool are unknown. Not used, and may be
-            anything, where pixels have classes.
+        dataset: its data, with `train_labels` and `class_names`. Without them the
+            shares of the classes in the pool are unknown. Not used if pixels have
+            classes.
 
     Returns:
-        What `summary.json` holds.
+        The content of `summary.json`.
 
     Raises:
         ValueError: the picks or the splits do not belong to this dataset.
@@ -57,8 +57,8 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
         notes.append("Two seeds: no interval, no verdict.")
     if BASELINE not in runs:
         notes.append(
-            "No comparison with Random and no labels needed: it has not finished, or "
-            "is not among the methods."
+            "No comparison with Random, and no number of labels needed: Random has not "
+            "finished, or is not among the methods."
         )
     best = comparisons.best_baseline(areas)
     num_classes = 0 if of_pixels else _num_classes(record, dataset)
@@ -105,9 +105,9 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
 
 
 def has_bootstrap(summary: Mapping[str, Any]) -> bool:
-    """Whether a run has seeds enough for bootstrap intervals, and has some.
+    """Whether a run has bootstrap intervals, and enough seeds for them.
 
-    Files of earlier versions hold intervals from fewer seeds; these are not shown.
+    Files of earlier versions hold intervals from fewer seeds; they are not shown.
 
     Example:
         >>> has_bootstrap({"seeds": [0, 1, 2, 3, 4], "methods": {}})
@@ -144,7 +144,7 @@ def rounded(value: Any, digits: int = 5) -> Any:
 
 
 def _numbers(run: Runs, measure: Measure) -> dict[str, Any]:
-    """What needs no other method."""
+    """The numbers of a method that need no other method."""
     (main, values), *others = run.measured.items()
     area = _area(values)
     beside: dict[str, Any] = {}
@@ -179,7 +179,7 @@ def _final(measure: Measure, values: np.ndarray) -> dict[str, float | None]:
 
 
 def _balanced(values: np.ndarray) -> dict[str, float | None]:
-    """Balanced accuracy, whose keys are older than those of other measures."""
+    """Balanced accuracy, with its old keys."""
     final, area = ("balanced_final_mean", "balanced_final_sd"), _area(values)
     keys = (*final, "balanced_aubc_mean", "balanced_aubc_se")
     if not np.isfinite(values).all():
@@ -193,7 +193,7 @@ def _balanced(values: np.ndarray) -> dict[str, float | None]:
 def _of_classes(run: Runs) -> dict[str, list]:
     """IoU of every class in every round, and the final spread over the seeds.
 
-    None where a class is undefined in any seed: neither in the test set nor predicted.
+    None if a class is undefined in any seed: neither in the test set nor predicted.
     """
     spread = statistics.standard_deviation(run.class_iou[:, -1])
     spreads = [None] * run.class_iou.shape[-1] if spread is None else _list(spread)
@@ -208,7 +208,7 @@ def _of_classes(run: Runs) -> dict[str, list]:
 def _labels_needed(
     runs: Mapping[str, Runs], measure: Measure
 ) -> list[tuple[float | None, float | None]]:
-    """Labels to Random's final value of each method, and how much that saves."""
+    """Labels that each method needs for Random's final value, and the saving."""
     curves = {
         method: (run.num_labeled.mean(axis=0), run.measured[measure].mean(axis=0))
         for method, run in runs.items()
@@ -287,7 +287,7 @@ def _number(value: np.ndarray | None) -> float | None:
 
 
 def _means(values: np.ndarray) -> list[float | None]:
-    """Mean over seeds in each round; None where any seed has none."""
+    """Mean over seeds in each round; None if any seed has no value."""
     return _list(values.mean(axis=0))
 
 
@@ -302,7 +302,7 @@ def _median(seconds: np.ndarray) -> float | None:
 
 
 def _total(seconds: np.ndarray) -> float | None:
-    """Sum over seeds and rounds; None if no line tells."""
+    """Sum over seeds and rounds; None if it is unknown."""
     known = seconds[np.isfinite(seconds)]
     return float(known.sum()) if known.size else None
 

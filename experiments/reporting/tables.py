@@ -1,6 +1,6 @@
 """A run's summary as a table: in the terminal and in Markdown.
 
-Measures and rates are per cent here, shares in [0, 1] in the summary.
+Measures and rates are in per cent here, and shares in [0, 1] in the summary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ ABOUT_BEST_BASELINE = (
 
 
 class Column(NamedTuple):
-    """A measure in a table, and where the summary of a method has it.
+    """A measure in a table, and its keys in the summary of a method.
 
     Attributes:
-        name: of the column.
+        name: name of the column.
         spread: "se" or "sd".
-        mean_key: its mean over seeds.
-        spread_key: its spread.
+        mean_key: key of its mean over seeds.
+        spread_key: key of its spread.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 def columns(summary: Mapping[str, Any]) -> list[Column]:
     """The measures of a run: mean over rounds and final value, then the others.
 
-    Without those that are not known for any method.
+    Measures that no method has are left out.
 
     Example:
         >>> values = {"aubc_mean": 0.5, "final_miou_mean": 0.6}
@@ -132,12 +132,12 @@ def print_table(summary: Mapping[str, Any], console: Console | None = None) -> N
     )
     if BASELINE in methods:
         legend += (
-            f" Labels: needed for Random's final {measure.short}, and × Random's need "
-            "divided by it."
+            f" Labels: number needed for Random's final {measure.short}; ×: Random's "
+            "number divided by it."
         )
     if compared:
         legend += (
-            " Interval: paired t over seeds, for one comparison. Verdict: its p-value "
+            " Interval: paired t-test over seeds, not corrected. Verdict: p-value "
             "after Holm's correction for all rows."
         )
     for line in [legend, *summary["notes"]]:
@@ -199,14 +199,14 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
 
 
 def about_verdicts(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """How the verdicts beside these runs' intervals came about."""
+    """A sentence on the tests behind the verdicts of these runs."""
     if any(map(has_bootstrap, summaries)):
         return f"{ABOUT_VERDICTS} {ABOUT_BOOTSTRAP}"
     return ABOUT_VERDICTS
 
 
 def about_markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """How the verdicts of these runs' tables came about, once for all of them."""
+    """A paragraph on the tests behind the verdicts of all these tables."""
     methods = [values for s in summaries for values in s["methods"].values()]
     notes = [
         note
@@ -220,7 +220,7 @@ def about_markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe(summary: Mapping[str, Any]) -> str:
-    """Say in a sentence what was run, on what, and for how long."""
+    """Describe the run in one sentence: settings, seeds, device and time."""
     parts = []
     labels_name = "labeled images" if measure_of(summary).of_pixels else "labels"
     for key, words in (
@@ -284,7 +284,7 @@ def first_to_last(rates: Sequence[float | None], arrow: str = "→") -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Write seconds with one decimal where that says something.
+    """Write seconds, with one decimal if they are below ten.
 
     Example:
         >>> seconds(0.123), seconds(123.4), seconds(None)
@@ -301,7 +301,7 @@ def difference(
     """Write a difference with its intervals in per cent, and its verdict.
 
     Args:
-        result: one comparison of the summary; None gives two empty texts.
+        result: a comparison of the summary; None gives two empty texts.
         intervals: the keys of each interval's ends.
 
     Example:
@@ -345,7 +345,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def _colored(result: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Write a comparison for the terminal, without blanks to spare."""
+    """Write a comparison for the terminal, with few blanks."""
     text, verdict = difference(result, PAIRED_T)
     if not verdict:
         return "", ""

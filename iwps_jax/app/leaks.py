@@ -1,7 +1,7 @@
-"""Do holdout samples judge what was learned from them? Copies among rows of features.
+"""Finds holdout samples that are also training samples, by equal features.
 
-A holdout set that the model was trained on says that nothing can be wrong: its losses
-are low, and every step away from what was learned hurts it alike.
+A holdout set that the model was trained on cannot show which predictions are wrong: its
+losses are low, and every further step of the head raises them alike.
 """
 
 from typing import Any
@@ -20,20 +20,20 @@ NO_COPY = -1
 def copies_of(
     samples: Num[AnyArray, "m d"], features: Any, *, rows_at_once: int = ROWS_AT_ONCE
 ) -> Int[np.ndarray, " m"]:
-    """For each sample the first row of some features that is exactly the same.
+    """For each sample, the first row of `features` that equals it exactly.
 
     Numbers are compared in the narrower of the two types, so that float32 samples are
-    found in features that were kept as float16. The samples are sorted once, then the
-    features are read once, a block at a time: O((m + n) log m).
+    found in features that were stored as float16. The samples are sorted once, then the
+    features are read once, one block at a time: O((m + n) log m).
 
     Args:
-        samples: such as the features of a holdout set.
-        features: [n, d], such as those of the labeled samples, or a memory map of a
-            pool of any size: whatever has a shape, a dtype and slices.
-        rows_at_once: of the features, to bound the memory.
+        samples: for example the features of a holdout set.
+        features: [n, d], for example those of the labeled samples, or a memory map of a
+            pool of any size. The object needs a shape, a dtype and slices.
+        rows_at_once: rows of `features` per block, which bounds the memory.
 
     Returns:
-        Rows of the features; `NO_COPY` where there is none.
+        A row of `features` for each sample; `NO_COPY` if no row equals it.
 
     Raises:
         Refusal: if samples and features differ in their number of columns.
@@ -66,7 +66,7 @@ def copies_of(
 
 
 def _whole_rows(features, dtype) -> np.ndarray:
-    """Each row as one value that can be sorted: its bytes, with no -0.0 among them."""
+    """Each row as one sortable value: its bytes, with -0.0 replaced by 0.0."""
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(np.asarray(features).astype(dtype) + dtype.type(0))
     return rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))[:, 0]

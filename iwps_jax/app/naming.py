@@ -1,9 +1,9 @@
-"""What people call rows and classes, and which ones they mean.
+"""Names of rows and classes.
 
-One rule for every file and function: a row is called by its id, or, where there are no
-ids, by its number as it is written, `7` and not `07`. A label is the name of a class;
-`skip`, in any case, is the answer to a sample that nobody can label, and nothing is no
-answer yet. Only in Python may a class be an int.
+The same rule holds for every file and function. The name of a row is its id; without
+ids it is the row number, written `7` and not `07`. A label is the name of a class.
+`skip`, in any case, is the answer for a sample that nobody can label. An empty label
+means that there is no answer yet. Only in Python may a label be an int.
 """
 
 from collections import Counter
@@ -15,19 +15,19 @@ import numpy as np
 from iwps_jax.refusal import Refusal
 from iwps_jax.types import AnyArray
 
-SKIP = "skip"  # the answer to a sample that nobody can label
+SKIP = "skip"  # the answer for a sample that nobody can label
 SKIPPED = -1  # its class
-NAMED = 20  # of many classes, how many a sentence lists
-DIGITS = 18  # of the largest number, which fits 64 bits
+NAMED = 20  # how many classes a sentence lists at most
+DIGITS = 18  # of the longest row number; it fits 64 bits
 Ids = np.ndarray | None
-"""Names of all rows, strings of any width; None where they are their numbers."""
+"""Names of all rows, strings of any width; None if the names are the row numbers."""
 
 
 class AnswerError(Refusal):
-    """An answer that cannot be taken.
+    """An impossible answer.
 
     Attributes:
-        id: whose answer it is.
+        id: the sample that it is about.
     """
 
     def __init__(self, id: str, sentence: str):
@@ -37,19 +37,19 @@ class AnswerError(Refusal):
 
 
 def number_of(text: str) -> int | None:
-    """The number, from 0, that a text is; None if it is none.
+    """The number, from 0, that a text spells, or None.
 
     Example:
         >>> [number_of(text) for text in ("7", "07", "٧", "-7")]
         [7, None, None, None]
     """
-    # Only as it is written: 07 may be another system's 7.
+    # Not 07: in another system it may be a different id than 7.
     is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS
     return int(text) if is_number and str(int(text)) == text else None
 
 
 def is_skip(label: str) -> bool:
-    """Whether an answer is that nobody can label the sample."""
+    """Whether an answer says that nobody can label the sample."""
     return label.casefold() == SKIP
 
 
@@ -62,18 +62,16 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
     """The rows with these names.
 
     Args:
-        ids: of all rows.
-        size: of the pool.
-        wanted: names, each once.
+        ids: names of all rows.
+        size: number of rows of the pool.
+        wanted: distinct names.
 
     Raises:
-        AnswerError: of a name that is there twice or is no row's.
+        AnswerError: if a name occurs twice or no row has it.
     """
     name, count = Counter(wanted).most_common(1)[0] if wanted else ("", 0)
     if count > 1:
-        raise AnswerError(
-            name, f"every id must be there once, {name!r} is {count} times."
-        )
+        raise AnswerError(name, f"ids must be distinct, got {name!r} {count} times.")
     if ids is None:
         rows = [number_of(name) for name in wanted]
         row_of = {
@@ -86,7 +84,7 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
         row_of = {name: row for row, name in enumerate(ids) if name in sought}
     for name in wanted:
         if name not in row_of:
-            raise AnswerError(name, f"ids must be of the pool, got {name!r}.")
+            raise AnswerError(name, f"every id must be in the pool, got {name!r}.")
     return np.array([row_of[name] for name in wanted], np.int64)
 
 
@@ -100,15 +98,15 @@ def classes_of(
     names: Sequence[str],
     labels: Sequence[Any],
 ) -> list[int | None]:
-    """The classes of answers: `SKIPPED` of a skip, None where there is no answer.
+    """The classes of answers: `SKIPPED` for a skip, None if there is no answer.
 
     Args:
-        classes: their names.
-        names: of the rows, for the refusal.
-        labels: names of classes, or ints, skips, or None or nothing.
+        classes: names of the classes.
+        names: names of the rows, for the refusal.
+        labels: class names, ints, `skip`, None or the empty string.
 
     Raises:
-        AnswerError: of the first that is no class.
+        AnswerError: for the first label that is none of these.
     """
     number = {name: c for c, name in enumerate(classes)}
     return [
@@ -140,18 +138,18 @@ def require_finite(names: Sequence[str], rows: np.ndarray, features: AnyArray) -
     """Refuses rows with features that are not finite in float32.
 
     Args:
-        names: of the rows.
-        rows: their numbers, which the sentence has, too.
-        features: of the rows.
+        names: names of the rows.
+        rows: their numbers, for the message.
+        features: their features.
 
     Raises:
-        AnswerError: of the first.
+        AnswerError: for the first such row.
     """
     is_bad = ~np.isfinite(np.asarray(features)).all(axis=1)
     if is_bad.any():
         name, row = names[int(is_bad.argmax())], rows[is_bad][0]
         raise AnswerError(
             name,
-            f"features of the pool must be finite in float32, those of {name!r}, row "
-            f"{row}, are not.",
+            f"features of the pool must be finite in float32, but those of {name!r} "
+            f"(row {row}) are not.",
         )

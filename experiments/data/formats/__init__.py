@@ -1,1 +1,1 @@
-"""Readers of the forms in which datasets are published; one file per format."""
+"""Readers of the formats in which datasets are published; one file per format."""

@@ -1,9 +1,9 @@
-"""The official batches of CIFAR-10, in each layout in which they are handed around.
+"""The official batches of CIFAR-10, in each published layout.
 
-Five batches of training images and one of test images, red, green and blue one after
-another. The binary version is the one whose digests are known and the one to download;
-the version for Python holds the same bytes in pickles, and the sheets of a registry's
-package the same pixels, an image a row, in PNG files.
+There are five batches of training images and one of test images, with red, green and
+blue one after another. The binary version is downloaded; its digests are known. The
+version for Python holds the same bytes in pickles. The sheets of a registry's package
+hold the same pixels in PNG files, one image per row.
 """
 
 import io
@@ -102,8 +102,8 @@ def _read_binary(contents: dict[str, bytes], place: Path) -> Arrays:
         data = contents[name]
         if not data or len(data) % (1 + ROW):
             raise SourceError(
-                f"{place / name} is cut off: {len(data)} bytes are no whole number of "
-                f"rows of {1 + ROW}."
+                f"{place / name} is cut off: {len(data)} bytes are not a multiple of "
+                f"{1 + ROW}, the bytes of a row."
             )
         rows = np.frombuffer(data, np.uint8).reshape(-1, 1 + ROW)
         batches.append((rows[:, 1:], rows[:, 0]))

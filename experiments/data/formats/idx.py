@@ -78,7 +78,7 @@ def read_idx(folder: Path) -> Arrays:
     found = find_idx(folder)
     missing = [name for name in IDX_FILES if name not in found]
     if missing:
-        raise SourceError(f"{folder} lacks {', '.join(missing)} (.gz is fine too).")
+        raise SourceError(f"{folder} lacks {', '.join(missing)} (.gz works, too).")
     parts = []
     for name in IDX_FILES:
         path = found[name]
@@ -94,7 +94,7 @@ def encode_idx(arrays: Arrays) -> Iterator[tuple[str, bytes]]:
 
 
 IDX = Format(
-    files=f"the four official IDX files ({', '.join(IDX_FILES)}; .gz is fine)",
+    files=f"the four official IDX files ({', '.join(IDX_FILES)}; .gz works, too)",
     published=tuple(f"{name}.gz" for name in IDX_FILES),
     found_in=lambda folder: bool(find_idx(folder)),
     read=read_idx,

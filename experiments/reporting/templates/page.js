@@ -26,7 +26,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   draw(chart, JSON.parse(chart.dataset.figure));
 }
 
-// A click on a column's head sorts by it, a second click the other way round.
+// A click on a heading sorts by its column, a second click in reverse order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {

@@ -1,13 +1,13 @@
-"""A campaign on disk, which several people and a kill -9 may meet.
+"""A campaign on disk, for several people; a kill -9 does not damage it.
 
-    campaign.json     what it is about; written once
+    campaign.json     settings; written once
     task.npz          holdout set and scaling; written once
-    events/000001.json, ...   a batch or answers each; written once, whole, in order
-    batches/          what `iwps next` handed out
-    lock              held while an event is made
+    events/000001.json, ...   one batch or set of answers each; written once, in order
+    batches/          the batches of `iwps next`
+    lock              held while a command writes an event
 
-An event is there or is not, and none is ever changed: any prefix of them is a state of
-the campaign. The head is not kept; it follows from the labels.
+An event is written completely or not at all, and never changed: the first events alone
+are an earlier state of the campaign. No head is stored: it follows from the labels.
 """
 
 import hashlib
@@ -56,8 +56,8 @@ class Paths(NamedTuple):
     """The files that a campaign refers to but does not hold.
 
     Attributes:
-        pool: features.
-        ids: names of the rows, or None.
+        pool: file of the features.
+        ids: file of the names of the rows, or None.
     """
 
     pool: Path
@@ -65,20 +65,20 @@ class Paths(NamedTuple):
 
 
 def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
-    """A new campaign in a folder that is not there yet, or empty.
+    """Writes a new campaign to a folder that does not exist yet or is empty.
 
     Args:
-        folder: where; it is there whole or not at all.
-        paths: where the pool and its ids came from.
-        state: to begin with, with the answers there are.
+        folder: folder of the campaign; it appears completely or not at all.
+        paths: files of the pool and its ids.
+        state: first state, with the answers that are known.
 
     Raises:
-        FileError: if something is there.
+        FileError: if the folder is not empty.
         OSError: if it cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileError(f"{folder} must not be there yet, or be an empty folder.")
+        raise FileError(f"{folder} must not exist yet, or must be an empty folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
@@ -118,7 +118,7 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
 
 
 def read(folder: str | Path) -> Campaign:
-    """The campaign as its last event left it, with the head that its labels give.
+    """The campaign after its last event, with the head fitted to its labels.
 
     Raises:
         FileError: see `read_record`.
@@ -127,11 +127,11 @@ def read(folder: str | Path) -> Campaign:
 
 
 def read_record(folder: str | Path) -> Campaign:
-    """The same without a head, for those who only look at what was said.
+    """The campaign without a head, for readers who need only batches and answers.
 
     Raises:
-        FileError: if there is none, a file of it is damaged, or the pool or its ids
-            are not those it began with; names the file.
+        FileError: if there is no campaign, a file of it is damaged, or the pool or its
+            ids have changed since its start; the message names the file.
     """
     folder = Path(folder)
     about = _about(folder)
@@ -159,14 +159,14 @@ def read_record(folder: str | Path) -> Campaign:
 
 
 def paths_of(folder: str | Path) -> Paths:
-    """Where the pool and the ids of a campaign are."""
+    """The files of the pool and the ids of a campaign."""
     about = _about(Path(folder))
     ids = None if about["ids"] is None else _found(Path(folder), about["ids"])
     return Paths(_found(Path(folder), about["pool"]), ids)
 
 
 def _seen_from(folder, path) -> dict[str, str]:
-    """A file's place beside the campaign, for both to move, and where it is now."""
+    """A file's path relative to the campaign, for both to move, and its real path."""
     # Symbolic links to folders are followed, one to the file itself is not.
     real = os.path.join(os.path.realpath(path.parent), path.name)
     try:
@@ -177,21 +177,21 @@ def _seen_from(folder, path) -> dict[str, str]:
 
 
 def _found(folder, place) -> Path:
-    """The file beside the campaign, or where it was when the campaign began."""
+    """The file at its path relative to the campaign, or else at its first path."""
     beside = os.path.normpath(os.path.join(os.path.realpath(folder), place["beside"]))
     return Path(place["at"] if not os.path.exists(beside) else beside)
 
 
 @contextmanager
 def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
-    """Keeps other commands from changing a campaign meanwhile.
+    """Keeps other commands from changing a campaign in the meantime.
 
-    The system gives the lock back when the process ends, however it does.
+    The system releases the lock when the process ends, even if it is killed.
 
     Raises:
         FileError: if there is no campaign, or another command holds the lock for more
             than `wait` seconds.
-        Refusal: if `wait` is negative, or no number.
+        Refusal: if `wait` is negative or NaN.
         OSError: if the file system has no locks.
     """
     folder = Path(folder)
@@ -214,20 +214,20 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
 
 
 def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
-    """Keeps the events since `before`, all or none; call it while `locked`.
+    """Writes the events since `before`, all or none; call it while `locked`.
 
     Args:
-        folder: of the campaign.
-        before: as it was read.
-        state: what has become of it.
+        folder: folder of the campaign.
+        before: the state that was read.
+        state: the new state.
 
     Raises:
-        FileError: if the campaign has gone on since it was read.
-        OSError: if an event cannot be written; the campaign is as it was.
+        FileError: if another command has changed the campaign since it was read.
+        OSError: if an event cannot be written; the campaign is then unchanged.
     """
     folder, known = Path(folder), len(before.events)
     if len(_event_paths(folder)) != known:
-        raise FileError(f"{folder} has changed meanwhile: try again.")
+        raise FileError(f"another command has changed {folder} meanwhile: try again.")
     kept = []
     try:
         for number, event in enumerate(state.events[known:], start=known + 1):
@@ -238,16 +238,16 @@ def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
         raise
 
 
-# What it is about
+# Settings
 
 
 def _about(folder) -> dict[str, Any]:
     if not (folder / TASK).is_file():
-        raise FileError(f"{folder} is not a campaign: make one by iwps init.")
+        raise FileError(f"{folder} is not a campaign: make one with iwps init.")
     about = _json(folder / TASK)
     if about.get("version") != VERSION:
         raise FileError(
-            f"{folder / TASK} must be of version {VERSION}, got {about.get('version')}."
+            f"{folder / TASK} must have version {VERSION}, got {about.get('version')}."
         )
     missing = [name for name in ABOUT if name not in about]
     if missing:
@@ -336,7 +336,7 @@ def _events(folder, task) -> tuple[Batch | Answers, ...]:
         event = _event(path, task)
         rows = set(event.rows.tolist())
         if len(rows) < len(event.rows) or (isinstance(event, Batch) and rows & seen):
-            raise FileError(f"{path} is damaged: it has a sample a second time.")
+            raise FileError(f"{path} is damaged: it repeats a sample.")
         seen |= rows
         events.append(event)
     return tuple(events)
@@ -373,9 +373,9 @@ def _event(path, task) -> Batch | Answers:
     if len({column.shape for column in columns}) != 1 or not event.rows.size:
         raise FileError(f"{path} is damaged: its columns differ in length.")
     if not 0 <= event.rows.min() <= event.rows.max() < len(task.pool):
-        raise FileError(f"{path} is damaged: it has rows that are not of the pool.")
+        raise FileError(f"{path} is damaged: it has rows that are not in the pool.")
     if not -1 <= classes.min() <= classes.max() < len(task.classes):
-        raise FileError(f"{path} is damaged: it has classes that there are not.")
+        raise FileError(f"{path} is damaged: it has classes that do not exist.")
     if ids != ids_of(task, event.rows):
         raise FileError(f"{path} is damaged: its ids are not those of its rows.")
     return event

@@ -1,4 +1,4 @@
-"""Answers of people, and the head that they give."""
+"""Takes answers, and fits the head to them."""
 
 from collections.abc import Sequence
 
@@ -13,25 +13,29 @@ from iwps_jax.refusal import Refusal
 def tell(
     state: Campaign, ids: Sequence[str | int], labels: Sequence[str | int | None]
 ) -> Campaign:
-    """Takes answers in, all or none, and fits the head again.
+    """Takes answers, all or none, and fits the head again.
 
     Args:
-        state: of the campaign.
-        ids: names of rows, each once: asked for or not, labeled before or not.
-        labels: for each the name of its class or, as an int, its number; `skip` in any
-            case; None or nothing where it is not answered yet. Text is never a number:
-            "1" is the class of that name.
+        state: state of the campaign.
+        ids: distinct names of rows; the campaign need not have asked for them, and
+            they may have a label already.
+        labels: for each id the name of its class, or its number as an int; `skip`, in
+            any case; None or "" if there is no answer yet. Text is never a number: "1"
+            is the class called 1.
 
     Returns:
-        The state after them; the same state if nothing was answered.
+        The state after the answers; the same state if there are none.
 
     Raises:
-        AnswerError: of the first id that is unknown, there twice, a holdout sample's,
-            or has an impossible label, or a label but features that are not finite.
+        AnswerError: for the first id that is unknown, occurs twice, is a holdout
+            sample, has an impossible label, or has a label but features that are not
+            finite.
     """
     task = state.task
     if len(ids) != len(labels):
-        raise Refusal(f"there must be a label for each of {len(ids)} ids.")
+        raise Refusal(
+            f"labels must have one entry per id ({len(ids)}), got {len(labels)}."
+        )
     names = [str(name) for name in ids]
     rows = naming.rows_of(task.ids, len(task.pool), names)
     _refuse_holdout(task, names, rows)
@@ -55,7 +59,7 @@ def tell(
 
 
 def refitted(state: Campaign) -> Campaign:
-    """With the head that its labels give."""
+    """The state with the head fitted to its labels."""
     return state._replace(head=_fitted(state))
 
 
@@ -78,12 +82,12 @@ def _refuse_holdout(task, ids, rows):
     if is_holdout.any():
         name = ids[int(np.argmax(is_holdout))]
         raise naming.AnswerError(
-            name, f"{name!r} is a holdout sample, which judges and is not learned from."
+            name, f"ids to label must not be holdout samples, got {name!r}."
         )
 
 
 def _refuse_broken(task, rows):
-    # Also of labels that give no head yet: kept, they would forbid every later one.
+    # Even without a head: a stored label like that would block every later one.
     if len(rows):
         with np.errstate(over="ignore", invalid="ignore"):
             features = task.scaling.rows(task.pool, rows.tolist())

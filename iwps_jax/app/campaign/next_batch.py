@@ -1,4 +1,4 @@
-"""Which samples a campaign asks for next."""
+"""Chooses the samples that a campaign asks for next."""
 
 import numpy as np
 
@@ -21,21 +21,22 @@ from iwps_jax.types import Head, Holdout
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
-    """Hands out the k samples to label next, none of them a second time.
+    """Hands out the k samples to label next, and no sample twice.
 
-    They are the picks of the campaign's method. While fewer than two classes are
-    labeled there is no head to ask, and they are drawn at random.
+    The campaign's method picks them. As long as fewer than two classes have labels,
+    there is no head, and the samples are drawn at random.
 
     Args:
-        state: of the campaign.
-        k: how many.
+        state: state of the campaign.
+        k: number of samples.
 
     Returns:
-        The state in which they are asked for, and their ids, in order of choice.
+        The state after this batch, and the ids in the order of the picks.
 
     Raises:
-        Refusal: if k is not in [1, rows that were neither asked for nor answered].
-        PoolError: if rows cannot be read or their scores are NaN; names the rows.
+        Refusal: if k is not in [1, n]; n rows were neither asked for nor answered.
+        PoolError: if rows cannot be read or their scores are NaN; the message names
+            the rows.
     """
     k = checks.require_integer("k", k)
     where = free_rows(state)
@@ -43,7 +44,7 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
         raise Refusal("no sample is left: each is labeled, skipped or asked for.")
     if not 1 <= k <= where.sum():
         raise Refusal(
-            f"k must be in [1, {where.sum()}], the samples that are left, got {k}."
+            f"k must be in [1, {where.sum()}], the number of samples left, got {k}."
         )
     batch = _batch(state, k, where)
     return state._replace(events=(*state.events, batch)), ids_of(state.task, batch.rows)
@@ -51,7 +52,7 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 def _batch(state, k, where) -> Batch:
     task, labels, head = state.task, labels_of(state), state.head
-    # Nobody knows yet what a prediction is worth: without a head, rows are drawn.
+    # Without a head there are no predictions: rows are drawn at random.
     method = methods.RANDOM if head is None else methods.row_of(task.method)
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
     if head is not None:
@@ -74,7 +75,7 @@ def _batch(state, k, where) -> Batch:
 
 
 def _predictions(state, rows):
-    """Classes and their probabilities, by the head."""
+    """The head's classes and their probabilities."""
     if state.head is None:
         return np.full(len(rows), NO_MODEL), np.zeros(len(rows), np.float32)
     told = predictions(

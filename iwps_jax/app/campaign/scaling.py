@@ -1,4 +1,4 @@
-"""Features as heads and scores see them: centered, of unit mean square."""
+"""Scaling of the features for heads and scores: centered, with unit mean square."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ ROWS = 10_000
 
 
 class Scaling(NamedTuple):
-    """h -> (h - mean) · factor: one factor for all features, so that angles stay.
+    """h -> (h - mean) · factor, with one factor for all features, which keeps angles.
 
     Attributes:
         mean: [d].
@@ -32,7 +32,7 @@ class Scaling(NamedTuple):
     def unscaled(
         self, kernel: np.ndarray, bias: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The head that gives the same logits for features as they are."""
+        """The head that gives the same logits for unscaled features."""
         wide = kernel.astype(np.float64) * self.factor
         moved = bias - self.mean.astype(np.float64) @ wide
         return wide.astype(np.float32), moved.astype(np.float32)
@@ -56,10 +56,10 @@ class ScaledRows:
 
 
 def scaling_of(pool: Any) -> Scaling:
-    """Of a pool, by up to `ROWS` rows spread over it.
+    """The scaling of a pool, from up to `ROWS` rows spread over it.
 
     Raises:
-        Refusal: if they are not numbers, one of them is not finite, or all are equal.
+        Refusal: if the features are not finite numbers, or all rows are equal.
     """
     spread = np.unique(np.linspace(0, len(pool) - 1, ROWS).astype(np.int64))
     some = rows_of(pool, spread.tolist())
@@ -69,8 +69,8 @@ def scaling_of(pool: Any) -> Scaling:
     is_bad = ~np.isfinite(some).all(axis=1)
     if is_bad.any():
         raise Refusal(
-            f"features of the pool must be finite, those of row {spread[is_bad][0]} "
-            "are not."
+            "features of the pool must be finite, but those of row "
+            f"{spread[is_bad][0]} are not."
         )
     mean = some.mean(axis=0)
     size = np.sqrt(np.mean((some - mean) ** 2))
@@ -80,7 +80,7 @@ def scaling_of(pool: Any) -> Scaling:
 
 
 def rows_of(pool: Any, rows: Sequence[int]) -> np.ndarray:
-    """Some rows of a pool, one at a time where it can only be sliced."""
+    """Some rows of a pool; one at a time if the pool supports only slices."""
     if isinstance(pool, np.ndarray):
         return np.asarray(pool[np.asarray(rows, int)])
     return np.concatenate([np.asarray(pool[row : row + 1]) for row in rows])

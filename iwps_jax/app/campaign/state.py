@@ -1,11 +1,11 @@
-"""A labeling campaign as a value: what was asked, what was answered, what to ask next.
+"""A labeling campaign as a value: its settings, batches, answers and head.
 
     state = start(pool, holdout_features, holdout_labels, classes=("cat", "dog"))
-    state = tell(state, ids, labels)      # what is labeled already; may come later
-    state, ids = ask(state, 50)           # which to label next
-    state = tell(state, ids, labels)      # as far as they are answered
+    state = tell(state, ids, labels)      # labels that exist already
+    state, ids = ask(state, 50)           # the samples to label next
+    state = tell(state, ids, labels)      # their answers; may be incomplete
 
-Nothing here writes a file: `iwps_jax.app.campaign.folder` keeps a campaign on disk.
+No function here writes a file: `iwps_jax.app.campaign.folder` stores a campaign.
 """
 
 from collections.abc import Sequence
@@ -28,20 +28,21 @@ METHODS = tuple(row.name for row in methods.ROWS.values() if "draws" not in row.
 
 
 class Task(NamedTuple):
-    """What a campaign is about; it never changes.
+    """Settings and data of a campaign; they never change.
 
     Attributes:
         pool: features [pool, d], an array or a memory map.
         ids: names of the rows, of a StringDType, or None for their numbers.
         holdout_features: [m, d].
         holdout_labels: [m], in [0, classes).
-        holdout_rows: rows of the pool that are holdout samples: never asked for.
-        classes: names.
+        holdout_rows: rows of the pool that are holdout samples; the campaign never
+            asks for them.
+        classes: names of the classes.
         method: one of `METHODS`.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
-        seed: of random picks, and of the targets of iwps_batch.
-        scaling: what the head and the scores see of the features.
+        seed: seed of the methods that draw at random.
+        scaling: scaling of the features for head and scores.
     """
 
     pool: Any
@@ -61,12 +62,12 @@ class Batch(NamedTuple):
     """Rows handed out to be labeled, best first.
 
     Attributes:
-        rows: [k], of the pool.
-        scores: [k], of the method; they need not fall where it picks rows together,
-            and are NaN where it has none.
+        rows: [k], rows of the pool.
+        scores: [k], scores of the method; NaN if it has none. They need not decrease if
+            the method picks rows together.
         predicted: [k], the head's class, or `NO_MODEL`.
         confidence: [k], its probability.
-        method: that chose them; random while there is no head.
+        method: the method that chose them; random as long as there is no head.
     """
 
     rows: np.ndarray
@@ -77,14 +78,14 @@ class Batch(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What people said of some rows; a later answer overrules an earlier one.
+    """Answers of people; a later answer replaces an earlier one.
 
     Attributes:
-        rows: [n], of the pool.
+        rows: [n], rows of the pool.
         labels: [n], classes, or `SKIPPED`.
-        num_labeled: rows with a label after them.
-        holdout_loss: of the head fitted after them, in nats; None without one.
-        holdout_accuracy: likewise.
+        num_labeled: number of labeled rows after these answers.
+        holdout_loss: loss of the head fitted after them, in nats; None without a head.
+        holdout_accuracy: accuracy of that head; None without a head.
     """
 
     rows: np.ndarray
@@ -95,13 +96,13 @@ class Answers(NamedTuple):
 
 
 class Campaign(NamedTuple):
-    """All there is to know.
+    """The complete state of a campaign.
 
     Attributes:
-        task: what it is about.
-        events: batches and answers, in order: the rest follows from them.
-        head: fitted to the labels, on scaled features; None with fewer than two
-            classes labeled.
+        task: settings and data.
+        events: batches and answers, in order; the head follows from them.
+        head: fitted to the labels, on scaled features; None if fewer than two classes
+            have labels.
     """
 
     task: Task
@@ -122,19 +123,19 @@ def start(
     learning_rate: float = LEARNING_RATE,
     seed: int = 0,
 ) -> Campaign:
-    """A campaign in which nothing is labeled yet.
+    """A campaign without labels.
 
     Args:
         pool: features [pool, d]: an array, or a memory map of any size.
-        holdout_features: [m, d], of samples whose labels are known.
+        holdout_features: [m, d], features of the holdout samples.
         holdout_labels: their classes, in [0, classes).
-        classes: names; `skip` is none.
-        ids: distinct names of the rows; their numbers by default.
+        classes: names of the classes; none may be `skip`.
+        ids: distinct names of the rows; the row numbers by default.
         holdout_rows: rows of the pool that are among the holdout samples.
-        method: how to choose, one of `METHODS`.
+        method: one of `METHODS`.
         steps: T of IWPS.
         learning_rate: η of IWPS, for features scaled to unit mean square.
-        seed: of random picks, and of the targets of iwps_batch.
+        seed: seed of the methods that draw at random.
 
     Raises:
         Refusal: if shapes, names or numbers do not fit together.
@@ -191,7 +192,7 @@ def _checked_classes(classes) -> tuple[str, ...]:
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
         raise Refusal(f"classes must be two or more distinct names, got {classes}.")
     if any(map(is_skip, classes)):
-        raise Refusal(f"classes must not have one called {SKIP}: it is an answer.")
+        raise Refusal(f"classes must not contain {SKIP}, which is an answer.")
     return classes
 
 
@@ -204,33 +205,33 @@ def _checked_ids(ids, size):
     return np.array(names, np.dtypes.StringDType())
 
 
-# What follows from the events
+# Derived from the events
 
 
 def labels_of(state: Campaign) -> dict[int, int]:
-    """The class of every row that has one, rows in order."""
+    """The class of every labeled row, in the order of the rows."""
     return {row: label for row, label in _last_answers(state) if label != SKIPPED}
 
 
 def skipped_of(state: Campaign) -> list[int]:
-    """The rows that people passed over, in order."""
+    """The skipped rows, in order."""
     return [row for row, label in _last_answers(state) if label == SKIPPED]
 
 
 def unanswered_of(state: Campaign) -> list[int]:
-    """The rows that were asked for and have no answer, in the order of asking."""
+    """The rows that the campaign asked for and that have no answer, in that order."""
     answered = {row for row, _ in _last_answers(state)}
     asked = (row for batch in batches_of(state) for row in batch.rows.tolist())
     return [row for row in asked if row not in answered]
 
 
 def batches_of(state: Campaign) -> list[Batch]:
-    """What was asked for, in order."""
+    """All batches, in order."""
     return [event for event in state.events if isinstance(event, Batch)]
 
 
 def answers_of(state: Campaign) -> list[Answers]:
-    """What was answered, in order."""
+    """All answers, in order."""
     return [event for event in state.events if isinstance(event, Answers)]
 
 

@@ -1,4 +1,4 @@
-"""How a campaign stands: its curve, and whether more labels are worth their price."""
+"""The state of a campaign: its learning curve, and a hint when to stop."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ from iwps_jax.app.campaign.state import (
     unanswered_of,
 )
 
-RECENT = 50  # answered picks that a hint looks back on, at least
-FLAT = 0.01  # gain in holdout accuracy that counts as none
+RECENT = 50  # answered picks that a hint needs and uses
+FLAT = 0.01  # a smaller gain in holdout accuracy counts as none
 Z = 1.96  # of a 95 % interval
 
 
@@ -24,11 +24,11 @@ class Point(NamedTuple):
     """The campaign after some answers.
 
     Attributes:
-        num_labeled: rows with a label.
-        holdout_accuracy: of the head fitted to them; None without one.
-        holdout_loss: likewise, in nats.
-        answered: picks of the head among these answers.
-        wrong: of which the head's prediction was wrong.
+        num_labeled: number of labeled rows.
+        holdout_accuracy: accuracy of the head fitted to them; None without a head.
+        holdout_loss: loss of that head, in nats; None without a head.
+        answered: number of the head's picks among these answers.
+        wrong: number of these picks whose prediction was wrong.
     """
 
     num_labeled: int
@@ -39,19 +39,19 @@ class Point(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """Where a campaign is and whether to go on.
+    """The state of a campaign, and a hint whether to continue.
 
     Attributes:
-        curve: a point after every answers.
-        num_labeled: rows with a label.
-        num_skipped: rows passed over.
-        num_unanswered: rows asked for without an answer.
-        num_left: rows that may still be asked for.
-        labels_per_class: [classes].
-        recent: answered picks of the head that the hint is based on, the last ones.
-        recent_wrong: how many of them were wrong.
-        wrong_interval: 95 % interval of their rate (Wilson); None without any.
-        hint: a sentence.
+        curve: a point for each set of answers.
+        num_labeled: number of labeled rows.
+        num_skipped: number of skipped rows.
+        num_unanswered: number of rows that were asked for and have no answer.
+        num_left: number of rows that the campaign may still ask for.
+        labels_per_class: [classes], labels of each class.
+        recent: number of the head's last answered picks, on which the hint is based.
+        recent_wrong: number of them whose prediction was wrong.
+        wrong_interval: 95 % interval of their wrong-rate (Wilson); None without picks.
+        hint: one sentence.
     """
 
     curve: tuple[Point, ...]
@@ -67,12 +67,12 @@ class Outlook(NamedTuple):
 
 
 def outlook(state: Campaign) -> Outlook:
-    """What there is to know of a campaign before the next batch.
+    """The state of a campaign before the next batch.
 
-    The hint compares the wrong-rate of the last picks, at least `RECENT` of them, with
-    the error on the holdout set: picks that are wrong no more often than holdout
-    samples are no better than random ones, and a curve that has not risen by `FLAT`
-    over the same answers says that they do not pay.
+    The hint compares the wrong-rate of the last `RECENT` answered picks with the error
+    on the holdout set. It advises to stop if these picks are wrong no more often than
+    holdout samples, so that they are no better than random picks, and if the holdout
+    accuracy has risen by less than `FLAT` over the same answers.
     """
     curve, wrongs = _curve(state)
     recent = wrongs[-RECENT:]
@@ -93,7 +93,7 @@ def outlook(state: Campaign) -> Outlook:
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """Interval that holds the true rate behind `count` of `total` 95 times in 100.
+    """The 95 % confidence interval of a rate, from `count` of `total`.
 
         (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n)
 
@@ -113,8 +113,8 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
     """The points, and for each answered pick of a head whether it was wrong.
 
-    By the labels that hold now, at the answers that labeled the pick first: a mistake
-    that was corrected is none.
+    A pick counts at its first answer, but with its current label, so a corrected
+    mistake does not count.
     """
     labels = labels_of(state)
     predicted: dict[int, int] = {}
@@ -173,7 +173,7 @@ def _hint(state, curve, recent, interval) -> str:
 
 
 def _gain_over_recent(curve, count) -> float:
-    """How far the accuracy rose over the answers that hold the last `count` picks."""
+    """The gain in accuracy over the answers that contain the last `count` picks."""
     before = 0
     for i in range(len(curve) - 1, 0, -1):
         before += curve[i].answered

@@ -1,8 +1,7 @@
-"""Arrays in .npy, .npz and .safetensors files, read where they lie.
+"""Arrays in .npy, .npz and .safetensors files, as memory maps.
 
-What is opened is a memory map: nothing is read or allocated but the pages that are
-looked at, however large the file. The one exception is a compressed .npz, which can
-only be read whole.
+A memory map reads only the pages that are used, so a file may have any size. The one
+exception is a compressed .npz, which must be read completely.
 """
 
 import json
@@ -35,7 +34,7 @@ SAFETENSORS_TYPES = {
 
 
 class FileError(Refusal):
-    """A file that cannot be used, in one sentence that names it."""
+    """A file cannot be used; the message is one sentence that names it."""
 
 
 class _Place(NamedTuple):
@@ -52,17 +51,17 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
 
     Args:
         path: .npy, .npz or .safetensors.
-        name: which array of an .npz or .safetensors file; one that holds a single
-            array needs no name.
+        name: the array of an .npz or .safetensors file; not needed if the file holds
+            only one array.
 
     Returns:
-        A read-only `np.memmap`; a plain array for a member of a compressed .npz and
-        for one without elements.
+        A read-only `np.memmap`, or a plain array if the .npz is compressed or the
+        array is empty.
 
     Raises:
-        FileError: if the file is missing, a folder, empty, truncated, not of its
-            format or of none of these three, has no such array, or holds objects or
-            other than plain numbers.
+        FileError: if the file is missing, a folder, empty or truncated, if it has
+            another format than these three or than its suffix says, if it has no such
+            array, or if the array does not hold plain numbers.
 
     Example:
         >>> import tempfile
@@ -88,11 +87,11 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
 
 
 def open_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
-    """Several arrays of one file, each as `open_array` opens it, by their names.
+    """Opens several named arrays of one file, each as `open_array` does.
 
     Args:
         path: .npz or .safetensors.
-        names: of the arrays.
+        names: names of the arrays.
 
     Raises:
         FileError: as `open_array`, and if the file cannot hold more than one array.
@@ -109,14 +108,14 @@ def open_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
 
 
 def require_file(path: Path) -> None:
-    """Refuses what is no file with something in it.
+    """Refuses a path that is not a readable file with content.
 
     Raises:
-        FileError: if it is missing, a folder, empty or not to be read.
+        FileError: if it is missing, a folder, empty or not readable.
     """
     try:
         if path.is_dir():
-            raise FileError(f"{path} must be a file, is a folder.")
+            raise FileError(f"{path} must be a file, got a folder.")
         size = path.stat().st_size
         path.open("rb").close()
     except FileNotFoundError:
@@ -132,7 +131,7 @@ def require_file(path: Path) -> None:
 
 @contextmanager
 def _readable(path: Path, what: str) -> Iterator[None]:
-    """Turns what goes wrong in reading a format into a sentence about the file."""
+    """Turns an error while reading a format into a sentence about the file."""
     try:
         yield
     except FileError:
@@ -143,8 +142,7 @@ def _readable(path: Path, what: str) -> Iterator[None]:
     ) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise FileError(
-            f"{path} cannot be read as {what}, it is damaged or of another format: "
-            f"{reason}."
+            f"{path} must be {what}, but it is damaged or has another format: {reason}."
         ) from error
 
 
@@ -162,12 +160,12 @@ def _require_plain(path, dtype):
     if dtype.hasobject:
         raise FileError(
             f"{path} must hold plain numbers, got pickled objects, which are not "
-            "loaded: save numbers or strings with a dtype of their own."
+            "loaded: save numbers or strings with their own dtype."
         )
     if dtype.kind == "V" and dtype.names is None:
         raise FileError(
-            f"{path} must hold numbers, got {dtype.itemsize} bytes of unknown meaning "
-            "each, as np.save makes of bfloat16: save float16 or float32, or a "
+            f"{path} must hold numbers, got values of {dtype.itemsize} bytes without a "
+            "type, which is how np.save stores bfloat16: save float16 or float32, or a "
             ".safetensors file."
         )
     if dtype.kind in "VMm":
@@ -182,13 +180,13 @@ def _require_plain(path, dtype):
 
 
 def _mapped(path: Path, place: _Place) -> np.ndarray:
-    """The array where it lies, if the file reaches that far."""
+    """The memory map of an array, if the file is long enough."""
     size = math.prod(place.shape)
     end, actual = place.offset + size * place.dtype.itemsize, path.stat().st_size
     if end > actual:
         raise FileError(
             f"{path} is truncated: an array of shape {place.shape} and {place.dtype} "
-            f"ends at byte {end:,}, the file at {actual:,}."
+            f"ends at byte {end:,}, but the file ends at {actual:,}."
         )
     if size == 0 or place.dtype.itemsize == 0:
         return np.zeros(place.shape, place.dtype)
@@ -197,12 +195,12 @@ def _mapped(path: Path, place: _Place) -> np.ndarray:
 
 
 def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
-    """The key to read; one that is alone, and to be so, needs no name."""
+    """The key to read; if one array is wanted and there is one, its name is free."""
     if name in keys:
         return name
     if len(keys) == 1 and not beside:
         return keys[0]
-    wanted = f"an array called {name}, or a single one"
+    wanted = f"an array called {name}, or only one array"
     if beside:
         wanted = f"arrays called {' and '.join(beside)}"
     held = ", ".join(sorted(keys)) or "none"
@@ -228,7 +226,7 @@ def _read_whole(path, place, content) -> np.ndarray:
     if len(content) < size * place.dtype.itemsize:
         raise FileError(
             f"{path} is truncated: an array of shape {place.shape} and {place.dtype} "
-            f"has {len(content):,} bytes."
+            f"has only {len(content):,} bytes."
         )
     return np.frombuffer(content, place.dtype, size).reshape(
         place.shape, order=place.order
@@ -255,7 +253,7 @@ def _of_safetensors(path, name, beside) -> np.ndarray:
         described = json.loads(file.read(length))[name]
     if described["dtype"] not in SAFETENSORS_TYPES:
         raise FileError(
-            f"{path} must hold numbers of a type NumPy has, got {described['dtype']} "
+            f"{path} must hold numbers of a NumPy type, got {described['dtype']} "
             f"in {name}."
         )
     dtype = np.dtype(SAFETENSORS_TYPES[described["dtype"]])
@@ -266,7 +264,7 @@ def _of_safetensors(path, name, beside) -> np.ndarray:
 def first_bad_row(
     array: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]
 ) -> int | None:
-    """The first row with an entry for which `is_bad`, or None.
+    """The first row with an entry for which `is_bad` is true, or None.
 
     Example:
         >>> first_bad_row(np.array([[0.0], [np.nan]]), np.isnan)

@@ -1,6 +1,6 @@
 """Tasks for Label Studio, and the answers that it exports.
 
-A task of ours is `{"data": {"sample_id": ..., "image": ...}, "predictions": [...]}`.
+We write a task as `{"data": {"sample_id": ..., "image": ...}, "predictions": [...]}`.
 The interface has one control, as in Label Studio's template for image classification:
 
     <View>
@@ -8,8 +8,8 @@ The interface has one control, as in Label Studio's template for image classific
       <Choices name="choice" toName="image"> <Choice value="cat"/> ... </Choices>
     </View>
 
-Exports may be JSON (tasks with annotations) or JSON-MIN (a record an annotation). Those
-in CSV have a column id that is not ours: they are not read.
+Exports may be JSON (tasks with annotations) or JSON-MIN (one record per annotation).
+CSV exports are not supported, because their column id holds Label Studio's ids.
 """
 
 import json
@@ -28,12 +28,11 @@ ID, IMAGE, CONTROL = "sample_id", "image", "choice"
 
 
 def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
-    """The picks as tasks to import, with the prediction of each filled in.
+    """The picks as tasks to import, each with its prediction.
 
     Args:
-        picks: best first, with an id.
-        image_url: where the images are, with `{id}` in it, which the percent-encoded id
-            replaces.
+        picks: best first.
+        image_url: address of the images; the percent-encoded id replaces `{id}` in it.
 
     Returns:
         JSON.
@@ -62,7 +61,7 @@ def require_id(image_url: str) -> None:
         Refusal: if there is no `{id}` in it.
     """
     if "{id}" not in image_url:
-        raise Refusal(f"the image URL must have {{id}} in it, got {image_url}.")
+        raise Refusal(f"the image URL must contain {{id}}, got {image_url}.")
 
 
 def _prediction(pick):
@@ -80,12 +79,12 @@ def _prediction(pick):
 def read_exported(path: str | Path) -> list[Answer]:
     """The answers of a JSON or JSON-MIN export; `line` is the number of the task.
 
-    A task without an annotation is not answered; one that was skipped in Label Studio
-    ("was cancelled") is a skip. Annotations of one sample must agree.
+    A task without an annotation has no answer. A task that was skipped in Label Studio
+    ("was cancelled") has the answer skip. Annotations of one sample must agree.
 
     Raises:
-        FileError: if the file is not such an export, a task has no id or an id is there
-            twice, or annotations disagree; names the task.
+        FileError: if the file is not such an export, a task has no id, two tasks have
+            the same id, or annotations disagree; the message names the task.
     """
     try:
         tasks = json.loads(read_text(path))
@@ -94,7 +93,9 @@ def read_exported(path: str | Path) -> list[Answer]:
             f"{path} must be JSON: {error.msg} in line {error.lineno}."
         ) from error
     except RecursionError as error:
-        raise FileError(f"{path} must hold a list of tasks, not of lists.") from error
+        raise FileError(
+            f"{path} must hold a list of tasks, got nested lists."
+        ) from error
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
     answers: dict[str, Answer] = {}
@@ -109,9 +110,9 @@ def read_exported(path: str | Path) -> list[Answer]:
         before = answers.get(answer.id)
         if before is not None and ("annotations" in task or before[1] != answer.label):
             raise FileError(
-                f"{path}: sample {answer.id} must have one answer, task {before.line} "
-                f"says {before.label or 'nothing'}, task {number} "
-                f"{answer.label or 'nothing'}."
+                f"{path}: sample {answer.id} must have one answer, but task "
+                f"{before.line} says {before.label or 'nothing'} and task {number} "
+                f"says {answer.label or 'nothing'}."
             )
         answers.setdefault(answer.id, answer)
     return list(answers.values())
@@ -141,7 +142,7 @@ def _annotated(annotation: dict[str, Any]) -> str:
     if not choices:
         return ""
     if len(choices) > 1:
-        raise ValueError("an annotation has more than one choice.")
+        raise ValueError(f"an annotation must have one choice, got {len(choices)}.")
     return _choice(choices[0]["value"])
 
 

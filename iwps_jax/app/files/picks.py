@@ -1,4 +1,4 @@
-"""Pick files, what to label next, and the answers to them: CSV in UTF-8."""
+"""Pick files (which samples to label next) and answer files: CSV in UTF-8."""
 
 import csv
 import io
@@ -14,20 +14,20 @@ from iwps_jax.atomic_write import write_atomically
 
 
 class Pick(NamedTuple):
-    """A line of a pick file, as text; what the file does not have is empty.
+    """A line of a pick file, as text; fields that the file lacks are empty.
 
     Attributes:
-        id: what the user calls the sample.
+        id: name of the sample.
         row: its row of the pool.
-        score: how much it should be labeled; empty for methods that give none.
-        method: which method chose it.
+        score: score of the method; empty for methods without a score.
+        method: the method that chose it.
         predicted: name of the predicted class.
         confidence: the largest class probability.
         hurts: rows of the holdout set that learning the prediction would hurt most,
             separated by spaces.
-        hurts_by: the changes of their losses, separated by spaces, in nats (of iwps_app
-            per unit of step length).
-        label: its class, to be filled in.
+        hurts_by: the changes of their losses, separated by spaces, in nats (for
+            iwps_app, per unit of step length).
+        label: its class, which people fill in.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Pick(NamedTuple):
 
 
 def as_text(score: np.floating) -> str:
-    """A score in as few digits as tell it from others; "" for none, which is NaN."""
+    """A score in the fewest digits that identify it; "" for NaN, which is no score."""
     return "" if np.isnan(score) else str(score)
 
 
@@ -50,12 +50,12 @@ class Answer(NamedTuple):
     """A line of an answer file.
 
     Attributes:
-        id: of the sample.
-        label: name of its class; empty if it was not answered, "skip" in any case if
-            it cannot be.
-        line: number of where it is in the file.
-        unit: what is counted, lines or tasks.
-        row: what the file says is its row of the pool, or nothing.
+        id: name of the sample.
+        label: name of its class; empty if there is no answer yet; "skip", in any case,
+            if nobody can label the sample.
+        line: number of its line or task in the file.
+        unit: whether `line` counts lines or tasks.
+        row: its row of the pool according to the file, or empty.
     """
 
     id: str
@@ -68,12 +68,12 @@ class Answer(NamedTuple):
 def write_picks(
     path: str | Path, picks: Sequence[Pick], columns: Sequence[str]
 ) -> None:
-    """Writes these columns of the picks, whole or not at all.
+    """Writes these columns of the picks, completely or not at all.
 
     Args:
         path: the CSV file; its folder must exist.
         picks: best first.
-        columns: names of attributes of `Pick`, in the order of the file.
+        columns: attributes of `Pick`, in the order of the file.
 
     Raises:
         OSError: if it cannot be written.
@@ -89,8 +89,8 @@ def read_picks(path: str | Path) -> list[Pick]:
     """The picks of a file, in its order.
 
     Args:
-        path: CSV with a column id; the attributes of `Pick` are read where they are
-            there, other columns are ignored.
+        path: CSV with a column id; columns that are no attribute of `Pick` are
+            ignored.
 
     Raises:
         FileError: if it cannot be read, there is no pick, or an id is empty.
@@ -110,10 +110,10 @@ def read_answers(path: str | Path) -> list[Answer]:
     """The answers of a file, in its order.
 
     Args:
-        path: CSV with columns id and label; others, as of a pick file, are ignored.
+        path: CSV with columns id and label; other columns are ignored.
 
     Raises:
-        FileError: if it cannot be read, or an id is empty or there twice.
+        FileError: if it cannot be read, or an id is empty or occurs twice.
     """
     answers: list[Answer] = []
     lines: dict[str, int] = {}
@@ -122,8 +122,8 @@ def read_answers(path: str | Path) -> list[Answer]:
             raise FileError(f"{path}: line {line} must have an id.")
         if record["id"] in lines:
             raise FileError(
-                f"{path}: ids must be distinct, {record['id']} of line {line} is that "
-                f"of line {lines[record['id']]}."
+                f"{path}: ids must be distinct, but line {lines[record['id']]} and "
+                f"line {line} both have {record['id']}."
             )
         lines[record["id"]] = line
         row = record.get("row", "")

@@ -1,7 +1,7 @@
-"""What the commands are given: pool, head, holdout set, ids and class names.
+"""Readers of the commands' input: pool, head, holdout set, ids and class names.
 
-A reader returns what can be used as it is, or raises a `FileError`: one sentence with
-the file, the rule it breaks, and the row, key or line.
+A reader returns values that need no further check, or raises a `FileError`: one
+sentence with the file, the rule that it breaks, and the row, key or line.
 """
 
 from array import array
@@ -26,14 +26,15 @@ MOST_CLASSES = 1000  # that are numbers, and mostly missing
 
 
 def read_pool(path: str | Path) -> np.ndarray:
-    """The rows to choose from, features or logits, not yet read.
+    """The rows to choose from, features or logits, as a memory map.
 
     Args:
-        path: see `open_array`; of several arrays the one called features.
+        path: see `open_array`; if the file holds several arrays, the one called
+            features.
 
     Returns:
-        A memory map of shape [pool, d], floating point or integers; its numbers have
-        not been looked at.
+        A memory map of shape [pool, d], floating point or integers. Its numbers are
+        not checked.
 
     Raises:
         FileError: if it cannot be opened, has no row or column, or is not a matrix of
@@ -67,7 +68,7 @@ def read_head(path: str | Path) -> Head:
         path: .npz or .safetensors with kernel [d, classes] and bias [classes].
 
     Raises:
-        FileError: if it cannot be read, an array is missing or of another shape or
+        FileError: if it cannot be read, an array is missing or has another shape or
             type, a number is not finite, or there are fewer than two classes. A kernel
             of [classes, d], as PyTorch keeps it, is recognized unless it is square.
     """
@@ -92,31 +93,31 @@ def read_head(path: str | Path) -> Head:
 
 
 def read_holdout(path: str | Path) -> Holdout:
-    """The labeled samples that judge, features as float32 and labels as int32.
+    """The holdout set: features as float32 and labels as int32.
 
     Args:
         path: .npz or .safetensors with features [m, d] and integer labels [m].
 
     Raises:
-        FileError: if it cannot be read, an array is missing or of another shape or
+        FileError: if it cannot be read, an array is missing or has another shape or
             type, a number is not finite, or a label is negative.
     """
     features, labels = open_arrays(path, Holdout._fields)
     _require_matrix(path, "features", features)
     if labels.ndim != 1:
         raise FileError(
-            f"{path}: labels must have 1 axis [m], class numbers and not one-hot, got "
+            f"{path}: labels must have 1 axis [m] of class numbers, not one-hot, got "
             f"shape {labels.shape}."
         )
     if labels.dtype.kind not in "iu":
         raise FileError(
-            f"{path}: labels must be integers, class numbers from 0, got "
+            f"{path}: labels must be integers (class numbers from 0), got "
             f"{labels.dtype}."
         )
     if len(labels) != len(features):
         raise FileError(
-            f"{path}: features and labels must have one length, got {len(features)} "
-            f"and {len(labels)}."
+            f"{path}: features and labels must have the same length, got "
+            f"{len(features)} and {len(labels)}."
         )
     outside = first_bad_row(labels, lambda x: (x < 0) | (x > np.iinfo(np.int32).max))
     if outside is not None:
@@ -131,12 +132,12 @@ def require_width(path: str | Path, features: np.ndarray, head: Head) -> None:
     """Refuses features, of the pool or the holdout set, that the head cannot read.
 
     Raises:
-        FileError: if they have another number of columns than its kernel has rows.
+        FileError: if the number of columns is not the number of rows of its kernel.
     """
     d, classes = head.kernel.shape
     if features.shape[1] == d:
         return
-    hint = "; is it of logits?" if features.shape[1] == classes else ""
+    hint = "; are these logits?" if features.shape[1] == classes else ""
     raise FileError(
         f"{path} must have {d} columns like the head's kernel [{d}, {classes}], got "
         f"shape {tuple(features.shape)}{hint}."
@@ -147,7 +148,7 @@ def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> N
     """Refuses labels of classes that the head does not have.
 
     Raises:
-        FileError: if one is not in [0, num_classes); names the row.
+        FileError: if one is not in [0, num_classes); the message names the row.
     """
     outside = first_bad_row(labels, lambda x: (x < 0) | (x >= num_classes))
     if outside is not None:
@@ -158,45 +159,45 @@ def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> N
 
 
 def require_few_classes(places: Mapping[int, str]) -> None:
-    """Refuses numbers too large to be classes where nobody said how many there are.
+    """Refuses labels that are too large for class numbers, without given classes.
 
     Args:
-        places: for each class number that occurs, where.
+        places: for each class number, where it occurs.
 
     Raises:
-        FileError: if the largest makes more than 1,000 classes, and more than twice as
-            many as occur.
+        FileError: if the largest number means more than 1,000 classes, and more than
+            twice as many as occur.
     """
     largest, most = max(places, default=0), max(MOST_CLASSES, 2 * len(places))
     if largest >= most:
         raise FileError(
-            f"{places[largest]}: labels must be class numbers below {most:,} where "
-            f"{len(places):,} of them occur, got {largest}: give --classes if it is "
-            "one."
+            f"{places[largest]}: labels must be class numbers below {most:,} if only "
+            f"{len(places):,} of them occur, got {largest}: if it is a class, give "
+            "--classes."
         )
 
 
 def places_of(path: str | Path, labels: np.ndarray) -> dict[int, str]:
-    """The first row of each class, as `require_few_classes` wants it."""
+    """The first row of each class, for `require_few_classes`."""
     numbers, rows = np.unique(labels, return_index=True)
     where = [f"{path}: row {row}" for row in rows.tolist()]
     return dict(zip(numbers.tolist(), where, strict=True))
 
 
 def read_ids(path: str | Path, size: int) -> np.ndarray:
-    """What the user calls the rows of the pool.
+    """The ids of the rows of the pool.
 
     Args:
-        path: .txt with an id a line, .csv with a column id, or .npy of strings or
+        path: .txt with one id per line, .csv with a column id, or .npy of strings or
             integers.
-        size: rows of the pool.
+        size: number of rows of the pool.
 
     Returns:
         Strings of a StringDType, one for each row.
 
     Raises:
-        FileError: if it cannot be read, or an id is empty, there twice or one too
-            many; names the line (of an .npy file the row).
+        FileError: if it cannot be read, an id is empty or occurs twice, or there are
+            too few or too many ids; the message names the line (for .npy, the row).
     """
     path = Path(path)
     require_file(path)
@@ -220,8 +221,8 @@ def _require_distinct(source, what, names, places, place):
     for name, where in zip(names, places, strict=True):
         if name in first:
             raise FileError(
-                f"{source}: {what} must be distinct, {name} of {place} {where} is that "
-                f"of {place} {first[name]}."
+                f"{source}: {what} must be distinct, but {place} {first[name]} and "
+                f"{place} {where} both have {name}."
             )
         first[name] = where
 
@@ -248,13 +249,13 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
 
 
 def _require_rows_in_order(path):
-    """Refuses ids beside rows that are not 0, 1, ...: the order alone would count."""
+    """Refuses a column row that is not 0, 1, ...: only the order counts."""
     for row, (line, header, fields) in enumerate(records(path, ("id",))):
         if "row" not in header:
             return
         if fields[header.index("row")].strip() != str(row):
             raise FileError(
-                f"{path}: ids must be in the order of the rows, line {line} must be of "
+                f"{path}: ids must be in the order of the rows: line {line} must have "
                 f"row {row}, got {fields[header.index('row')].strip()}."
             )
 
@@ -263,7 +264,7 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
     """The ids in a text file, stripped, and the line of each.
 
     Args:
-        path: .txt with an id a line, or else .csv with a column id.
+        path: .txt with one id per line, or .csv with a column id.
 
     Raises:
         FileError: if it cannot be read, or has no such column.
@@ -280,14 +281,14 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
 
 
 def read_classes(text: str | Path) -> tuple[str, ...]:
-    """Class names, of a list like "cat,dog" or a file with one a line.
+    """Class names from a list like "cat,dog", or from a file with one name per line.
 
     Args:
         text: the list, or the path of a file.
 
     Raises:
-        FileError: if the file cannot be read, there are fewer than two names, or one
-            is empty, there twice or "skip", which is what a sample is called that
+        FileError: if the file cannot be read, there are fewer than two names, or a
+            name is empty, occurs twice or is "skip", the answer for samples that
             nobody can label.
 
     Example:
@@ -307,8 +308,8 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
             raise FileError(f"{source}: {place} {number} must not be empty.")
         if is_skip(name):
             raise FileError(
-                f"{source}: {place} {number} must not be {name}, the answer to a "
-                "sample that cannot be labeled."
+                f"{source}: {place} {number} must not be {name}, the answer for "
+                "samples that nobody can label."
             )
     _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:

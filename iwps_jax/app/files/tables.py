@@ -1,4 +1,4 @@
-"""Text that people write, and tables as their spreadsheets save them."""
+"""Text files, and tables as spreadsheets save them."""
 
 import csv
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def read_table(
 
     Args:
         path: the file; its first line names the columns.
-        columns: those that must be there.
+        columns: the columns that the table must have.
 
     Raises:
-        FileError: if it cannot be read, a column is missing or there twice, or a line
+        FileError: if it cannot be read, a column is missing or occurs twice, or a line
             has too few or too many fields.
     """
     return [
@@ -33,7 +33,7 @@ def read_table(
 def records(
     path: str | Path, columns: tuple[str, ...]
 ) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Of each record its line, the names of all columns, and its fields.
+    """For each record: its line, the names of all columns, and its fields.
 
     Raises:
         FileError: see `read_table`.
@@ -87,10 +87,10 @@ def _encoding(path) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, or, after its byte order mark, UTF-16.
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
-        FileError: if it cannot be read or is neither; names the line.
+        FileError: if it cannot be read or is neither; the message names the line.
     """
     path = Path(path)
     require_file(path)

@@ -68,16 +68,20 @@ def open_images(path: Path) -> Images:
 def _of_row(images, path, id_, row, side):
     if row is None:
         raise Refusal(
-            f"{id_!r} is no row of {path}: the picks need a column row, or the command "
-            "--ids."
+            f"the row of {id_!r} in {path} must be known: add a column row to the "
+            "picks, or give --ids."
         )
     if row >= len(images):
-        raise Refusal(f"{path} has {len(images)} images, {id_!r} is row {row}.")
+        raise Refusal(
+            f"{path} must have an image for {id_!r}, row {row}, got {len(images)} "
+            "images."
+        )
     image = np.asarray(images[row])
     if image.dtype != np.uint8:
         if not (image.min() >= 0 and image.max() <= 1):  # nor if there is a NaN
             raise Refusal(
-                f"{path}: floating-point images must be in [0, 1], row {row} is not."
+                f"{path}: floating-point images must be in [0, 1], but row {row} is "
+                "not."
             )
         image = np.round(image.astype(np.float32) * 255).astype(np.uint8)
     if image.ndim == 3 and image.shape[2] == 1:
@@ -91,7 +95,7 @@ def _of_file(find, id_, row, side):
 
 
 def _finder(folder: Path) -> Callable[[str], Path]:
-    """How to get the path of an id's image; the folder is listed once, if at all."""
+    """A function from an id to the path of its image; lists the folder once at most."""
     listed: list[dict] = []
 
     def find(id_: str) -> Path:
@@ -106,7 +110,7 @@ def _finder(folder: Path) -> Callable[[str], Path]:
         if not paths and re.fullmatch(r"[0-9]+", id_):
             paths = by_number.get(int(id_), [])
         if not paths:
-            raise Refusal(f"{folder} has no image of {id_!r}.")
+            raise Refusal(f"{folder} must hold an image for {id_!r}, got none.")
         if len(paths) > 1:
             names = " and ".join(str(path.relative_to(folder)) for path in paths[:2])
             raise Refusal(f"{id_!r} must name one image of {folder}, got {names}.")
@@ -116,7 +120,7 @@ def _finder(folder: Path) -> Callable[[str], Path]:
 
 
 def _listing(folder):
-    """Image files by relative path without suffix, and by number, as 7 for 0007.png."""
+    """Image files by relative path without suffix, and by number (7 for 0007.png)."""
     suffixes = Image.registered_extensions()
     by_stem, by_number = defaultdict(list), defaultdict(list)
     visited = set()

@@ -15,16 +15,16 @@ def nearest_rows(
 ) -> Int[np.ndarray, " picks"]:
     """The labeled row at the smallest Euclidean distance from each pick.
 
-    Ties go to the lower row. A pick that is labeled is not its own neighbor. Only the
-    rows named are read.
+    Ties go to the lower row. A labeled pick is not its own neighbor. The function reads
+    only `rows` and `labeled`.
 
     Args:
-        features: of the pool; a memory map stays on the disk.
-        rows: of the picks.
+        features: features of the pool; a memory map stays on the disk.
+        rows: rows of the picks.
         labeled: rows with a label, distinct.
 
     Returns:
-        For each pick a row of `labeled`; -1 where there is none but itself.
+        For each pick a row of `labeled`; -1 if there is no other labeled row.
 
     Raises:
         Refusal: if a feature of these rows is not finite.
@@ -61,7 +61,7 @@ def _maybe_nearest(
     block: Float[np.ndarray, "block d"],
     smallest: Float[np.ndarray, " picks"],
 ) -> Bool[np.ndarray, "picks block"]:
-    """All that may be the nearest: rounding leaves some, whose differences decide."""
+    """All rows that may be the nearest despite rounding; exact distances decide."""
     norms = np.square(picks).sum(axis=1)[:, None], np.square(block).sum(axis=1)
     distances = norms[0] + norms[1] - 2 * picks @ block.T
     # A pick may be the first of its own neighbors: the second must stay as well.
@@ -78,5 +78,7 @@ def _finite(features, rows) -> Float[np.ndarray, "rows d"]:
     values[order] = features[rows[order]]
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
-        raise Refusal(f"features must be finite, those of row {rows[bad][0]} are not.")
+        raise Refusal(
+            f"features must be finite, but those of row {rows[bad][0]} are not."
+        )
     return values

@@ -1,8 +1,8 @@
 """One self-contained HTML page on which people label picks with the keyboard.
 
-The page forbids itself every request: its content security policy allows the images
-inside it and, by their hashes, its one style sheet and its one script. What differs
-from page to page is JSON, which the script shows as text, never as HTML.
+The page makes no request: its content security policy allows only the images inside
+it and, by their hashes, its one style sheet and its one script. The content that
+differs from page to page is JSON, which the script shows as text, never as HTML.
 """
 
 import base64
@@ -36,11 +36,11 @@ class Neighbor(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A pick as the page shows it; what is not known is empty or None.
+    """A pick as the page shows it; unknown fields are empty or None.
 
     `hurts` are the holdout rows whose loss would rise most, with the changes, in the
-    unit of the method: nats, or of iwps_app nats per unit of step length.
-    `label` is an answer that is there already: a class, or `skip`.
+    unit of the method: nats, or for iwps_app nats per unit of step length.
+    `label` is an earlier answer: a class, or `skip`.
     """
 
     id: str
@@ -60,16 +60,16 @@ def page(
     """Makes the page.
 
     Args:
-        cards: the picks, in the order in which they are to be labeled.
+        cards: the picks, in the order of labeling.
         classes: names of the classes; the first get the keys 1 to 9, 0 and a to z.
-        title: of the page.
-        side: width and height of the place for an image, in CSS pixels.
+        title: title of the page.
+        side: width and height of the frame for an image, in CSS pixels.
 
     Returns:
         HTML; equal inputs give equal text.
 
     Raises:
-        Refusal: if there is no card or no class, a name or an id comes twice, or a
+        Refusal: if there is no card or no class, a name or an id occurs twice, or a
             prediction is not one of the classes.
 
     Example:
@@ -83,8 +83,8 @@ def page(
         "classes": list(classes),
         "cards": [_plain(card) for card in cards],
     }
-    # Answers are kept in the browser under the hash of what they are answers to, so
-    # that another page with the same ids never shows them.
+    # The browser stores the answers under the hash of the page's content, so that
+    # another page with the same ids never shows them.
     key = hashlib.sha256(_json(shown).encode()).hexdigest()
     style = _template("page.css")
     script = _template("parts.js") + _template("page.js")
@@ -109,7 +109,7 @@ def _check(cards, classes):
         seen = set()
         for value in values:
             if value in seen:
-                raise Refusal(f"{name} must be distinct, but {value!r} comes twice.")
+                raise Refusal(f"{name} must be distinct, but {value!r} occurs twice.")
             seen.add(value)
     for card in cards:
         if card.predicted and card.predicted not in classes:
@@ -120,7 +120,7 @@ def _check(cards, classes):
 
 
 def _plain(card):
-    """A card as JSON has it, without what is not known."""
+    """A card for JSON, without unknown fields."""
     pairs = card._asdict()
     pairs["picture"] = card.picture._asdict()
     if card.neighbor is not None:

@@ -13,18 +13,18 @@ from iwps_jax.app.gallery.page import Picture
 from iwps_jax.refusal import Refusal
 
 FEW_PIXELS = 64  # up to this side, every pixel counts: no lossy compression
-DEEP = ("I", "F")  # more than eight bits a pixel; others begin with I;16
+DEEP = ("I", "F")  # modes of more than eight bits; others begin with I;16
 
 
 def of_file(path: Path, side: int) -> Picture:
-    """The thumbnail of an image file, of the first frame if it has several.
+    """The thumbnail of an image file; of the first frame, if it has several.
 
     Args:
-        path: of any format that Pillow reads; turned as its EXIF data say.
+        path: a file in any format that Pillow reads; its EXIF rotation is applied.
         side: the largest side in pixels; a smaller image keeps its size.
 
     Raises:
-        Refusal: if it cannot be read; names the file.
+        Refusal: if it cannot be read; the message names the file.
     """
     try:
         with warnings.catch_warnings():
@@ -36,7 +36,7 @@ def of_file(path: Path, side: int) -> Picture:
     except Image.DecompressionBombError as error:
         most = 2 * cast(int, Image.MAX_IMAGE_PIXELS)  # the limit that was broken
         raise Refusal(
-            f"{path} must have at most {most:,} pixels to be shown, it has more."
+            f"{path} must have at most {most:,} pixels, but it has more."
         ) from error
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         raise Refusal(f"{path} cannot be read as an image: {error}") from error
@@ -45,10 +45,10 @@ def of_file(path: Path, side: int) -> Picture:
 def thumbnail(image: Image.Image, side: int) -> Picture:
     """The thumbnail of an image.
 
-    More than eight bits a pixel are stretched from the darkest to the brightest.
+    Values of more than eight bits are stretched from the darkest to the brightest.
 
     Args:
-        image: of any mode.
+        image: an image of any mode.
         side: the largest side in pixels; a smaller image keeps its size.
     """
     if image.mode == "RGB":

@@ -21,7 +21,7 @@
       isKept = true;
     } catch {
       isKept = false;
-      warn("This browser keeps nothing for this page: save before you close or reload it.");
+      warn("This browser does not store your answers: save them before you close or reload this page.");
     }
   }
 
@@ -78,7 +78,7 @@
     if (card.hurts !== undefined) {
       const rows = card.hurts.map(([row, change]) => `${row} (${signed(change)})`).join(", ");
       const text = `Would hurt holdout rows ${rows}`;
-      const trained = `Trained on as ${card.predicted ?? "predicted"}, it would change the loss of these holdout rows by so much`;
+      const trained = `If the head learned ${card.predicted ?? "the prediction"} for this sample, the loss of these holdout rows would change by the numbers in brackets`;
       made.append(element("div", { className: "faint hurts", textContent: text, title: trained }));
     }
     return made;
@@ -169,7 +169,7 @@
     showCard(current);
     const id = cards[current].id, open = next();
     go(open ?? current);
-    say(`${id}: ${label}. ${at("count").textContent}.` + (open === undefined ? " All are answered: save." : ""));
+    say(`${id}: ${label}. ${at("count").textContent}.` + (open === undefined ? " All picks have an answer: save them." : ""));
   }
 
   function accept() {
@@ -243,7 +243,7 @@
       return option;
     }));
     if (more > 0) at("found").append(element("li", { className: "faint", role: "presentation", textContent: `and ${more} more` }));
-    if (found.length === 0) at("found").append(element("li", { className: "faint", role: "presentation", textContent: "no class of that name" }));
+    if (found.length === 0) at("found").append(element("li", { className: "faint", role: "presentation", textContent: "no class has this name" }));
     mark();
   }
 

@@ -1,5 +1,5 @@
 "use strict";
-// What the page is made with: nothing here knows its state.
+// Functions that the page uses; none of them knows its state.
 
 // Keys: a class whose name is a letter or digit has that key, the others the next free.
 
