@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from iwps_jax.app.commands import exit_status
 from iwps_jax.command_line import parse
-from iwps_jax.refusal import Refusal, nearest
+from iwps_jax.refusal import nearest
 
 COMMANDS = {
     "check": "are the files what they should be, and which method suits them",
@@ -45,17 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     _require_packages(name)
     command = importlib.import_module(f"iwps_jax.app.commands.{name}")
-    try:
+    options = None
+
+    def read():
+        nonlocal options
         options = parse(
             command.Options,
             prog=f"iwps {name}",
             about=command.__doc__,
             arguments=arguments,
         )
-    except Refusal as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    sys.exit(command.run(options))
+
+    sys.exit(exit_status.run(read) or command.run(options))
 
 
 def _help() -> str:

@@ -26,10 +26,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def start(folder, **options):
-    command = ("score", "--logits", "größe.npy", "--method", "margin", "--k", "2")
+SCORE = ("score", "--logits", "größe.npy", "--method", "margin", "--k", "2")
+
+
+def start(folder, *command, **options):
+    command = command or (*SCORE, "--out", "größte.csv")
     return subprocess.Popen(
-        [sys.executable, "-m", "iwps_jax", *command, "--out", "größte.csv"],
+        [sys.executable, "-m", "iwps_jax", *command],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -55,6 +58,14 @@ def test_output_that_nobody_reads_ends_quietly(folder, buffering):
     assert process.returncode == 141
     assert "ipe" not in errors and "Traceback" not in errors
     assert (folder / "größte.csv").is_file()
+
+
+def test_help_that_nobody_reads_ends_quietly(folder):
+    with start(folder, "check", "--help", PYTHONUNBUFFERED="") as process:
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert "ipe" not in errors and "Traceback" not in errors
 
 
 def test_a_pipe_of_other_things_is_a_refusal(capsys):

@@ -11,7 +11,9 @@ from test_backbone import state_dict_file
 
 from experiments import cityscapes
 from experiments.segmentation import __main__ as folder_study
-from experiments.segmentation import methods, networks
+from experiments.segmentation import networks
+from iwps_jax.method import Pixels
+from iwps_jax.methods import ROWS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,11 +151,11 @@ def test_scores_that_are_not_finite_end_a_run(
 ):
     monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
 
-    def broken(key, variables, view):
-        del key, variables
-        return np.float32([np.nan] * 2 + [0.0] * (view.num_pool - 2))
+    def broken(key, size):
+        return np.float32([np.nan] * 2 + [0.0] * (size - 2))
 
-    monkeypatch.setattr(methods, "_uniform", broken)
+    row = ROWS["random"]._replace(pixels=Pixels(draw=broken))
+    monkeypatch.setitem(ROWS, "random", row)
     options = folder_options(photos_of_one_shape, "none", tmp_path / "out")
     options += ["--methods", "random", "--seeds", "1", "--max-epochs", "1"]
     said = refusal(capsys, folder_study.main, options)

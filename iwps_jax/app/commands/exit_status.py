@@ -37,7 +37,12 @@ def tell(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    if isinstance(error, SystemExit):
+    if isinstance(error, SystemExit):  # after --help, or a wrong option
+        try:
+            print(end="", flush=True)
+        except BrokenPipeError:
+            _write_no_more()
+            return UNREAD
         raise error
     if isinstance(error, BrokenPipeError) and error.filename is None:  # of our output
         _write_no_more()
