@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     return exit_status.run(lambda: _check(options))
 
 
-def _check(options):
+def _check(options: Options):
     if dataclasses.replace(options, json=None) == Options():
         raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
@@ -154,7 +154,7 @@ def _has_softmax(logits) -> np.ndarray:
     return _fits(logits.max(axis=-1, keepdims=True))
 
 
-def _of_pool(options, files):
+def _of_pool(options: Options, files):
     if files.pool is None:
         return {}
     size = inputs.size_of(files.pool, "check")
@@ -172,7 +172,7 @@ def _of_pool(options, files):
     return {"pool": told}
 
 
-def _of_head(options, files):
+def _of_head(options: Options, files):
     if files.head is None:
         return {}
     d, classes = files.head.kernel.shape
@@ -193,17 +193,23 @@ def _counts(files, labels, num_classes) -> dict[str, int]:
     return {files.name_of(c): int(count) for c, count in enumerate(counts)}
 
 
-def _of_holdout(options, files):
+def _classes_in(files, path, labels) -> int:
+    """How many classes these labels are of, if no other file refuses them."""
+    known = _num_classes(files)
+    if known is None or (files.head is None and files.classes is None):
+        require_few_classes(places_of(path, labels))
+        return max(known or 0, int(labels.max()) + 1)
+    require_classes(path, labels, known)
+    return known
+
+
+def _of_holdout(options: Options, files):
     if files.holdout is None:
         return {}
-    labels = files.holdout.labels
-    if files.head is None and files.classes is None:
-        require_few_classes(places_of(options.holdout, labels))
-    num_classes = _num_classes(files)
-    if files.head is None:
-        require_classes(options.holdout, labels, num_classes)
+    labels, path = files.holdout.labels, str(options.holdout)
+    num_classes = _classes_in(files, path, labels)
     told = {
-        "path": str(options.holdout),
+        "path": path,
         "samples": len(labels),
         "d": files.holdout.features.shape[1],
         "counts": _counts(files, labels, num_classes),
@@ -214,18 +220,11 @@ def _of_holdout(options, files):
     return {"holdout": told}
 
 
-def _of_training_set(options, files):
+def _of_training_set(options: Options, files):
     if files.training is None:
         return {}
-    labels = files.training.labels
-    if files.head is None and files.classes is None:
-        require_few_classes(places_of(options.training_set, labels))
-        num_classes = max(_num_classes(files) or 0, int(labels.max()) + 1)
-    else:
-        num_classes = _num_classes(files)
-        require_classes(options.training_set, labels, num_classes)
-    counts = _counts(files, labels, num_classes)
-    path = str(options.training_set)
+    labels, path = files.training.labels, str(options.training_set)
+    counts = _counts(files, labels, _classes_in(files, path, labels))
     return {"training_set": {"path": path, "samples": len(labels), "counts": counts}}
 
 
@@ -270,7 +269,7 @@ def label_numbers(
         )
 
 
-def _of_labels(options, files):
+def _of_labels(options: Options, files):
     if options.labels is None:
         return {}
     answers = read_answers(options.labels)

@@ -75,7 +75,7 @@ def run(options: Options) -> int:
     return exit_status.run(lambda: _init(options))
 
 
-def _init(options):
+def _init(options: Options):
     _check(options)
     pool = read_pool(options.pool)
     require_pool(str(options.pool), pool)
@@ -83,13 +83,13 @@ def _init(options):
     told = [] if options.labels is None else read_answers(options.labels)
     is_of_pool = options.holdout.suffix.lower() == ".csv"
     judged = read_answers(options.holdout) if is_of_pool else []
-    holdout = None if is_of_pool else read_holdout(options.holdout)
-    classes = _classes(options, told, judged, holdout)
-    rows = ()
     if is_of_pool:
+        classes = _classes(options, told, judged, None)
         with naming_line(options.holdout, judged):
             rows, holdout = _holdout_of_pool(options, judged, pool, ids, classes)
     else:
+        rows, holdout = (), read_holdout(options.holdout)
+        classes = _classes(options, told, judged, holdout)
         _require_holdout(options, holdout, pool, classes)
     with naming_source(options.pool):  # of all else nothing is left to refuse
         state = start(
@@ -124,7 +124,7 @@ def _init(options):
         )
 
 
-def _refuse_leak(options, state):
+def _refuse_leak(options: Options, state):
     """Refuses a holdout set with a sample that is learned from."""
     labeled = list(labels_of(state))
     if not labeled:
@@ -142,7 +142,7 @@ def _refuse_leak(options, state):
         )
 
 
-def _check(options):
+def _check(options: Options):
     """What can be refused before a file is read."""
     require_seed(options.seed)
     with naming_source("--steps"):
@@ -151,7 +151,7 @@ def _check(options):
         checks.require_steps(STEPS, options.learning_rate)
 
 
-def _classes(options, told, judged, holdout) -> tuple[str, ...]:
+def _classes(options: Options, told, judged, holdout) -> tuple[str, ...]:
     """As given, or names from the answers, or numbers up to the largest of all."""
     if options.classes is not None:
         classes = read_classes(options.classes)
@@ -196,7 +196,7 @@ def _require_order(classes):
         )
 
 
-def _require_holdout(options, holdout, pool, classes):
+def _require_holdout(options: Options, holdout, pool, classes):
     """Refuses a holdout set that does not fit the pool or the classes."""
     d, width = holdout.features.shape[1], pool.shape[1]
     if d != width:
@@ -207,7 +207,7 @@ def _require_holdout(options, holdout, pool, classes):
     require_classes(options.holdout, holdout.labels, len(classes))
 
 
-def _holdout_of_pool(options, judged, pool, ids, classes):
+def _holdout_of_pool(options: Options, judged, pool, ids, classes):
     """Rows of the pool that are holdout samples, with their features and labels."""
     if not judged:
         raise FileError(f"{options.holdout} must have a holdout sample, got none.")

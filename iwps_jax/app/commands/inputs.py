@@ -259,7 +259,7 @@ def size_of(pool: Any, option: str) -> int:
     return len(jax.tree.leaves(pool)[0])
 
 
-def _ids(options, pool):
+def _ids(options: Files, pool):
     if options.ids is None:
         return None
     if pool is None:
@@ -267,7 +267,7 @@ def _ids(options, pool):
     return read_ids(options.ids, size_of(pool, "--ids"))
 
 
-def _classes(options, num_classes):
+def _classes(options: Files, num_classes):
     if options.classes is None:
         return None
     classes = read_classes(options.classes)

@@ -1,10 +1,13 @@
-"""What the methods of the table need, as options of `iwps score`."""
+"""The options of `iwps score` that its methods look at, and which of them they need."""
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 from iwps_jax import methods
+from iwps_jax.app.commands import inputs
+from iwps_jax.app.options import Flag
 from iwps_jax.method import Method
 from iwps_jax.refusal import Refusal
 
@@ -17,6 +20,28 @@ OPTION_OF = {
     "labels": "training_set",
 }
 """Which option supplies what a method needs; --pool and --head also give logits."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodOptions(inputs.Files):
+    """What methods look at."""
+
+    method: str | None = None
+    """one method, or several as a,b,c (default: iwps_batch with --training-set, iwps
+    with --head and --holdout, margin otherwise)"""
+    training_set: Path | None = None
+    """the samples that the head was trained on, for methods that need them: .npz or
+    .safetensors with features [n, d] and labels [n]"""
+    explain: Flag = False
+    """also write the columns hurts and hurts_by"""
+    steps: int | None = None
+    """T, the number of steps of the look-ahead (default: 3)"""
+    learning_rate: float | None = None
+    """η, the learning rate of the look-ahead (default: 1e-3)"""
+    seed: int = 0
+    """seed of the methods that draw"""
+    folder: Path | None = None
+    """checkpoint folder; rerun the same command to resume"""
 
 
 def about_methods() -> str:
@@ -58,7 +83,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def require_needs(options: Any, name: str) -> None:
+def require_needs(options: MethodOptions, name: str) -> None:
     """Refuses a method that lacks an option it needs; others' are left alone."""
     if name not in methods.ROWS:
         return
@@ -69,7 +94,7 @@ def require_needs(options: Any, name: str) -> None:
         raise Refusal(f"--method {name} needs {' and '.join(missing)}.")
 
 
-def require_effect(options: Any, names: Sequence[str]) -> None:
+def require_effect(options: MethodOptions, names: Sequence[str]) -> None:
     """Refuses an option that none of these methods looks at."""
     rows = methods.ROWS.values()
     for option in ("steps", "learning_rate"):

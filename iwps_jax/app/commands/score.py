@@ -43,8 +43,8 @@ from iwps_jax.app.commands import (
     processes,
 )
 from iwps_jax.app.commands.inputs import Given
+from iwps_jax.app.commands.method_options import MethodOptions
 from iwps_jax.app.files.picks import Pick, as_text, write_picks
-from iwps_jax.app.options import Flag
 from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Model
 from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
@@ -59,33 +59,17 @@ __doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(inputs.Files, processes.Processes):
+class Options(MethodOptions, processes.Processes):
     """The options of the command."""
 
-    method: str | None = None
-    """one method, or several as a,b,c (default: iwps_batch with --training-set, iwps
-    with --head and --holdout, margin otherwise)"""
     k: int
     """how many rows to pick"""
-    training_set: Path | None = None
-    """the samples that the head was trained on, for methods that need them: .npz or
-    .safetensors with features [n, d] and labels [n]"""
     labeled: Path | None = None
     """rows that must not be picked: .npy of row numbers, .txt of ids, or .csv with a
     column id; if the .csv has a column label, too, rows without a label may be
     picked"""
     out: Path = Path("picks.csv")
     """file to write"""
-    explain: Flag = False
-    """also write the columns hurts and hurts_by"""
-    steps: int | None = None
-    """T, the number of steps of the look-ahead (default: 3)"""
-    learning_rate: float | None = None
-    """η, the learning rate of the look-ahead (default: 1e-3)"""
-    seed: int = 0
-    """seed of the methods that draw"""
-    folder: Path | None = None
-    """checkpoint folder; rerun the same command to resume"""
     chunk_size: int | None = None
     """rows per device that are scored at once (default: as memory allows)"""
 
@@ -124,7 +108,7 @@ def _choose_method(options: Options) -> tuple[Options, str | None]:
     return dataclasses.replace(options, method=method), reason
 
 
-def _check(options):
+def _check(options: Options):
     """What can be refused before a file is read."""
     processes.require_described(options)
     if options.pool is None and options.logits is None:
@@ -151,11 +135,11 @@ def _check(options):
     _require_writable(options.out)
 
 
-def _methods(options) -> list[str]:
-    return [name.strip() for name in options.method.split(",")]
+def _methods(options: Options) -> list[str]:
+    return [name.strip() for name in (options.method or "").split(",")]
 
 
-def _has(options, name):
+def _has(options: Options, name):
     return getattr(options, name) is not None
 
 
@@ -172,7 +156,7 @@ def _require_writable(path: Path):
         raise Refusal(f"--out must be in a folder that can be written: {path}.")
 
 
-def _score(options):
+def _score(options: Options):
     with refusing(ValueError):  # by JAX, which must have joined the processes before
         checks.require_steps(*_look_ahead(options))
     files = inputs.read(
@@ -189,7 +173,7 @@ def _score(options):
         print(f"{len(picks):,} rows, best first, in {options.out}")
 
 
-def _chosen(options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
+def _chosen(options: Options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
     """The picks of all methods, and the columns that say something of them."""
     picks: list[Pick] = []
     columns: tuple[str, ...] = COLUMNS
@@ -228,7 +212,7 @@ def _where(files: Given, k: int) -> np.ndarray | None:
     return where
 
 
-def _picker(options, name, files) -> Callable[..., TopK]:
+def _picker(options: Options, name, files) -> Callable[..., TopK]:
     """`pick(where, k)` of a method, or of a score of the user's."""
     scan = partial(
         top_k_of_pool,
@@ -251,13 +235,13 @@ def _pick(method, model, pool, scan, where, k) -> TopK:
     return picking.pick(method, model, pool, where, k, scan=scan)
 
 
-def _folder(options, name) -> Path | None:
+def _folder(options: Options, name) -> Path | None:
     if options.folder is None or len(_methods(options)) == 1:
         return options.folder
     return options.folder / name.replace(":", ".")
 
 
-def _model(options, files) -> Model:
+def _model(options: Options, files) -> Model:
     steps, learning_rate = _look_ahead(options)
     return Model(
         head=files.head,
@@ -284,7 +268,7 @@ def _require_shape(method, files):
         )
 
 
-def _look_ahead(options) -> tuple[int, float]:
+def _look_ahead(options: Options) -> tuple[int, float]:
     """T and η."""
     steps, learning_rate = options.steps, options.learning_rate
     return (

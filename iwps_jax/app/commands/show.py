@@ -229,12 +229,12 @@ def _cards(options: Options, picks, images, known, classes) -> list[Card]:
     ]
 
 
-def _rows(options, known, stated: Mapping[str, str]) -> list[int | None]:
+def _rows(options: Options, known, stated: Mapping[str, str]) -> list[int | None]:
     """The rows of ids, with what a pick file says of each, or nothing."""
     size = None if known.pool is None else len(known.pool)
     if known.ids is None:
         return [_row(id_, text, size) for id_, text in stated.items()]
-    source = options.campaign or options.ids
+    source = str(options.campaign or options.ids)
     with naming_source(source):
         rows = naming.rows_of(known.ids, len(known.ids), [*stated]).tolist()
     for (id_, text), row in zip(stated.items(), rows, strict=True):
