@@ -169,6 +169,7 @@ class Method(NamedTuple):
         page: its page below `docs/methods`.
         source: paper, equation and address.
         needs: what somebody must supply, of `NEEDS`.
+        uses: what it also looks at, of `NEEDS`, where somebody supplies it.
         reads: the fields of `Rows` that its score reads.
         score: `score(rows, model)`; None if it selects by features alone.
         select: `select(key, scores, features, model, k, where)`; None for the highest
@@ -193,6 +194,7 @@ class Method(NamedTuple):
     page: str
     source: str
     needs: tuple[str, ...]
+    uses: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     score: Callable[[Rows, Model], jax.Array] | None = None
     select: Callable | None = None

@@ -183,6 +183,7 @@ CORESET = Method(
     page="core_set.md",
     source="Sener & Savarese 2018, Algorithm 1. https://arxiv.org/abs/1708.00489",
     needs=("features",),
+    uses=("labels",),
     select=selectors.k_center,
     pixels=forms.CORESET,
     style=Style("#882255", "P"),

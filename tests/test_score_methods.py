@@ -142,7 +142,7 @@ TRAINED = (*FILES, *TOGETHER, "--training-set")
         (
             (*FILES, "--training-set", "training.npz", "--method", "iwps"),
             K,
-            "--training-set applies only to iwps_batch, iwps_batch_margin, ",
+            "--training-set applies only to coreset, iwps_batch, iwps_batch_",
         ),
         ((*TRAINED, "no.npz"), K, "no.npz does not exist."),
         ((*TRAINED, "head.npz"), K, "features and labels, got"),

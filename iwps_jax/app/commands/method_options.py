@@ -64,6 +64,9 @@ def _about(row: Method) -> str:
     needs = f"; needs {', '.join(flags)}" if flags else ""
     if "logits" in row.needs:
         needs += ", or --logits instead of --pool"
+    if row.uses:
+        used = ", ".join(flag(OPTION_OF[use]) for use in row.uses)
+        needs += f"; also looks at {used} where it is given"
     about = textwrap.wrap(row.about + needs, width=COLUMN_OF_TEXT)
     head, *rest = about if len(row.name) < 17 else ["", *about]
     lines = [f"    {row.name:<18}{head}", *(" " * 22 + line for line in rest)]
@@ -102,7 +105,7 @@ def require_effect(options: MethodOptions, names: Sequence[str]) -> None:
         if getattr(options, option) is not None and not options.explain:
             _require_one(names, takers, option, also=" and --explain")
     if options.training_set is not None:
-        takers = [row.name for row in rows if "labels" in row.needs]
+        takers = [row.name for row in rows if "labels" in (*row.needs, *row.uses)]
         hint = ": use --labeled to name rows that must not be picked"
         _require_one(names, takers, "training_set", hint=hint)
     if options.folder is not None:
