@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from iwps_jax.app.commands import exit_status
 from iwps_jax.command_line import parse
 from iwps_jax.refusal import nearest
 
@@ -45,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(unknown if name else _help(), file=sys.stderr)
         sys.exit(2)
     _require_packages(name)
-    command = importlib.import_module(f"iwps_jax.app.commands.{name}")
+    command, exit_status = (
+        importlib.import_module(f"iwps_jax.app.commands.{module}")
+        for module in (name, "exit_status")
+    )
     options = None
 
     def read():

@@ -309,7 +309,7 @@ def test_a_killed_run_ends_with_the_same_bits(finished, tmp_path):
 def test_other_settings_in_the_same_folder_are_refused(finished, capsys, changes):
     out, options, _ = finished
     before = results(out)
-    assert "holds a run whose" in refusal(
+    assert "holds a run with other settings" in refusal(
         capsys, folder_study.main, [*options, *changes]
     )
     assert results(out) == before
