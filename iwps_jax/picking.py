@@ -23,18 +23,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
 
-from iwps_jax import numerics
+from iwps_jax import checks, numerics
 from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Method, Model, Rows
 from iwps_jax.pool import sources
 from iwps_jax.pool.planning import free_memory
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
-from iwps_jax.scores.head import head_logits
-from iwps_jax.types import AnyArray, Head
+from iwps_jax.pool.sources import PoolError
+from iwps_jax.scores.head import check_holdout, head_logits
+from iwps_jax.types import AnyArray, Head, Holdout
 
 PARTS = {"head": "a head", "holdout": "a holdout set", "labeled": "the labeled samples"}
 BESIDE_EACH_ROW = 64
 """Bytes of distances, masks and the like that a selector keeps for each row."""
+ROWS_NAMED = 10
 COPIES = 2
 """Of the features: the host's, and the one on the device."""
 
@@ -70,7 +72,7 @@ def pick(
         >>> print(pick(methods.MARGIN, Model(), logits, None, 2).rows)
         [1 2]
     """
-    require_known(method, model)
+    model = _checked(method, model, pool, where)
     model = _drawn(method, model, pool, where)
     if not method.is_scan:
         return _of_whole_pool(method, model, pool, where, k)
@@ -82,6 +84,27 @@ def pick(
     best = scan(score_fn, rows, number, where=where)
     features = _as_floats(sources.take(pool, best.rows.tolist()))
     return _selected(method, model, best, features, k, np.ones(number, bool))
+
+
+def _checked(method, model, pool, where) -> Model:
+    """The model in its own types, if method, model, pool and mask fit together."""
+    if not isinstance(method, Method):
+        kind = type(method).__name__
+        raise TypeError(f"method must be a row of iwps_jax.methods.ROWS, got {kind}.")
+    require_known(method, model)
+    if where is not None:
+        size = len(where) if hasattr(pool, "__next__") else _size(pool)
+        checks.require_mask("where", where, size)
+    if model.head is not None:
+        model = model._replace(head=Head(*model.head))
+        if "draws" not in method.needs and len(getattr(pool, "shape", ())) == 2:
+            width = pool.shape[1]
+            checks.require_size("kernel", model.head.kernel, 0, width, "pool")
+    if model.head is not None and model.holdout is not None:
+        features, labels = model.holdout
+        check_holdout(features, labels, model.head.kernel)
+        model = model._replace(holdout=Holdout(features, labels))
+    return model
 
 
 def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
@@ -164,7 +187,22 @@ def _drawn(method, model, pool, where) -> Model:
     if where is None:
         where = np.ones(_size(pool), bool)
     drawn = draw_rows(model.seed, int(model.batch), where, method.sample)
-    return model._replace(sample=_as_floats(sources.take(pool, drawn.tolist())))
+    sample = _as_floats(sources.take(pool, drawn.tolist()))
+    _require_finite(sample, drawn)
+    return model._replace(sample=sample)
+
+
+def _require_finite(features, rows):
+    """Refuses features of these rows that no score or distance can be made of."""
+    bad = rows[~np.isfinite(features).all(axis=-1)]
+    if bad.size:
+        named = ", ".join(map(str, bad[:ROWS_NAMED])) + ", ..." * (
+            bad.size > ROWS_NAMED
+        )
+        raise PoolError(
+            f"features must be finite, got {bad.size} rows of the pool that are not: "
+            f"{named}."
+        )
 
 
 def _selected(method, model, best, features, k, where) -> TopK:
@@ -180,6 +218,7 @@ def _of_whole_pool(method, model, pool, where, k) -> TopK:
     require_memory(method, model, pool)
     rows, _ = sources.read_chunk(sources.open_source(pool), 0, _size(pool))
     features, scores = _as_floats(rows), ABSENT
+    _require_finite(features, np.arange(len(features)))
     if method.score is not None:
         scores = score_pool(bind_score(method, model), _scored_part(method, pool))
     where = np.ones(len(features), bool) if where is None else where

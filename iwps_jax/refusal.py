@@ -62,5 +62,6 @@ def nearest(name: str, what: str, names: Sequence[str]) -> str:
         >>> print(nearest("MNST", "dataset", ("digits", "mnist")))
         unknown dataset 'MNST': did you mean 'mnist'? One of ('digits', 'mnist').
     """
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.0)
-    return f"unknown {what} {name!r}: did you mean {close[0]!r}? One of {names}."
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    meant = f"did you mean {close[0]!r}? One of" if close else "it must be one of"
+    return f"unknown {what} {name!r}: {meant} {names}."

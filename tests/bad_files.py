@@ -252,6 +252,6 @@ OF_INIT = {  # command, what to prepare, what is said
     "another method": (
         (*INIT, *FILES, "--method", "bald"),
         nothing,
-        "unknown method 'bald': did you mean '",
+        "--method bald needs logits of several dropout masks, which",
     ),
 }

@@ -92,7 +92,9 @@ def test_a_training_set_recommends_the_whole_batch(here, capsys):
 def test_draws_of_logits_are_looked_at(here):
     draws = np.zeros((9, 5, 4), np.float32)
     np.save("draws.npy", draws)
-    assert report("--logits", "draws.npy")["pool"]["shapes"] == [[9, 5, 4]]
+    found = report("--logits", "draws.npy")
+    assert found["pool"]["shapes"] == [[9, 5, 4]]
+    assert "bald" in found["recommended"]["reason"]
     draws[7, 2, 1] = np.nan
     np.save("draws.npy", draws)
     assert run("--logits", "draws.npy") == 2

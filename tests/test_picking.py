@@ -13,6 +13,7 @@ from iwps_jax import methods, picking
 from iwps_jax.method import Method, Model
 from iwps_jax.picking import bind_score, draw_rows, pick
 from iwps_jax.pool.scan import top_k_of_pool
+from iwps_jax.pool.sources import PoolError
 from iwps_jax.types import Head, Holdout
 
 SIZE, WIDTH, CLASSES, DRAWS, K = 200, 6, 4, 5, 9
@@ -190,6 +191,48 @@ def test_a_pool_that_does_not_fit_is_refused_with_its_bytes(monkeypatch, row):
     with pytest.raises(MemoryError, match=f"{row.name} .* in memory, {needed:,}"):
         pick(row, MODEL, FEATURES, WHERE, K)
     assert len(picked(methods.IWPS_BATCH).rows) == K
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name", ["coreset", "badge", "iwps_batch_alone", "error_reduction", "margin"]
+)
+def test_rows_that_are_not_finite_are_named(name, value):
+    bad = FEATURES.copy()
+    bad[7, 2] = value
+    with pytest.raises(PoolError, match=r"[: ]7\b"):
+        pick(methods.ROWS[name], MODEL, bad, None, K)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"method": "margin"}, TypeError, "method"),
+        ({"where": WHERE[:9]}, ValueError, "where must"),
+        ({"where": WHERE.astype(int)}, TypeError, "where"),
+        ({"pool": FEATURES[:, :3]}, ValueError, "kernel must .* to match pool"),
+        ({"labels": MODEL.holdout.labels + 9}, ValueError, "holdout_labels must be in"),
+        ({"k": 0}, ValueError, "k must be at least 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["iwps_batch", "badge", "iwps"])
+def test_what_does_not_fit_together_is_refused(name, changes, error, sentence):
+    given = {"method": methods.ROWS[name], "where": WHERE, "pool": FEATURES, "k": K}
+    given |= changes
+    model = MODEL
+    if "labels" in given:
+        holdout = Holdout(MODEL.holdout.features, given["labels"])
+        model = MODEL._replace(holdout=holdout)
+    if name == "badge" and "labels" in given:
+        return  # it asks no holdout set
+    with pytest.raises(error, match=sentence):
+        pick(given["method"], model, given["pool"], given["where"], given["k"])
+
+
+def test_a_head_may_be_any_pair_of_arrays():
+    for row in (methods.BADGE, methods.IWPS_BATCH):
+        model = MODEL._replace(head=tuple(HEAD), holdout=tuple(MODEL.holdout))
+        assert picked(row, model).rows.tolist() == first(row.name).rows.tolist()
 
 
 def test_pools_without_a_length_or_an_axis_are_refused():

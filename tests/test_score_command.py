@@ -79,7 +79,7 @@ def test_labeled_rows_are_never_picked(here):
         ((*FROM_FILES, "--seed", str(2**63)), "--seed must be at least 0"),
         (
             ("--pool", "features.npy", "--training-set", "features.npy"),
-            "--method iwps_batch needs --head and --holdout.",
+            "--method margin is recommended for these files, and needs --head.",
         ),
         ((*FROM_FILES, "--out", "/dev/null"), "must name a file that can be replaced"),
         ((*MODEL, "--pool", "huge.npy"), "huge.npy: numbers of float64 do not fit"),
@@ -101,11 +101,11 @@ def test_labeled_rows_are_never_picked(here):
             ("--pool", "features.npy", "--method", "random,wrong:number"),
             "wrong:number must return a function of rows",
         ),
-        (("--pool", "features.npy"), "--method margin needs --head."),
+        (("--pool", "features.npy", "--method", "margin"), "margin needs --head."),
         (("--pool", "few.txt", *MODEL), "must end in .npy, .npz or .safetensors"),
         (
             (*FROM_FILES, "--method", "blad"),
-            "--method must be one of random, entropy, m",
+            "unknown method 'blad': did you mean 'bald'?",
         ),
         ((*FROM_FILES, "--method", "iwps,iwps"), "must name each method once, got"),
         ((*FROM_FILES, "--method", "iwps,"), "--method must name each method once"),

@@ -56,6 +56,18 @@ def test_badge_draws_by_the_seed_and_says_what_is_predicted(here):
         assert pick.predicted == str(LOGITS[int(pick.row)].argmax())
 
 
+def test_random_picks_beside_draws(drawn):
+    picks = score("--logits", "draws.npy", "--method", "random,bald")
+    alone = score("--pool", "pool.npy", "--method", "random")
+    assert rows_of(picks[:K]) == rows_of(alone)
+
+
+def test_a_training_set_without_a_holdout_recommends_margin(here, capfd):
+    picks = score(*FILES[:4], "--training-set", "training.npz")
+    assert {pick.method for pick in picks} == {"margin"}
+    assert "It does not look at the labeled samples." in capfd.readouterr().out
+
+
 def test_draws_of_logits_are_scored(drawn):
     log_probs = jax.nn.log_softmax(np.float32(np.moveaxis(DRAWN, 1, 0)))
     picks = score("--logits", "draws.npy", "--method", "bald,mc_dropout")
@@ -82,7 +94,19 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
         (("--logits", "logits.npy", "--method", "bald"), "[pool, draws, classes], got"),
         ((*FILES, "--method", "bald"), "--method bald needs --logits."),
         (("--logits", "logits.npy", "--method", "badge"), "needs --pool and --head."),
-        ((*FILES, "--method", "coreset", "--folder", "f"), "--folder applies only to"),
+        ((*FILES, "--method", "coreset", "--folder", "f"), "coreset does not scan the"),
+        (
+            ("--logits", "draws.npy"),
+            "got 3 axes, which mc_dropout, variation_",
+        ),
+        (
+            ("--pool", "pool.npy"),
+            "margin is recommended for these files, and ",
+        ),
+        ((*FILES, "--method", "badg"), "unknown method 'badg': did you mean 'badge'?"),
+        (("--pool", "bad.npy", *FILES[2:4], "--method", "badge"), "bad.npy: "),
+        (("--pool", "bad.npy", "--method", "coreset"), "not: 7."),
+        (("--pool", "bad.npy", *FILES[2:4], "--method", "random"), "picked rows [7]."),
         ((*FILES, "--method", "badge", "--steps", 2), "--steps applies only to error_"),
         (
             ("--pool", "itertools:count", "--method", "coreset"),
@@ -91,9 +115,12 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
     ],
 )
 def test_what_a_method_cannot_do_is_refused(drawn, capfd, arguments, sentence):
-    assert run(*arguments) == 2
-    lines = capfd.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and sentence in lines[0]
+    bad = FEATURES.copy()
+    bad[7] = np.nan
+    np.save("bad.npy", bad)
+    assert run(*arguments, k=SIZE if "random" in arguments else K) == 2
+    *before, line = capfd.readouterr().err.strip().splitlines()
+    assert sentence in line and all("scoring" in other for other in before)
     assert not Path("picks.csv").exists()
 
 
@@ -121,6 +148,22 @@ def test_help_tells_every_method_and_what_it_needs(capsys):
 
 
 # Campaigns
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (("--method", "bald"), "--method bald needs logits of several dropout masks"),
+        (("--method", "bagde"), "unknown method 'bagde': did you mean 'badge'?"),
+        (("--method", "margin", "--steps", "4"), "--steps does not apply to margin."),
+    ],
+)
+def test_campaigns_by_what_cannot_be_are_refused(here, capfd, asked, sentence):
+    with pytest.raises(SystemExit) as ended:
+        main(["init", "--pool", "pool.npy", "--holdout", "holdout.npz", *asked])
+    assert ended.value.code == 2
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert sentence in line
 
 
 @pytest.mark.parametrize("method", ["coreset", "badge", "power_margin"])

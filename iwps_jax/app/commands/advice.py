@@ -49,11 +49,13 @@ def recommend(*, has_holdout: bool, has_labels: bool) -> tuple[str, str]:
         'iwps'
     """
     if not has_holdout:
-        return (
-            methods.MARGIN.name,
+        reason = (
             "without a head and a holdout set nothing can judge the predictions, and "
-            "margin needs nothing but them.",
+            "margin needs nothing but them."
         )
+        if has_labels:
+            reason += " It does not look at the labeled samples."
+        return methods.MARGIN.name, reason
     if not has_labels:
         return (
             methods.IWPS.name,
@@ -63,7 +65,8 @@ def recommend(*, has_holdout: bool, has_labels: bool) -> tuple[str, str]:
     return (
         methods.IWPS_BATCH.name,
         "the holdout set can judge each prediction, and the samples that the head was "
-        "trained on say which classes are rare and what the head knows already.",
+        "trained on (--training-set of iwps score, --labels of iwps init) say which "
+        "classes are rare and what the head knows already.",
     )
 
 
@@ -75,6 +78,7 @@ def advise(
     has_labels: bool = False,
     accuracy: float | None = None,
     agreement: float | None = None,
+    is_of_draws: bool = False,
 ) -> Advice:
     """The recommended method, and what the files' own numbers say about it.
 
@@ -87,10 +91,15 @@ def advise(
         has_labels: whether labels of other samples are there.
         accuracy: the share of the holdout set that the head predicts correctly.
         agreement: the rank correlation of IWPS and IWPS-app on a sample of the pool.
+        is_of_draws: whether the logits are those of several dropout masks.
     """
     warnings = [] if holdout is None else holdout_warnings(holdout, classes)
     if accuracy is not None and holdout is not None:
         warnings += _accuracy_warning(accuracy, holdout)
+    if is_of_draws:
+        names = [row.name for row in methods.ROWS.values() if "draws" in row.needs]
+        reason = f"logits of several dropout masks are for {', '.join(names)}."
+        return Advice(None, reason, warnings)
     if predicted is None:
         reason = "give --pool with --head, or --logits, to get a recommendation."
         return Advice(None, reason, warnings)

@@ -338,5 +338,6 @@ def _of_advice(files, report):
         or report.get("labels", {}).get("labeled", 0) > 0,
         accuracy=report.get("holdout", {}).get("accuracy"),
         agreement=report.get("agreement", {}).get("spearman"),
+        is_of_draws=files.are_logits and getattr(files.pool, "ndim", 2) == 3,
     )
     return {"recommended": told._asdict()}

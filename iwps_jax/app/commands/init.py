@@ -22,6 +22,7 @@ from iwps_jax.app.commands.answers import (
     take_answers,
 )
 from iwps_jax.app.commands.inputs import require_pool, require_seed
+from iwps_jax.app.commands.method_options import flag
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
@@ -35,6 +36,7 @@ from iwps_jax.app.files.readers import (
 )
 from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
+from iwps_jax.methods import ROWS
 from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Holdout
 
@@ -56,7 +58,8 @@ class Options(OfCampaign):
     """names of the classes: cat,dog,... or a file with one name per line (default:
     those in the files)"""
     method: str = advice.recommend(has_holdout=True, has_labels=True)[0]
-    """how to choose samples; `iwps score --help` says what each method does"""
+    """how to choose samples: any method of `iwps score --help` but those that compare
+    dropout masks"""
     steps: int = STEPS
     """T, the number of steps of the look-ahead"""
     learning_rate: float = LEARNING_RATE
@@ -66,8 +69,17 @@ class Options(OfCampaign):
 
     def __post_init__(self):
         """Refuses a method that is not there."""
+        if self.method in ROWS and self.method not in METHODS:
+            raise Refusal(
+                f"--method {self.method} needs logits of several dropout masks, which "
+                "the head of a campaign does not have."
+            )
         if self.method not in METHODS:
             raise Refusal(nearest(self.method, "method", METHODS))
+        for option, default in (("steps", STEPS), ("learning_rate", LEARNING_RATE)):
+            is_used = option in ROWS[self.method].options
+            if getattr(self, option) != default and not is_used:
+                raise Refusal(f"{flag(option)} does not apply to {self.method}.")
 
 
 def run(options: Options) -> int:

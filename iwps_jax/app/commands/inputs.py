@@ -162,7 +162,12 @@ def _refuse_leak(path, holdout, training_path, training):
 def open_pool(name: str, read_file: Callable[[str], Any]) -> Any:
     """The pool in a file, or what a function named module:function returns."""
     is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
-    return read_file(name) if is_file or ":" not in name else made_by(name)
+    if is_file or ":" not in name:
+        return read_file(name)
+    pool = made_by(name)
+    if pool is None:
+        raise Refusal(f"{name} must return a pool, got None.")
+    return pool
 
 
 def made_by(name: str) -> Any:
@@ -179,8 +184,10 @@ def made_by(name: str) -> Any:
     if not _is_module(module):
         raise Refusal(f"{name} cannot be called: there is no module {module}.")
     made = getattr(importlib.import_module(module), function, None)
-    if not callable(made):
+    if made is None:
         raise Refusal(f"{name} cannot be called: {module} has no {function}.")
+    if not callable(made):
+        raise Refusal(f"{name} must be a function, got {type(made).__name__}.")
     try:
         inspect.signature(made).bind()
     except TypeError as error:

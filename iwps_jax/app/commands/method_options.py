@@ -86,15 +86,22 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def require_needs(options: MethodOptions, name: str) -> None:
-    """Refuses a method that lacks an option it needs; others' are left alone."""
+def require_needs(options: MethodOptions, name: str, why: str = "") -> None:
+    """Refuses a method that lacks an option it needs; others' are left alone.
+
+    Args:
+        options: of the command.
+        name: of the method.
+        why: how it came to be this method, if nobody named it.
+    """
     if name not in methods.ROWS:
         return
     has_logits = options.logits is not None
     needed = options_of(methods.ROWS[name], has_logits=has_logits)
     missing = [flag(need) for need in needed if getattr(options, need) is None]
     if missing:
-        raise Refusal(f"--method {name} needs {' and '.join(missing)}.")
+        about = f"--method {name} {why}".rstrip()
+        raise Refusal(f"{about} needs {' and '.join(missing)}.")
 
 
 def require_effect(options: MethodOptions, names: Sequence[str]) -> None:
@@ -110,8 +117,11 @@ def require_effect(options: MethodOptions, names: Sequence[str]) -> None:
         _require_one(names, takers, "training_set", hint=hint)
     if options.folder is not None:
         takers = [row.name for row in rows if row.is_scan]
-        if not any(":" in name for name in names):
-            _require_one(names, takers, "folder")
+        if not any(":" in name or name in takers for name in names):
+            raise Refusal(
+                "--folder keeps what is finished of a scan, but "
+                f"{', '.join(names)} does not scan the pool."
+            )
 
 
 def _require_one(names, takers, option, *, also="", hint=""):

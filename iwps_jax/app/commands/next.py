@@ -53,7 +53,8 @@ def _next(options: Options) -> None:
             written = batch_files.hand_out_again(state, options)
         else:
             before = folder.read(options.campaign)
-            with refusing(PoolError, MemoryError):
+            pool = str(folder.paths_of(options.campaign).pool)
+            with refusing(PoolError, MemoryError, about=pool):
                 state, _ = ask(before, batch_files.num_left(before, options.k))
             written = batch_files.hand_out(before, state, options)
     if not options.unanswered:

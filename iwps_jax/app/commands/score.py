@@ -50,7 +50,7 @@ from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError
-from iwps_jax.refusal import Refusal, refusing
+from iwps_jax.refusal import Refusal, nearest, refusing
 
 COLUMNS = ("method", "id", "row", "score")
 PREDICTED = ("predicted", "confidence")
@@ -99,29 +99,31 @@ def run(options: Options) -> int:
 
 def _choose_method(options: Options) -> tuple[Options, str | None]:
     """With the recommended method where none was named, and the reason."""
+    if options.pool is None and options.logits is None:
+        raise Refusal("iwps score needs --pool, or --logits.")
     if options.method is not None:
         return options, None
-    has_labels = options.training_set is not None
-    # Who gives a training set means iwps_batch, and is told what it lacks.
-    has_holdout = has_labels or not (options.head is None or options.holdout is None)
-    method, reason = advice.recommend(has_holdout=has_holdout, has_labels=has_labels)
-    return dataclasses.replace(options, method=method), reason
+    method, reason = advice.recommend(
+        has_holdout=options.head is not None and options.holdout is not None,
+        has_labels=options.training_set is not None,
+    )
+    method_options.require_needs(options, method, "is recommended for these files, and")
+    options = dataclasses.replace(options, method=method)
+    if "labels" not in methods.ROWS[method].needs:  # the reason says so
+        options = dataclasses.replace(options, training_set=None)
+    return options, reason
 
 
 def _check(options: Options):
     """What can be refused before a file is read."""
     processes.require_described(options)
-    if options.pool is None and options.logits is None:
-        raise Refusal("iwps score needs --pool, or --logits.")
     names = _methods(options)
     for name in names:
         if not name or names.count(name) > 1:
             raise Refusal(f"--method must name each method once, got {options.method}.")
         if name not in methods.ROWS and ":" not in name:
-            raise Refusal(
-                f"--method must be one of {', '.join(methods.ROWS)} or "
-                f"module:function, got {name}."
-            )
+            known = (*methods.ROWS, "module:function")
+            raise Refusal(nearest(name, "method", known))
         method_options.require_needs(options, name)
     if options.explain and not (options.logits or options.head):
         raise Refusal("--explain needs a --head, or --logits.")
@@ -260,11 +262,16 @@ def _require_shape(method, files):
     axes = getattr(files.pool, "ndim", None)
     if axes is None or not files.are_logits:
         return
-    if ("draws" in method.needs) != (axes == 3):
-        wanted = "[pool, draws, classes]" if axes != 3 else "[pool, classes]"
+    if "draws" in method.needs and axes != 3:
         raise Refusal(
-            f"--method {method.name} needs --logits with the axes {wanted}, got "
-            f"{axes} axes."
+            f"--method {method.name} needs --logits with the axes [pool, draws, "
+            f"classes], got {axes} axes."
+        )
+    if "logits" in method.needs and axes != 2:
+        of_draws = [r.name for r in methods.ROWS.values() if "draws" in r.needs]
+        raise Refusal(
+            f"--method {method.name} needs --logits with the axes [pool, classes], got "
+            f"{axes} axes, which {', '.join(of_draws)} need."
         )
 
 
@@ -290,7 +297,8 @@ def _explanation(
     inputs.size_of(files.pool, "--explain")
     rows = sources.take(files.pool, top.rows.tolist())
     if not options.explain:
-        return score_pool(partial(explanations.predictions, head=files.head), rows)
+        say = partial(explanations.predictions, head=files.head)
+        return _said_of(say, rows, top.rows)
     if getattr(rows, "ndim", None) != 2:
         raise Refusal("--explain needs a pool of features, or of logits.")
     row, model = methods.ROWS.get(method), _model(options, files)
@@ -299,7 +307,21 @@ def _explanation(
         model=model._replace(labeled=ABSENT, seed=0),
         changes=None if row is None else row.changes,
     )
-    return score_pool(explain, rows)
+    return _said_of(explain, rows, top.rows)
+
+
+def _said_of(say, picked, rows):
+    """What there is to say of the picks; an error names their rows of the pool."""
+    try:
+        return score_pool(say, picked)
+    except PoolError:
+        confidence = np.asarray(say(picked).confidence)
+        bad = rows[~np.isfinite(confidence)].tolist()
+        if not bad:
+            raise
+        raise PoolError(
+            f"predictions must be finite, got others for the picked rows {bad}."
+        ) from None
 
 
 def _picks(method, files, top, why) -> list[Pick]:
