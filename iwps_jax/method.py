@@ -123,18 +123,19 @@ class Pixels(NamedTuple):
     """The same method for images with a class for every pixel.
 
     Attributes:
-        score: `score(features, where, head, told, options)` of a batch of images, one
-            number or one vector each; None if `draw` needs no image. `told` is what
-            `tell` returned or the key, `options` are `PixelOptions`.
-        tell: `tell(holdout images, head)`, what the score is told once a round; None
-            if it is told the images themselves.
+        score: `score(features, where, head, context, options)` of a batch of images,
+            one number or one vector each, with `PixelOptions`; None if `draw` needs no
+            image. The context is a key, or, if `needs_holdout`, the holdout images or
+            their summary.
+        summarize: `summarize(holdout images, head)`, made once a round; None if the
+            score sees the images themselves.
         needs_holdout: whether the holdout images judge.
         draw: `draw(key, size)`, scores that depend on no image.
         select: `select(key, scores, k, where)`; None for the highest scores.
     """
 
     score: Callable | None = None
-    tell: Callable | None = None
+    summarize: Callable | None = None
     needs_holdout: bool = False
     draw: Callable | None = None
     select: Callable | None = None

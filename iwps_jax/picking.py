@@ -8,6 +8,7 @@ compare all rows with each other holds the whole pool in memory, and is refused 
 that does not fit.
 
 Raises, in all functions:
+    TypeError: if the method is no row of the table, or the mask is not boolean.
     ValueError: if the method lacks a part of the model, k is not in [1, rows that may
         be picked], or shapes disagree.
     PoolError: if rows cannot be read or their scores are NaN; names the rows.
@@ -253,12 +254,21 @@ def require_memory(method: Method, model: Model, pool: Any) -> None:
 def whole_pool_bytes(method: Method, model: Model, pool: Any) -> int:
     """What a method that needs the whole pool takes, in bytes.
 
-    n · (2 d · bytes of a number + 4 · classes, if it reads logits, + 64)
+        n · (2 d w + 2 · 4 c + 64) + n d r + (n + l) d w
+
+    for n rows of d features, w bytes for a number as it is computed with, c classes
+    if it reads logits, r bytes for a number as the pool has it, if that is another
+    type, and, if it looks at l labeled samples, one more copy of all features.
     """
     n, d = pool.shape
-    width = _floating_type(pool.dtype).itemsize
+    kept, wide = np.dtype(pool.dtype), _wide_type(pool.dtype)
     classes = 0 if method.score is None or model.head is None else len(model.head.bias)
-    return n * (COPIES * d * width + COPIES * 4 * classes + BESIDE_EACH_ROW)
+    needed = n * (COPIES * d * wide.itemsize + COPIES * 4 * classes + BESIDE_EACH_ROW)
+    if kept != wide:
+        needed += n * d * kept.itemsize
+    if "labels" in method.uses and model.labeled is not None:
+        needed += (n + len(model.labeled.labels)) * d * wide.itemsize
+    return needed
 
 
 def num_candidates(k: int, left: int, candidates_per_pick: int) -> int:
@@ -319,7 +329,12 @@ def _floating_type(dtype):
 
 
 def _as_floats(rows):
-    return np.asarray(rows, np.promote_types(_floating_type(rows.dtype), np.float32))
+    return np.asarray(rows, _wide_type(rows.dtype))
+
+
+def _wide_type(dtype):
+    """The type in which selectors see features: float32, or wider if they are."""
+    return np.promote_types(_floating_type(dtype), np.float32)
 
 
 def _size(pool) -> int:

@@ -14,8 +14,9 @@ from score_runs import (
     picks,
     run,
     several,
-    write_files,
 )
+from score_runs import files as files
+from score_runs import here as here
 
 import iwps_jax
 
@@ -25,22 +26,6 @@ column = lambda: lambda rows: rows[:, :1]
 counts = lambda: lambda rows: rows[:, 0].astype("int32")
 score = lambda rows: rows[:, 0]
 """
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    write_files(folder)
-    return folder
-
-
-@pytest.fixture
-def here(files, tmp_path, monkeypatch):
-    """A working folder with the files in it."""
-    for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_picks_are_those_of_the_library(here):

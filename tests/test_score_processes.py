@@ -22,24 +22,9 @@ from score_runs import (
     start,
     start_two,
     wait_for_file,
-    write_files,
 )
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    write_files(folder)
-    return folder
-
-
-@pytest.fixture
-def here(files, tmp_path, monkeypatch):
-    """A working folder with the files in it."""
-    for path in files.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from score_runs import files as files
+from score_runs import here as here
 
 
 @pytest.fixture

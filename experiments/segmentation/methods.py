@@ -155,23 +155,24 @@ def _score(setting, form):
     )
 
     @jax.jit  # compiled once for every shape of a batch
-    def score_batch(variables, images, where, told):
+    def score_batch(variables, images, where, context):
         features = segmenter.features(variables, images)
-        return form.score(features, where, segmenter.head(variables), told, options)
+        head = segmenter.head(variables)
+        return form.score(features, where, head, context, options)
 
-    tell = form.tell and jax.jit(form.tell)
+    summarize = form.summarize and jax.jit(form.summarize)
 
     def score(key, variables, view):
         if form.draw is not None:
             return np.asarray(form.draw(key, view.num_pool))
-        told = key
+        context = key
         if form.needs_holdout:
             # A form that sums the holdout up once a round has a number of its own.
-            number = setting.app_holdout_images if tell else setting.holdout_images
-            told = _judges(key, variables, view, setting, number)
-            if tell is not None:
-                told = tell(told, segmenter.head(variables))
-        return _over_pool(lambda *batch: score_batch(*batch, told), variables, view)
+            number = setting.app_holdout_images if summarize else setting.holdout_images
+            context = _judges(key, variables, view, setting, number)
+            if summarize is not None:
+                context = summarize(context, segmenter.head(variables))
+        return _over_pool(lambda *batch: score_batch(*batch, context), variables, view)
 
     return score
 

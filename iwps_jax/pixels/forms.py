@@ -93,5 +93,5 @@ def _uniform(key, size):
 RANDOM = Pixels(draw=_uniform)
 CORESET = Pixels(_pooled, select=_farthest)
 BADGE = Pixels(_gradients, select=_diverse)
-IWPS_APP = Pixels(_iwps_app, tell=_gradient_of_holdout, needs_holdout=True)
+IWPS_APP = Pixels(_iwps_app, summarize=_gradient_of_holdout, needs_holdout=True)
 IWPS = Pixels(_iwps, needs_holdout=True)

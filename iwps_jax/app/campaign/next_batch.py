@@ -51,7 +51,7 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 
 def _batch(state, k, where) -> Batch:
-    task, labels, head = state.task, labels_of(state), state.head
+    task, head = state.task, state.head
     # Without a head there are no predictions: rows are drawn at random.
     method = methods.RANDOM if head is None else methods.row_of(task.method)
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
@@ -61,13 +61,14 @@ def _batch(state, k, where) -> Batch:
             holdout=Holdout(
                 task.scaling.of(task.holdout_features), task.holdout_labels
             ),
-            labeled=Holdout(
-                task.scaling.rows(task.pool, list(labels)),
-                np.array(list(labels.values()), np.int32),
-            ),
             # Two batches without an answer between them draw other rows.
             batch=len(batches_of(state)),
         )
+    if "labels" in method.needs:  # for others it is enough that no such row is free
+        labels = labels_of(state)
+        known = task.scaling.rows(task.pool, list(labels))
+        classes = np.array(list(labels.values()), np.int32)
+        model = model._replace(labeled=Holdout(known, classes))
     top = pick(method, model, ScaledRows(task.pool, task.scaling), where, k)
     predicted, confidence = _predictions(state, top.rows)
     rows = np.asarray(top.rows, np.int64)

@@ -141,10 +141,6 @@ def _methods(options: Options) -> list[str]:
     return [name.strip() for name in (options.method or "").split(",")]
 
 
-def _has(options: Options, name):
-    return getattr(options, name) is not None
-
-
 def _require_writable(path: Path):
     """Refuses a file that could not be written after all the work."""
     if path.is_dir():
