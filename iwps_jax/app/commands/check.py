@@ -244,7 +244,7 @@ def label_numbers(
     classes: Sequence[str] | None,
     num_classes: int | None,
 ) -> list[int | None]:
-    """The class number of every answer; `SKIPPED` of a skip, None if there is none.
+    """The class number of every answer; negative for `skip` and `unsure`, or None.
 
     Args:
         path: where they are from.
@@ -278,11 +278,11 @@ def _of_labels(options: Options, files):
     if files.pool is not None:
         size = inputs.size_of(files.pool, "--labels")
         inputs.rows_of_ids(options.labels, files.ids, size)
-    labels = np.array([n for n in numbers if n not in (None, naming.SKIPPED)], np.int64)
+    labels = np.array([n for n in numbers if n is not None and n >= 0], np.int64)
     told = {
         "path": str(options.labels),
         "labeled": len(labels),
-        "skipped": numbers.count(naming.SKIPPED),
+        "skipped": numbers.count(naming.SKIPPED) + numbers.count(naming.UNSURED),
         "open": numbers.count(None),
         "counts": _counts(files, labels, num_classes or 0),
     }

@@ -303,7 +303,7 @@ def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:
     """Labels by id as they are written on the page."""
     with naming_source(path):
         numbers = naming.classes_of(classes, [*label_of], [*label_of.values()])
-    written = {None: "", naming.SKIPPED: naming.SKIP}
+    written = {None: "", naming.SKIPPED: naming.SKIP, naming.UNSURED: naming.UNSURE}
     return [written[n] if n in written else classes[n] for n in numbers]
 
 

@@ -51,11 +51,12 @@ class Answer(NamedTuple):
 
     Attributes:
         id: name of the sample.
-        label: name of its class; empty if there is no answer yet; "skip", in any case,
-            if nobody can label the sample.
+        label: name of its class; empty if there is no answer yet; "skip" if nobody can
+            label the sample, "unsure" if the person could not decide, in any case.
         line: number of its line or task in the file.
         unit: whether `line` counts lines or tasks.
         row: its row of the pool according to the file, or empty.
+        annotator: who answered, or empty.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Answer(NamedTuple):
     line: int
     unit: str = "line"
     row: str = ""
+    annotator: str = ""
 
 
 def write_picks(
@@ -126,6 +128,8 @@ def read_answers(path: str | Path) -> list[Answer]:
                 f"line {line} both have {record['id']}."
             )
         lines[record["id"]] = line
-        row = record.get("row", "")
-        answers.append(Answer(record["id"], record["label"], line, row=row))
+        row, annotator = record.get("row", ""), record.get("annotator", "")
+        answers.append(
+            Answer(record["id"], record["label"], line, row=row, annotator=annotator)
+        )
     return answers
