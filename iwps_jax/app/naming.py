@@ -7,6 +7,7 @@ of a person who cannot decide. An empty label means that there is no answer yet.
 Python may a label be an int.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +38,16 @@ class AnswerError(Refusal):
         """The sentence is the whole message."""
         super().__init__(sentence)
         self.id = id
+
+
+def form(name: str) -> str:
+    """A name as it is compared: in Unicode's composed form, NFC.
+
+    Example:
+        >>> form("cafe\u0301") == "caf\u00e9"
+        True
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def number_of(text: str) -> int | None:

@@ -21,7 +21,7 @@ from tyro import conf
 from iwps_jax.app import naming, options
 from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.campaign.state import ids_of
-from iwps_jax.app.commands import exit_status, outputs
+from iwps_jax.app.commands import exit_status
 from iwps_jax.app.commands.answers import naming_source
 from iwps_jax.app.files.picks import Pick, read_answers, read_picks
 from iwps_jax.app.files.readers import read_classes, read_ids, read_pool
@@ -54,6 +54,7 @@ class Known(NamedTuple):
 class Options(options.Options):
     """The options of the command."""
 
+    writes = ("out",)
     picks: conf.Positional[Path]
     """file of picks, written by `iwps next` or `iwps score`"""
     images: Path
@@ -111,7 +112,6 @@ def _check(options: Options) -> None:
         )
     if options.out.is_dir() or not options.out.parent.is_dir():
         raise Refusal(f"--out must be a file in a folder that exists: {options.out}.")
-    outputs.require_no_loss(options, "out")
     if (options.pool is None) != (options.labels is None):
         raise Refusal("--pool and --labels must be given together, got one of them.")
     if options.campaign and (options.pool or options.ids):

@@ -65,6 +65,7 @@ class Answer(NamedTuple):
     unit: str = "line"
     row: str = ""
     annotator: str = ""
+    annotator: str = ""
 
 
 def write_picks(
@@ -80,11 +81,16 @@ def write_picks(
     Raises:
         OSError: if it cannot be written.
     """
+    write_atomically(path, text_of(picks, columns))
+
+
+def text_of(picks: Sequence[Pick], columns: Sequence[str]) -> str:
+    """These columns of the picks as CSV."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(columns)
     lines.writerows([getattr(pick, name) for name in columns] for pick in picks)
-    write_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_picks(path: str | Path) -> list[Pick]:
