@@ -55,9 +55,7 @@ def test_rows_far_out_are_named_by_init_and_check(desk, capsys):
     np.save("pool.npy", pool)
     assert run("init", *GIVEN, "--labels", "initial.csv") == 0
     (warning,) = capsys.readouterr().err.strip().splitlines()
-    assert warning.startswith(
-        "Warning: pool.npy: 1 rows have a feature that lies 1,000"
-    )
+    assert warning.startswith("Warning: pool.npy: in 1 row a feature lies 1,000 times")
     assert ": 250. Are they damaged?" in warning
     for command in (("--campaign", "campaign"), ("--pool", "pool.npy")):
         assert run("check", *command) == 0
