@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import os
 import secrets
 import stat
@@ -16,6 +17,14 @@ from iwps_jax.refusal import Refusal
 WITHOUT_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 UNFINISHED = ".half"
 """How the names of files end that a killed process left; safe to delete."""
+
+
+_TOKEN, _count = secrets.token_hex(8), itertools.count()
+
+
+def prefix_of_process() -> str:
+    """How the names of this process's unfinished files begin, and of no other's."""
+    return f".{_TOKEN}.{os.getpid()}."
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
@@ -65,7 +74,7 @@ def _written(path, target, content, mode) -> Iterator[Path]:
     """A finished file beside the target, which the block gives its name."""
     if isinstance(content, str):
         content = _encoded(path, content)
-    half = target.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
+    half = target.with_name(f"{prefix_of_process()}{next(_count)}{UNFINISHED}")
     # With the mode of a new file, which the umask narrows by itself.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with naming_file(path):

@@ -11,6 +11,7 @@ No head is stored: it follows from the labels. A folder of format 1 is read, too
 becomes one of format 2 when the next event is written.
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -33,7 +34,11 @@ from iwps_jax.app.campaign.scaling import Scaling, rows_of
 from iwps_jax.app.campaign.state import METHODS, Campaign, Task
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.readers import read_ids, read_pool
-from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+from iwps_jax.atomic_write import (
+    UNFINISHED,
+    write_arrays_atomically,
+    write_atomically,
+)
 
 VERSION = 2
 PROBES = 64
@@ -72,40 +77,48 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError(f"{folder} must not exist yet, or must be an empty folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    half = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    for dead in folder.parent.glob(f".{glob.escape(folder.name)}.*{UNFINISHED}"):
+        locks.remove_half_made(dead)
+    half = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{UNFINISHED}")
     try:
         half.mkdir()
-        (half / BATCHES).mkdir()
-        task = state.task
-        arrays = {
-            "holdout_features": task.holdout_features,
-            "holdout_labels": task.holdout_labels,
-            "holdout_rows": task.holdout_rows,
-            "mean": task.scaling.mean,
-            "factor": np.array(task.scaling.factor, np.float64),
-            "cap": np.array(task.scaling.cap, np.float64),
-        }
-        write_arrays_atomically(half / ARRAYS, arrays)
-        about = {
-            "version": VERSION,
-            # Campaign and pool may be moved together.
-            "pool": _seen_from(folder, paths.pool),
-            "ids": None if paths.ids is None else _seen_from(folder, paths.ids),
-            "pool_shape": list(task.pool.shape),
-            "pool_probes": _probes(task.pool),
-            "ids_sha256": _digest_of_ids(paths.ids),
-            "classes": list(task.classes),
-            "method": task.method,
-            "steps": task.steps,
-            "learning_rate": task.learning_rate,
-            "seed": task.seed,
-        }
-        records = [_stamped(record_of(event, task)) for event in state.events]
-        _begin(half, about, records)
-        os.replace(half, folder)
+        with locks.hold_half_made(half):
+            _fill(half, folder, paths, state)
+            os.replace(half, folder)
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
         raise
+
+
+def _fill(half, folder, paths, state) -> None:
+    """Writes all of a new campaign to `half`, which becomes `folder`."""
+    (half / BATCHES).mkdir()
+    task = state.task
+    arrays = {
+        "holdout_features": task.holdout_features,
+        "holdout_labels": task.holdout_labels,
+        "holdout_rows": task.holdout_rows,
+        "mean": task.scaling.mean,
+        "factor": np.array(task.scaling.factor, np.float64),
+        "cap": np.array(task.scaling.cap, np.float64),
+    }
+    write_arrays_atomically(half / ARRAYS, arrays)
+    about = {
+        "version": VERSION,
+        # Campaign and pool may be moved together.
+        "pool": _seen_from(folder, paths.pool),
+        "ids": None if paths.ids is None else _seen_from(folder, paths.ids),
+        "pool_shape": list(task.pool.shape),
+        "pool_probes": _probes(task.pool),
+        "ids_sha256": _digest_of_ids(paths.ids),
+        "classes": list(task.classes),
+        "method": task.method,
+        "steps": task.steps,
+        "learning_rate": task.learning_rate,
+        "seed": task.seed,
+    }
+    records = [_stamped(record_of(event, task)) for event in state.events]
+    _begin(half, about, records)
 
 
 def read(folder: str | Path) -> Campaign:
@@ -184,8 +197,16 @@ def _found(folder, place) -> Path:
 
 
 @contextmanager
-def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
+def locked(
+    folder: str | Path, *, wait: int | float, outputs: Sequence[Path] = ()
+) -> Iterator[None]:
     """Keeps other commands from changing a campaign in the meantime.
+
+    Args:
+        folder: folder of the campaign.
+        wait: seconds to wait for another command.
+        outputs: other folders to which the caller writes: if it is killed, the next
+            holder of the lock removes its unfinished files there.
 
     Raises:
         FileError: if there is no campaign, or as `locks.hold`.
@@ -194,7 +215,8 @@ def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     """
     folder = Path(folder)
     _about(folder)
-    with locks.hold(folder, wait=wait, inside=(JOURNAL, BATCHES)):
+    inside = (JOURNAL, BATCHES, format_1.EVENTS)
+    with locks.hold(folder, wait=wait, inside=inside, outputs=outputs):
         yield
 
 

@@ -1,8 +1,10 @@
 """The lock of a campaign's folder, and who holds it."""
 
 import getpass
+import glob
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,14 +14,16 @@ import filelock
 
 from iwps_jax.app.campaign.journal import shared_mode
 from iwps_jax.app.files.arrays import FileError
-from iwps_jax.atomic_write import UNFINISHED, write_atomically
+from iwps_jax.atomic_write import UNFINISHED, prefix_of_process, write_atomically
 from iwps_jax.refusal import Refusal
 
 LOCK, HOLDER = "lock", "holder.json"
 
 
 @contextmanager
-def hold(folder: Path, *, wait: int | float, inside: Sequence[str]) -> Iterator[None]:
+def hold(
+    folder: Path, *, wait: int | float, inside: Sequence[str], outputs: Sequence[Path]
+) -> Iterator[None]:
     """Keeps other commands from changing a campaign in the meantime.
 
     The system releases the lock when the process ends, even if it is killed. What
@@ -29,6 +33,7 @@ def hold(folder: Path, *, wait: int | float, inside: Sequence[str]) -> Iterator[
         folder: of the campaign.
         wait: seconds to wait for another command.
         inside: names of the folders in it to which only holders of the lock write.
+        outputs: other folders to which this command writes.
 
     Raises:
         FileError: if another command holds the lock for more than `wait` seconds, or
@@ -55,10 +60,9 @@ def hold(folder: Path, *, wait: int | float, inside: Sequence[str]) -> Iterator[
     try:
         with suppress(OSError):  # of another account, which has done so
             os.chmod(folder / LOCK, shared_mode(folder))
-        for place in (folder, *(folder / name for name in inside)):
-            remove_dead(place)
+        _clean_up(folder, inside)
         with suppress(OSError):  # it only helps others to know
-            write_atomically(folder / HOLDER, json.dumps(_me()))
+            write_atomically(folder / HOLDER, json.dumps(_me(outputs)))
         yield
     finally:
         with suppress(OSError):
@@ -66,18 +70,44 @@ def hold(folder: Path, *, wait: int | float, inside: Sequence[str]) -> Iterator[
         lock.release()
 
 
-def remove_dead(folder: Path) -> None:
-    """Removes files that killed writers left unfinished."""
-    for path in folder.glob(f".*{UNFINISHED}"):
+@contextmanager
+def hold_half_made(folder: Path) -> Iterator[None]:
+    """Shows others that a new campaign's folder is being made."""
+    with filelock.FileLock(folder / LOCK, timeout=0, fallback_to_soft=False):
+        yield
+
+
+def remove_half_made(folder: Path) -> None:
+    """Removes a campaign's folder that a killed command left half made."""
+    lock = filelock.FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
+    with suppress(filelock.Timeout, OSError):  # it is alive, or has just ended
+        with lock:
+            shutil.rmtree(folder)
+
+
+def _clean_up(folder, inside):
+    """Removes what the last holder left, if it was killed."""
+    for place in (folder, *(folder / name for name in inside)):
+        _remove(place, ".")
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads((folder / HOLDER).read_text("utf-8"))
+        for place in told["outputs"]:
+            _remove(Path(place), str(told["prefix"]))
+
+
+def _remove(folder, prefix):
+    for path in folder.glob(f"{glob.escape(prefix)}*{UNFINISHED}"):
         with suppress(OSError):
             path.unlink()
 
 
-def _me():
+def _me(outputs):
     return {
         "process": os.getpid(),
         "account": _account(),
         "machine": socket.gethostname(),
+        "prefix": prefix_of_process(),
+        "outputs": [str(path.absolute()) for path in outputs],
     }
 
 

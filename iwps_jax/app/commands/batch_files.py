@@ -58,6 +58,11 @@ def check_output(options: Output) -> None:
             raise FileError(f"{path} must be in a folder that exists.")
 
 
+def folders_of(options: Output) -> list[Path]:
+    """The folders outside the campaign to which the command writes."""
+    return [path.parent for path in (options.out, options.label_studio) if path]
+
+
 def num_left(state: Campaign, k: int) -> int:
     """k, or as many samples as may still be asked for, where they are fewer."""
     left = int(free_rows(state).sum())

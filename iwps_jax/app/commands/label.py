@@ -91,7 +91,9 @@ def _label(options: Options) -> None:
     is_json = options.answers.suffix.lower() == ".json"
     answers = (read_exported if is_json else read_answers)(options.answers)
     use_all_cores()
-    with folder.locked(options.campaign, wait=options.wait):
+    with folder.locked(
+        options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
+    ):
         before = folder.read_record(options.campaign)
         told = take_answers(before, options.answers, answers, options.annotator)
         if told is before:

@@ -47,7 +47,9 @@ def run(options: Options) -> int:
 def _next(options: Options) -> None:
     batch_files.check_output(options)
     use_all_cores()
-    with folder.locked(options.campaign, wait=options.wait):
+    with folder.locked(
+        options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
+    ):
         if options.k is None:
             state = folder.read_record(options.campaign)
             written = batch_files.hand_out_again(state, options)
