@@ -122,7 +122,7 @@ def _merged(path, picks) -> list[Pick]:
     """One pick for each id, where it comes first; of several methods all are named."""
     same = defaultdict(list)
     for pick in picks:
-        same[pick.id].append(pick)
+        same[naming.form(pick.id)].append(pick)
     return [_joined(path, of_id) for of_id in same.values()]
 
 
@@ -191,7 +191,8 @@ def _known_of_files(options: Options, images) -> Known:
 def _classes_in(path, picks, labels) -> tuple[str, ...]:
     """Classes where nobody named them: what was predicted or labeled, in order."""
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
-    seen = set(filter(naming.is_class, seen | set(labels.values())))
+    seen = {*filter(naming.is_class, seen | set(labels.values()))}
+    seen = {naming.form(name): name for name in sorted(seen)}.values()
     if len(seen) < 2:
         raise Refusal(
             f"{path} must have 2 predicted classes for a page without --classes, got "
@@ -284,19 +285,19 @@ def _neighbors(options: Options, rows, images, known, classes):
 
 def _predicted(path, picks, classes) -> list[str]:
     """Names of predicted classes; where nobody named them `iwps score` has numbers."""
-    predicted = {pick.predicted for pick in picks} - {""}
-    if predicted <= {*classes}:
-        return [pick.predicted for pick in picks]
+    called = {naming.form(name): name for name in classes}
+    predicted = {naming.form(pick.predicted) for pick in picks} - {""}
     numbers = {str(number): name for number, name in enumerate(classes)}
     are_numbers = all(naming.number_of(name) is not None for name in predicted)
-    legal = {"": ""} | (numbers if are_numbers else {name: name for name in classes})
+    are_names = predicted <= called.keys() or not are_numbers
+    legal = {"": ""} | (called if are_names else numbers)
     for pick in picks:
-        if pick.predicted not in legal:
+        if naming.form(pick.predicted) not in legal:
             raise Refusal(
                 f"{path}: predictions must be names of the {len(classes)} classes, or "
                 f"all be their numbers, but that of {pick.id} is {pick.predicted}."
             )
-    return [legal[pick.predicted] for pick in picks]
+    return [legal[naming.form(pick.predicted)] for pick in picks]
 
 
 def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:
