@@ -321,7 +321,11 @@ def test_numbers_of_classes_are_all_numbers_or_all_names(tmp_path, show, pool, c
         (["id,predicted", "1,2"], (), "that of 1 is 2"),
         (["id,predicted", "1,01"], (), "that of 1 is 01"),
         (["id,predicted", "1,cat", "2,0"], (), "that of 2 is 0"),
-        (["id,label", "1,0"], (), "picks.csv: the label of '1' must be cat, dog or"),
+        (
+            ["id,label", "1,0"],
+            (),
+            "picks.csv: the label of '1' must be cat, dog, skip or",
+        ),
         (["id", "1", "1"], (), "1 is there twice"),
         (["id,method", "1,iwps", "2,iwps", "1,iwps"], (), "1 is there twice"),
         (["id,method,row", "1,a,1", "1,b,2"], (), "one row, but 1 has 1 and 2"),

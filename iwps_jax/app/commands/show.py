@@ -191,8 +191,8 @@ def _known_of_files(options: Options, images) -> Known:
 def _classes_in(path, picks, labels) -> tuple[str, ...]:
     """Classes where nobody named them: what was predicted or labeled, in order."""
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
-    seen = {*filter(naming.is_class, seen | set(labels.values()))}
-    seen = {naming.form(name): name for name in sorted(seen)}.values()
+    named = sorted(filter(naming.is_class, seen | set(labels.values())))
+    seen = {*{naming.form(name): name for name in named}.values()}
     if len(seen) < 2:
         raise Refusal(
             f"{path} must have 2 predicted classes for a page without --classes, got "
