@@ -93,9 +93,17 @@ def _show(options: Options) -> None:
     known = _known(options, images)
     classes = known.classes or _classes_in(options.picks, picks, known.labels)
     cards = _cards(options, picks, images, known, classes)
+    flaws = [card.picture.flaw for card in cards if card.picture.flaw]
+    if len(flaws) == len(cards):
+        raise Refusal(f"no image can be shown: {flaws[0]}.")
     title = options.title or f"Picks of {options.picks.name}"
     write_atomically(options.out, page(cards, classes, title, side=options.thumbnail))
     print(f"{len(cards):,} picks to label in {options.out}")
+    if flaws:
+        print(
+            f"Images that cannot be shown: {len(flaws):,} of {len(cards):,}; their "
+            f"cards say why. The first: {flaws[0]}."
+        )
     if known.classes is None:
         print(
             f"The page knows the {len(classes)} classes among predictions and labels; "
