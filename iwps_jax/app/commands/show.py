@@ -5,7 +5,7 @@
 The page is one HTML file, which any browser opens without a network. A key labels an
 image. The browser keeps the labels and saves them as labels.csv, which `iwps label`
 reads. With --campaign, or with --pool and --labels, the page shows the nearest labeled
-example beside each pick.
+example beside each pick. An image that cannot be shown has a card that says why.
 """
 
 import dataclasses
