@@ -301,6 +301,7 @@ def test_heads_and_holdouts_come_as_the_scores_want_them():
     [
         ("a.txt", text("a\nb c\nü\n4")),
         ("a.txt", text("\ufeffa\r\nb c\r\nü\r\n4\r\n")),
+        ("a.txt", text("a\rb c\rü\r4\r")),
         ("a.csv", text('x,id\n1,a\n2,"b c"\n\n3, ü \n4,4\n')),
         ("a.npy", npy(np.array(["a", "b c", "ü", "4"]))),
     ],

@@ -176,6 +176,11 @@ def test_what_is_no_json_list_is_named(tmp_path):
             read_exported(path)
 
 
+def test_data_of_any_name_is_no_answer(tmp_path):
+    assert exported(tmp_path, [{**MIN, "data": "x", "label": "y"}])[0][1] == "Kätzchen"
+    assert exported(tmp_path, [{"data": {"sample_id": "a"}}]) == [("a", "")]
+
+
 def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
     assert exported(tmp_path, [{**TASK, "data": {"id": 5}}]) == [("5", "Kätzchen")]
 
@@ -191,6 +196,7 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
         ([MIN, {**MIN, "choice": "dog"}], "task 1 says Kätzchen and task 2 says dog"),
         ([{**TASK, "data": {"sample_id": 5.5}}], "no sample_id"),
         ([{**TASK, "data": {"sample_id": " "}}], "no sample_id"),
+        ([{"id": 1, "choice": "cat"}], "no sample_id"),
         ([with_annotations({})], "task 1 cannot be read"),
         (
             [with_annotations({"result": [{"type": "textarea", "from_name": "note"}]})],
@@ -222,6 +228,7 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
         ),
         ([with_annotations(None)], "task 1 cannot be read"),
         ([{**MIN, "choice": {"choices": []}}], "must have one choice, got 0"),
+        ([{**MIN, "choice": {"choices": ["a", "b"]}}], "must have one choice, got 2"),
         ([{**MIN, "choice": 3}], "a choice must be text, got 3"),
         (TASK, "must hold a list of tasks"),
         ([17], "must hold a list of tasks"),

@@ -47,6 +47,7 @@ SAVED = {
     "both": LINES.replace("\n", "\r\n"),
     "a byte order mark": b"\xef\xbb\xbf" + LINES.encode(),
     "two byte order marks": b"\xef\xbb\xbf" * 2 + LINES.encode(),
+    "two marks and quotes": b"\xef\xbb\xbf" * 2 + b'"id","label"\n1,cat\n2\n3,dog\n',
     "UTF-16": LINES.replace(",", "\t").encode("utf-16"),
     "big-endian UTF-16": b"\xfe\xff" + LINES.encode("utf-16-be"),
     "other case": LINES.replace("id,label", " ID , Label "),
@@ -77,6 +78,7 @@ REFUSED = {
         "column id and label in it",
     ),
     "a header far below": ("\n" * 30 + LINES, "must have one column id and label"),
+    "no table at all": ("x" * 9999 + ",y" * 99 + "\n", "x" * 40 + ", y, y"),
     "a NUL": (LINES + "4,c\0t\n", "line 5 must be text, but it has a NUL"),
     "UTF-16 without a mark": (LINES.encode("utf-16-le"), "line 1 must be text"),
     "half a character": (LINES.encode() + b"4,\xed\xa0\x80\n", "UTF-8 text, line 5 is"),
@@ -100,6 +102,7 @@ def test_what_is_no_table_is_refused_in_one_sentence(case):
         answers_in(content)
     told = str(caught.value)
     assert told.startswith("a.csv") and sentence in told and "\n" not in told
+    assert len(told) < 300
 
 
 def test_ids_above_a_line_that_looks_like_a_header_are_not_lost():

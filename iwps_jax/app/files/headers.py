@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.naming import NAMED
 
 LINES_READ = 20
 """The header is within these first lines: titles and blank lines may stand above it."""
 DELIMITERS = ",;\t"
+LETTERS_NAMED = 40  # of a name in a message
 SAMPLE_ID = "sample_id"
 LABEL_STUDIO = {"annotation_id", "lead_time"}  # no other tool calls columns so
 LABELBOX = "datarow id"
@@ -42,6 +44,7 @@ def find(path, lines: Sequence[str], columns: Sequence[str]) -> Header:
     Raises:
         FileError: if there is no such line, or another tool's ids are below it.
     """
+    lines = [line.lstrip("\ufeff") for line in lines]  # tools may write two marks
     delimiters, start = DELIMITERS, 0
     while start < len(lines):
         chosen = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", lines[start], re.IGNORECASE)
@@ -69,7 +72,7 @@ def _parsed(lines, delimiters):
             cells = next(reader, [])
         except csv.Error:
             continue
-        names = [cell.replace("\ufeff", "").strip().casefold() for cell in cells]
+        names = [cell.strip().casefold() for cell in cells]
         yield Header(names, delimiter, reader.line_num)
 
 
@@ -101,7 +104,7 @@ def _refuse_foreign(path, names):
         return
     remedy = "export as JSON, or " if tool == "Label Studio" else ""
     raise FileError(
-        f"{path} is an export of {tool}, as its columns {', '.join(names)} show, so "
+        f"{path} is an export of {tool}, as its columns {_listed(names)} show, so "
         f"that its ids are those of {tool}: {remedy}call the column of your own ids "
         f"{SAMPLE_ID}."
     )
@@ -123,5 +126,11 @@ def _without_columns(path, lines, columns) -> str:
     wanted = " and ".join(missing or columns)
     return (
         f"{path} must have one column {wanted} in its first line, got "
-        f"{', '.join(names) or 'none'}."
+        f"{_listed(names) or 'none'}."
     )
+
+
+def _listed(names) -> str:
+    """Names in one line of bearable length: what is no table may have any."""
+    short = [" ".join(name.split())[:LETTERS_NAMED] for name in names[:NAMED]]
+    return ", ".join(short) + ", ..." * (len(names) > NAMED)

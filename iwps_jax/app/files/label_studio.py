@@ -138,11 +138,11 @@ def _tasks_in(path) -> list[dict[str, Any]]:
 
 
 def _is_min(task) -> bool:
-    return not {"annotations", "completions"} & task.keys()
+    return ID in task or not {"annotations", "completions", "data"} & task.keys()
 
 
 def _annotations(task) -> list[Any]:
-    found = task["annotations"] if "annotations" in task else task["completions"]
+    found = task.get("annotations", task.get("completions"))
     return found if isinstance(found, list) else []
 
 
@@ -183,8 +183,8 @@ def _results(task) -> list[dict[str, Any]]:
 
 
 def _id(task) -> str:
-    data = task.get("data", task)
-    name = data.get(ID, data.get("id") if "data" in task else None)
+    data = task if ID in task else task.get("data", {})
+    name = data.get(ID, data.get("id"))
     if isinstance(name, float) and name.is_integer():  # 5.0, after a spreadsheet
         name = int(name)
     is_name = isinstance(name, str | int) and not isinstance(name, bool)

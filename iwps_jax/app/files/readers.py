@@ -280,7 +280,7 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
         FileError: if it cannot be read, or has no such column.
     """
     if Path(path).suffix.lower() == ".txt":
-        with opened(path, "\n") as file:
+        with opened(path, None) as file:
             ids = [line.strip() for line in file]
         return range(1, len(ids) + 1), ids
     lines, ids = array("q"), []
@@ -309,7 +309,7 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
         names = [name.strip() for name in str(text).split(",")]
         source, place = "the list of classes", "name"
     else:
-        with opened(path, "\n") as file:
+        with opened(path, None) as file:
             names = [line.strip() for line in file]
         source, place = str(path), "line"
     _require_names(source, names, range(1, len(names) + 1), place)

@@ -114,7 +114,7 @@ def _without_nul(path, file):
 
 
 @contextmanager
-def opened(path: str | Path, newline: str) -> Iterator[TextIO]:
+def opened(path: str | Path, newline: str | None) -> Iterator[TextIO]:
     """The lines of a text file, one at a time.
 
     Raises:

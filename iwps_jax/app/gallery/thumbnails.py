@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iwps_jax.app.gallery.page import Picture
+from iwps_jax.refusal import printable
 
 FORMATS = {
     *("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"),
@@ -51,7 +52,8 @@ def of_file(path: Path, side: int) -> Picture:
         reason = f"it is none of {', '.join(sorted(FORMATS))}, or damaged"
     except Exception as error:  # Pillow's decoders raise errors of many kinds
         reason = str(error).rstrip(".") or type(error).__name__
-    return Picture("", 0, 0, f"{path} cannot be read as an image: {reason}")
+    flaw = printable(f"{path} cannot be read as an image: {reason}")
+    return Picture("", 0, 0, flaw)
 
 
 def thumbnail(image: Image.Image, side: int) -> Picture:
