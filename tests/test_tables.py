@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from some_campaigns import run
 
 from iwps_jax.app import naming
+from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.commands.inputs import rows_of_ids
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Pick, read_answers, read_picks, write_picks
@@ -182,6 +184,30 @@ def test_an_id_that_became_a_number_is_not_taken_for_another():
             naming.rows_of(ids, 3, [became])
     with pytest.raises(naming.AnswerError, match=r"got '124'\.$"):
         naming.rows_of(ids, 3, ["124"])
+
+
+def test_a_campaign_has_its_answers_back_from_a_spreadsheet():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    features = np.float32(rng.normal(size=(40, 3)) + 4 * np.eye(2, 3)[labels])
+    odd = ["=1+1", "+1", "-1", "@x", "'=1", "caf\u00e9", "a\rb", "c\nd", '"q"', "a;b,c"]
+    np.save("ids.npy", np.array([*odd, *(f"n{row}" for row in range(10))]))
+    np.save("pool.npy", features[:20])
+    np.savez("holdout.npz", features=features[20:], labels=labels[20:])
+    Path("classes.txt").write_text("=cat\ncafe\u0301\n", "utf-8")
+    files = ("--pool", "pool.npy", "--holdout", "holdout.npz", "--ids", "ids.npy")
+    files += ("--classes", "classes.txt", "--method", "random")
+    assert run("init", *files) == run("next", "--k", 20, "--out", "batch.csv") == 0
+    picks = read_picks("batch.csv")
+    assert {pick.id for pick in picks} > {*odd}
+    answered = [
+        pick._replace(label=("=cat", "caf\u00e9")[int(pick.row) % 2]) for pick in picks
+    ]
+    write_picks("batch.csv", answered, ("id", "row", "score", "predicted", "label"))
+    saved_by_a_spreadsheet(Path("batch.csv"))
+    assert run("label", "batch.csv") == 0
+    state = folder.read_record("campaign")
+    assert labels_of(state) == dict(enumerate(labels[:20].tolist()))
 
 
 # Other tools

@@ -65,11 +65,13 @@ def flaw_of(name: str) -> str | None:
     """
     if not name:
         return "must not be empty"
+    if name.strip() != name:
+        return "must not begin or end with a space"
+    if name.isprintable():  # most are, and pools are large
+        return None
     if "\0" in name:
         return "must not have a NUL character"
-    if name[0].isspace() or name[-1].isspace():
-        return "must not begin or end with a space"
-    if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
         return "must be Unicode text, not bytes of another encoding"
     return None
 

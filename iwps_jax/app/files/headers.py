@@ -16,6 +16,7 @@ from iwps_jax.app.naming import NAMED
 
 LINES_READ = 20
 """The header is within these first lines: titles and blank lines may stand above it."""
+NUL = "must be text, but it has a NUL character: save it as UTF-8"
 DELIMITERS = ",;\t"
 LETTERS_NAMED = 40  # of a name in a message
 SAMPLE_ID = "sample_id"
@@ -114,6 +115,9 @@ def _without_columns(path, lines, columns) -> str:
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     header = next(_parsed(lines[first:], DELIMITERS), None) if lines else None
     names = [] if header is None else header.names
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            return f"{path}: line {number} {NUL}."
     if "".join(names).startswith(("{", "[")):
         return (
             f"{path} must be a table with the columns {' and '.join(columns)}, but it "

@@ -80,37 +80,38 @@ def records(
         FileError: see `read_table`.
     """
     with opened(path, "") as file:
-        lines = _without_nul(path, file)
-        first = list(itertools.islice(lines, headers.LINES_READ))
+        first = list(itertools.islice(file, headers.LINES_READ))
         names, delimiter, above = headers.find(path, first, columns)
-        body = itertools.chain(first[above:], lines)
+        body = itertools.chain(first[above:], file)
         reader = csv.reader(body, strict=True, delimiter=delimiter)
         try:
             for cells in reader:
-                if not "".join(cells).strip():
+                fields = [*map(str.strip, cells)]
+                text = "".join(fields)
+                if not text:
                     continue
-                fields = [text_of(cell.strip()) for cell in cells]
-                fields += [""] * (len(names) - len(fields))
-                if any(fields[len(names) :]):
-                    raise FileError(
-                        f"{path}: line {above + reader.line_num} must have at most "
-                        f"{len(names)} fields like the header, got {len(cells)}."
-                    )
-                yield above + reader.line_num, names, fields[: len(names)]
+                line = above + reader.line_num
+                if "\0" in text:
+                    raise FileError(f"{path}: line {line} {headers.NUL}.")
+                if "'" in text:
+                    fields = [*map(text_of, fields)]
+                if len(fields) != len(names):
+                    fields = _fitted(path, line, fields, len(names))
+                yield line, names, fields
         except csv.Error as error:
             raise FileError(
                 f"{path}: line {above + reader.line_num} is not CSV: {error}."
             ) from error
 
 
-def _without_nul(path, file):
-    for number, line in enumerate(file, start=1):
-        if "\0" in line:
-            raise FileError(
-                f"{path}: line {number} must be text, but it has a NUL character: save "
-                "it as UTF-8."
-            )
-        yield line
+def _fitted(path, line, fields, width):
+    """With empty cells added, or taken away, at the end."""
+    if any(fields[width:]):
+        raise FileError(
+            f"{path}: line {line} must have at most {width} fields like the header, "
+            f"got {len(fields)}."
+        )
+    return fields[:width] + [""] * (width - len(fields))
 
 
 @contextmanager
