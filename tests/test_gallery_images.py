@@ -103,6 +103,25 @@ def test_images_of_every_kind_are_upright_and_small(tmp_path, show):
         assert left < 60 and right > 195, card["id"]
 
 
+@pytest.mark.parametrize(
+    ("pixels", "shown"),
+    [
+        ([0, 1, 2, 4], [0, 64, 128, 255]),
+        ([np.nan, 1, 3, np.inf], [0, 0, 255, 255]),
+        ([-np.inf, -1, 1, 0], [0, 0, 255, 128]),
+        ([7, 7, 7, 7], [0, 0, 0, 0]),
+        ([np.nan, np.nan, np.inf, -np.inf], [0, 0, 255, 0]),
+    ],
+)
+def test_deep_images_are_stretched_from_their_darkest_to_their_brightest(
+    tmp_path, show, pixels, shown
+):
+    save_photo(tmp_path, "a.tiff", Image.fromarray(np.array([pixels], np.float32)))
+    write_csv(tmp_path / "picks.csv", "id", "a")
+    (card,) = show("--images", "photos", "--classes", "a,b")["cards"]
+    assert np.asarray(image_of(card["picture"])).tolist() == [shown]
+
+
 def test_small_images_keep_every_pixel(tmp_path, show):
     pixels = np.random.default_rng(0).integers(0, 256, (28, 20, 3)).astype(np.uint8)
     save_photo(tmp_path, "1.png", Image.fromarray(pixels))

@@ -21,8 +21,10 @@ from iwps_jax.app.files.arrays import (
 )
 from iwps_jax.app.files.tables import opened, records
 from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
+from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
 
+PAIRS_NAMED = 5  # of classes that look alike
 MOST_CLASSES = 1000  # that are numbers, and mostly missing
 
 
@@ -322,10 +324,12 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
     _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:
         raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
-    for one, other in lookalikes(names):
+    if pairs := lookalikes(names):
+        told = [f"{one!r} and {other!r}" for one, other in pairs[:PAIRS_NAMED]]
+        more = ", ..." * (len(pairs) > PAIRS_NAMED)
         print(
-            f"Warning: {source}: the classes {one!r} and {other!r} look alike, but "
-            "they are two classes.",
+            f"Warning: {printable(source)} has classes that look alike and yet are "
+            f"two: {', '.join(told)}{more}.",
             file=sys.stderr,
         )
     return tuple(names)

@@ -88,8 +88,16 @@ def _eight_bits(image):
 
 
 def _stretched(pixels):
-    values = pixels.astype(np.float32)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    scaled = np.clip((values - low) / max(high - low, np.finfo(float).tiny), 0, 1)
-    return np.round(255 * np.nan_to_num(scaled)).astype(np.uint8)
+    values = pixels.astype(np.float32)  # and in place from here: it may be a gigabyte
+    is_finite = np.isfinite(values)
+    low = values.min(where=is_finite, initial=np.inf)
+    high = values.max(where=is_finite, initial=-np.inf)
+    if low > high:  # no pixel is finite
+        low, high = 0.0, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        values -= low
+        values /= max(high - low, np.finfo(np.float32).tiny)
+    np.clip(values, 0, 1, out=values)
+    values *= 255
+    values[np.isnan(values)] = 0
+    return np.rint(values, out=values).astype(np.uint8)
