@@ -112,6 +112,17 @@ def test_a_campaign_takes_and_gives_the_same_names():
     assert labels_of(state) == {0: 1, 1: 1} and skipped_of(state) == [2]
 
 
+@pytest.mark.parametrize("flawed", ["", " a", "a\n", "a\0b", "a\udcff"])
+def test_a_campaign_refuses_names_that_no_file_would_keep(flawed):
+    labels = np.array([0, 1])
+    with pytest.raises(ValueError, match="ids: row 2 must"):
+        start(POOL, POOL[:2], labels, classes=("a", "b"), ids=[*"xy", flawed, *"zuv"])
+    with pytest.raises(ValueError, match="class"):
+        start(POOL, POOL[:2], labels, classes=("a", flawed))
+    with pytest.raises(ValueError, match="6 distinct names"):
+        start(POOL, POOL[:2], labels, classes=("a", "b"), ids=["é", "e\u0301", *"zuvw"])
+
+
 def test_rows_that_nobody_can_learn_from_can_only_be_skipped():
     """Even while there is no head, else there never would be one."""
     pool = np.concatenate([POOL] * 4000).astype(np.float64)

@@ -72,7 +72,6 @@ class Answer(NamedTuple):
     unit: str = "line"
     row: str = ""
     annotator: str = ""
-    annotator: str = ""
 
 
 def write_picks(
