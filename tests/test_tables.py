@@ -173,7 +173,7 @@ def test_a_guard_is_taken_away_once_and_only_where_it_guards():
     assert content.startswith("id\n'=1+1\n'+1\n'-1\n'@x\n''=1\n'''=1\n'\n'tis\n''\n")
     assert [pick.id for pick in read_picks("p.csv")] == names
     assert read_ids("p.csv", len(names)).tolist() == names
-    # What a person writes into an own table is taken as it is.
+    # A bare cell in a table of one's own is taken as it is.
     assert answers_in("id,label\n=1+1,cat\n") == [("=1+1", "cat")]
 
 
