@@ -48,19 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         importlib.import_module(f"iwps_jax.app.commands.{module}")
         for module in (name, "exit_status", "outputs")
     )
-    options = None
-
-    def read():
-        nonlocal options
-        options = parse(
-            command.Options,
-            prog=f"iwps {name}",
-            about=command.__doc__,
-            arguments=arguments,
-        )
+    try:
+        with exit_status.naming_output():
+            options = parse(
+                command.Options,
+                prog=f"iwps {name}",
+                about=command.__doc__,
+                arguments=arguments,
+            )
         outputs.require_no_loss(options)
-
-    sys.exit(exit_status.run(read) or command.run(options))
+    except BaseException as error:
+        sys.exit(exit_status.tell(error))
+    sys.exit(command.run(options))
 
 
 def _help() -> str:

@@ -7,8 +7,29 @@ code: the command shows a traceback and ends with status 1.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Characters that control a terminal, turn the direction of writing, or hide."""
+
+
+def printable(text: str) -> str:
+    r"""A text that shows on a terminal and does nothing else to it.
+
+    Names of files, ids and classes are somebody else's: they may hold escapes that move
+    the cursor, or invisible characters. These are spelled out. Line breaks and tabs
+    stay.
+
+    Example:
+        >>> print(printable("cat\x1b[2J, \u202egnp.exe"))
+        cat\x1b[2J, \u202egnp.exe
+    """
+    return CONTROLS.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
 
 
 class Refusal(ValueError):

@@ -184,10 +184,10 @@ OF_INIT = {  # command, what to prepare, what is said
         write("bad.csv", "id,class\n1,2\n"),
         "bad.csv must have one column label in its first line, got id, class",
     ),
-    "a short line": (
+    "a long line": (
         BAD_LABELS,
-        write("bad.csv", "id,label\n1\n"),
-        "bad.csv: line 2 must have 2 fields",
+        write("bad.csv", "id,label\n1,2,3\n"),
+        "bad.csv: line 2 must have at most 2 fields",
     ),
     "a number that makes too many classes": (
         (*INIT, *POOL, *HOLDOUT, "--labels", "bad.csv"),

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 from PIL import Image
+from some_campaigns import run
 
 
 class _Elements(HTMLParser):
@@ -59,3 +60,25 @@ def gray_images(count, side=8):
 def write_csv(path, header, *lines):
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return path
+
+
+def shower(folder, monkeypatch):
+    """Runs `iwps show picks.csv` in a folder; the page's data, or the exit status."""
+    monkeypatch.chdir(folder)
+
+    def show(*options):
+        status = run("show", "picks.csv", "--out", "page.html", *options)
+        html = folder / "page.html"
+        assert html.exists() == (status == 0)
+        return data_of(html.read_text(encoding="utf-8")) if status == 0 else status
+
+    return show
+
+
+def refused(show, capsys, *options):
+    """The one sentence of a refusal; nothing was written."""
+    assert show(*options) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1
+    assert "Traceback" not in output.err
+    return output.err

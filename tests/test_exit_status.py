@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import iwps_jax
 from iwps_jax import __main__, picking
@@ -14,7 +17,7 @@ from iwps_jax.app.commands import exit_status, inputs
 from iwps_jax.app.commands import score as score_command
 from iwps_jax.app.files import readers
 from iwps_jax.pool import pipeline, sources
-from iwps_jax.refusal import Refusal, refusing
+from iwps_jax.refusal import Refusal, printable, refusing
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 
@@ -74,6 +77,113 @@ def test_a_pipe_of_other_things_is_a_refusal(capsys):
 
     assert exit_status.run(work) == 2
     assert "pool of a server" in capsys.readouterr().err
+
+
+# Names that would control a terminal
+
+EVIL = "a\x1b[2J\x07\x9b1m\u202eb\u200b\u2066\udcffc\r"
+
+
+LETTERS = st.sampled_from(EVIL + "é\n\t 猫\u200d") | st.integers(0, 0x3000).map(chr)
+
+
+@given(st.text(LETTERS, max_size=9))
+def test_what_is_printable_controls_nothing_and_stays_as_it_is(text):
+    shown = printable(text)
+    kinds = {unicodedata.category(letter) for letter in shown if letter not in "\n\t"}
+    assert not kinds & {"Cc", "Cs", "Zl", "Zp"}
+    assert not {"\u202e", "\u200b", "\u2066"} & {*shown}
+    assert printable(shown) == shown
+    if text.isprintable():
+        assert shown == text
+
+
+def test_no_name_controls_the_terminal(capsys):
+    def refuses():
+        print(f"cards of {EVIL}")
+        raise Refusal(f"no image of {EVIL}.")
+
+    def breaks():
+        raise RuntimeError(EVIL)
+
+    assert exit_status.run(refuses) == 2 and exit_status.run(breaks) == 1
+    output = capsys.readouterr()
+    shown = r"a\x1b[2J\x07\x9b1m\u202eb\u200b\u2066\udcffc"
+    assert output.out == f"cards of {shown}\\r\n"
+    assert output.err.startswith(f"no image of {shown} .\n")
+    assert f"RuntimeError: {shown}\\r\n" in output.err
+
+
+def test_names_of_files_and_classes_are_shown_and_not_obeyed(
+    folder, capsys, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    np.save("\x1b[2J.npy", np.full((4, 3), np.nan, np.float32))
+    Path("ids.csv").write_text("id\n\x1b[2Ja\n\x1b[2Ja\nc\nd\n")
+    for options in (
+        ("--logits", "\x1b[2J.npy"),
+        ("--logits", "größe.npy", "--ids", "ids.csv"),
+        ("--logits", "größe.npy", "--classes", "\x1b[2Jx,b,\x1b[2Jx"),
+        ("--logits", "größe.npy", "--out", "\x1b[2J.csv"),
+    ):
+        with pytest.raises(SystemExit):
+            __main__.main(("score", "--method", "margin", "--k", "2", *options))
+        output = capsys.readouterr()
+        shown = output.out + output.err.replace("\x1b[0m", "")
+        assert r"\x1b[2J" in shown and "\x1b[2J" not in shown, options
+
+
+# Messages that say what is meant
+
+
+@pytest.mark.parametrize("command", ["check", "score", "init", "next", "label", "show"])
+def test_an_option_that_there_is_not_is_named(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        __main__.main((command, "--top", "5"))
+    assert ended.value.code == 2
+    assert "--top" in capsys.readouterr().err
+
+
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+
+
+@FULL
+@pytest.mark.parametrize(
+    "command", [(*SCORE, "--out", "picks.csv"), ("check", "--help")]
+)
+def test_a_full_disk_is_named_by_what_is_written(folder, command, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    with open("/dev/full", "w") as full:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "stdout", full)
+            __main__.main(command)
+        full.flush()  # as Python does at its end: nothing is left that could fail
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.endswith("standard output: No space left on device.\n")
+    assert "Traceback" not in told
+
+
+# Functions of the user's
+
+
+def test_a_file_in_the_folder_hides_no_module_of_python(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for name in ("stringprep", "my_pool"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    Path("stringprep.py").write_text("def make():\n    return 1\n")
+    Path("my_pool.py").write_text(
+        "import stringprep\n"
+        "def make():\n    import my_helper\n    return stringprep.__file__\n"
+    )
+    Path("my_helper.py").write_text("")
+    before = sys.path.copy()
+    made = []
+    assert exit_status.run(lambda: made.append(inputs.made_by("my_pool:make"))) == 0
+    assert sys.path == before and Path(made[0]).parent != folder
+    with pytest.raises(Refusal, match=r"stringprep.py is hidden by .* rename it"):
+        inputs.made_by("stringprep:make")
+    sys.path[:] = before
 
 
 # From where a command begins to where a program is compiled.

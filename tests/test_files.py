@@ -216,16 +216,21 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("ids", "a.txt", text(b"a\nb\nc\n\xff"), "must be UTF-8 text, line 4 is not."),
     ("ids", "a.csv", text("name\na\n"), "one column id in its first line, got name."),
     ("ids", "a.csv", text("id,x\na,1\nb,1\na,1\nd,1\n"), "line 2 and line 4 both hav"),
-    ("ids", "a.csv", text("id,x\na,1\nb\n"), "line 3 must have 2 fields"),
+    ("ids", "a.csv", text("id,x\na,1\nb,2,3\n"), "line 3 must have at most 2"),
     ("ids", "a.csv", text('id\n"a\n'), "is not CSV"),
     ("ids", "a.csv", text(b"id\na\n\xff\n"), "must be UTF-8 text, line 3 is not."),
     ("ids", "a.npy", npy(np.array([5, 6, 5, 7])), "row 0 and row 2 both have 5."),
     ("ids", "a.npy", npy(np.array([1.5, 2, 3, 4])), "strings or integers, got float64"),
     ("ids", "a.npy", npy(np.array(["a"], object)), "pickled objects"),
+    ("ids", "a.txt", text("caf\u00e9\nb\ncafe\u0301\nd\n"), "line 1 and line 3 both"),
+    ("ids", "a.txt", text("a\nb\0\nc\nd\n"), "line 2 must not have a NUL character."),
+    ("ids", "a.npy", npy(np.array(["a", "b\udcff"])), "row 1 must be Unicode text"),
+    ("ids", "a.npy", npy(np.array([b"a", b"b\xff"])), "must hold Unicode text, but"),
     ("ids", "a.json", text("[]"), "must end in .txt, .csv or .npy"),
     ("classes", "a.txt", text("cat\n"), "at least 2 classes, got 1."),
     ("classes", "a.txt", text("cat\n\ndog\n"), "line 2 must not be empty."),
     ("classes", "a.txt", text("cat\ndog\ncat\n"), "line 1 and line 3 both have cat."),
+    ("classes", "a.txt", text("e\u0301\nx\n\u00e9\n"), "line 1 and line 3 both have"),
     ("classes", "a.txt", text("cat\nskip\n"), "line 2 must not be skip"),
     ("classes", "a.txt", text("cat\nSkip\n"), "line 2 must not be Skip"),
     ("classes", "a.txt", text("cat\nUnsure\n"), "line 2 must not be Unsure"),
@@ -235,6 +240,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("picks", "a.csv", text("id,score\n,2\n"), "line 2 must have an id."),
     ("answers", "a.csv", text("id\na\n"), "one column label in its first line, got id"),
     ("answers", "a.csv", text("id,label\na,x\na,x\n"), "line 2 and line 3 both have a"),
+    ("answers", "a.csv", text("id,label\n\u00e9,x\ne\u0301,x\n"), "line 2 and line 3"),
     ("answers", "a.csv", text("id,label\n,x\n"), "line 2 must have an id."),
 ]
 
@@ -295,6 +301,7 @@ def test_heads_and_holdouts_come_as_the_scores_want_them():
     [
         ("a.txt", text("a\nb c\nü\n4")),
         ("a.txt", text("\ufeffa\r\nb c\r\nü\r\n4\r\n")),
+        ("a.txt", text("a\rb c\rü\r4\r")),
         ("a.csv", text('x,id\n1,a\n2,"b c"\n\n3, ü \n4,4\n')),
         ("a.npy", npy(np.array(["a", "b c", "ü", "4"]))),
     ],
@@ -320,6 +327,30 @@ def test_classes_are_a_list_or_a_file():
     Path("classes.txt").write_text("cat, large\ndog\n")
     assert readers.read_classes("classes.txt") == ("cat, large", "dog")
     assert readers.read_classes("cat,dog") == ("cat", "dog")
+
+
+def test_classes_that_look_alike_are_named(capsys):
+    names = [
+        "cat",
+        "dog",
+        "owl",
+        "do\u200bg",
+        "Cat",
+        "owl\u00a0x",
+        "owl x",
+        "\u202eowl",
+    ]
+    Path("classes.txt").write_text("\n".join(names), "utf-8")
+    assert readers.read_classes("classes.txt") == (*names,)
+    assert capsys.readouterr().err == (
+        "Warning: classes.txt has classes that look alike and yet are two: 'dog' and "
+        r"'do\u200bg', 'cat' and 'Cat', 'owl\xa0x' and 'owl x', 'owl' and '\u202eowl'."
+        "\n"
+    )
+    readers.read_classes(",".join("abcdefgABCDEFG"))
+    assert capsys.readouterr().err.endswith("'e' and 'E', ....\n")
+    readers.read_classes("eins,zwei")
+    assert capsys.readouterr().err == ""
 
 
 def test_picks_are_read_as_they_were_written():

@@ -1,8 +1,13 @@
 """The page of the gallery as text, and the neighbors that it shows."""
 
 import base64
+import csv
 import hashlib
+import io
+import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from gallery_pages import data_of, elements
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.gallery import nearest
 from iwps_jax.app.gallery.page import TEMPLATES, Card, Neighbor, Picture, page
 
@@ -40,6 +46,44 @@ def test_whatever_ids_and_labels_are_they_are_data(nasty_page):
     assert tags.count("script") == 2 and "b" not in tags
     (title,) = [text for tag, _, text in elements(nasty_page) if tag == "h1"]
     assert title.strip() == "<b>{{style}} & all"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_script_writes_answers_that_no_spreadsheet_executes(tmp_path):
+    names = [
+        *NASTY,
+        "=1+1",
+        "+1",
+        "-1",
+        "@x",
+        "'=1",
+        "'",
+        "'tis",
+        "a\rb",
+        "c\nd",
+        "e;f",
+    ]
+    names += [
+        "\x1b[31mred",
+        "\u202egnp",
+        "a\u2028b",
+        "\uff1d1",
+        "++",
+        '"',
+        "007",
+        "x\ty",
+    ]
+    rows = [["id", "label"], *zip(names, reversed(names), strict=True)]
+    program = (TEMPLATES / "parts.js").read_text(encoding="utf-8")
+    program += f"process.stdout.write(csvOf({json.dumps(rows)}));"
+    done = subprocess.run(["node", "-"], input=program.encode(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    path = tmp_path / "labels.csv"
+    path.write_bytes(done.stdout)
+    answers = [(answer.id, answer.label) for answer in read_answers(path)]
+    assert answers == [*zip(names, reversed(names), strict=True)]
+    cells = [*csv.reader(io.StringIO(done.stdout.decode(), newline=""))]
+    assert not any(cell[0] in "=+-@\uff1d" for row in cells for cell in row)
 
 
 def test_the_policy_allows_this_script_and_nothing_from_elsewhere(nasty_page):

@@ -81,7 +81,104 @@ def test_other_controls_of_the_same_interface_are_not_answers(tmp_path):
     (annotation,) = TASK["annotations"]
     noted = with_annotations({**annotation, "result": [text, *annotation["result"]]})
     assert exported(tmp_path, [noted]) == [("photos/1.jpg", "Kätzchen")]
-    assert exported(tmp_path, [with_annotations({"result": [text]})])[0][1] == ""
+    only_noted = {
+        **with_annotations({"result": [text]}),
+        "data": {"sample_id": "b"},
+    }
+    assert exported(tmp_path, [noted, only_noted])[1] == ("b", "")
+
+
+def annotated(label, *, control="choice", who=1, **marks):
+    """An annotation as versions since 1.0 write it."""
+    result = {
+        **TASK["annotations"][0]["result"][0],
+        **{"from_name": control, "value": {"choices": [label]}},
+    }
+    return {"completed_by": who, "was_cancelled": False, "result": [result], **marks}
+
+
+CANCELLED = {"completed_by": 2, "was_cancelled": True, "result": []}
+SKIPPED = {"completed_by": {"id": 7, "email": "bo@example.org"}, "skipped": True}
+SEVERAL = {
+    "skipped by one, labeled by another": ([CANCELLED, annotated("a")], "a", "1"),
+    "skipped with a choice": ([annotated("b", was_cancelled=True)], "skip", "1"),
+    "skipped by all": ([CANCELLED, SKIPPED], "skip", "2, bo@example.org"),
+    "skipped, or nothing chosen": ([CANCELLED, {"result": []}], "skip", "2"),
+    "agreeing": ([annotated("a"), annotated("a", who=3)], "a", "1, 3"),
+    "the same person twice": ([annotated("a"), annotated("a")], "a", "1"),
+    "ground truth": (
+        [annotated("b"), annotated("a", who=2, ground_truth=True)],
+        "a",
+        "2",
+    ),
+    "ground truth of old versions": (
+        [annotated("b"), annotated("a", honeypot=True)],
+        "a",
+        "1",
+    ),
+    "ground truth that was cancelled": (
+        [annotated("b"), annotated("a", ground_truth=True, was_cancelled=True)],
+        "b",
+        "1",
+    ),
+    "unsure": ([annotated("Unsure")], "Unsure", "1"),
+    "nothing": ([], "", ""),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+@pytest.mark.parametrize("name", ["annotations", "completions"])
+def test_several_people_answer_for_one_sample(tmp_path, name, case):
+    annotations, label, annotator = SEVERAL[case]
+    task = {"id": 1, "data": {"sample_id": "x"}, name: annotations, "drafts": [{}]}
+    task["predictions"] = [{"result": annotated("predicted")["result"]}]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([task]), encoding="utf-8")
+    (answer,) = read_exported(path)
+    assert answer == ("x", label, 1, "task", "", annotator)
+
+
+def both_controls(label):
+    """An annotation with an answer of our control, and of one for the image."""
+    found = annotated(label)
+    found["result"] += annotated("sharp", control="quality")["result"]
+    return found
+
+
+def test_the_control_is_ours_or_the_only_one(tmp_path):
+    assert exported(tmp_path, [with_annotations(both_controls("a"))])[0][1] == "a"
+    only = with_annotations(annotated("a", control="animal"))
+    assert exported(tmp_path, [only]) == [("photos/1.jpg", "a")]
+    # Where ours is there at all, another's answer is never taken for it.
+    quality = with_annotations(annotated("sharp", control="quality"))
+    quality = {**quality, "data": {"sample_id": "b"}}
+    tasks = [with_annotations(annotated("a")), quality]
+    assert exported(tmp_path, tasks) == [("photos/1.jpg", "a"), ("b", "")]
+
+
+@pytest.mark.parametrize(
+    ("number", "id_"), [(5.0, "5"), (5, "5"), (" 5 ", "5"), ("5.0", "5.0")]
+)
+def test_an_id_that_became_a_number_is_one(tmp_path, number, id_):
+    assert exported(tmp_path, [{**TASK, "data": {"sample_id": number}}])[0][0] == id_
+    assert exported(tmp_path, [{**MIN, "sample_id": number}])[0][0] == id_
+
+
+def test_what_is_no_json_list_is_named(tmp_path):
+    path = tmp_path / "export.json"
+    for content, sentence in (
+        ('{"id": 1}\n{"id": 2}\n', "must be JSON, not JSON lines.* in line 2"),
+        ('[{"id": ' + "9" * 5000 + "}]", "must hold shorter numbers"),
+        ("[" * 100_000, "got nested lists"),
+    ):
+        path.write_text(content)
+        with pytest.raises(FileError, match=sentence):
+            read_exported(path)
+
+
+def test_data_of_any_name_is_no_answer(tmp_path):
+    assert exported(tmp_path, [{**MIN, "data": "x", "label": "y"}])[0][1] == "Kätzchen"
+    assert exported(tmp_path, [{"data": {"sample_id": "a"}}]) == [("a", "")]
 
 
 def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
@@ -97,9 +194,41 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
         ([{**TASK, "data": None}], "task 1 cannot be read"),
         ([TASK, {**TASK, "id": 18}], "sample photos/1.jpg must have one answer"),
         ([MIN, {**MIN, "choice": "dog"}], "task 1 says Kätzchen and task 2 says dog"),
+        ([{**TASK, "data": {"sample_id": 5.5}}], "no sample_id"),
+        ([{**TASK, "data": {"sample_id": " "}}], "no sample_id"),
+        ([{"id": 1, "choice": "cat"}], "no sample_id"),
         ([with_annotations({})], "task 1 cannot be read"),
+        (
+            [with_annotations({"result": [{"type": "textarea", "from_name": "note"}]})],
+            "answers of a Choices control called choice, or .*; it has note",
+        ),
+        (
+            [
+                with_annotations(annotated("a", control="animal")),
+                with_annotations(annotated("a", control="quality")),
+            ],
+            "it has animal, quality",
+        ),
+        ([{"id": 1, "sample_id": "x", "animal": "cat"}], "it has animal"),
+        (
+            [with_annotations({"result": 2 * annotated("a")["result"]})],
+            "task 1 cannot be read: an annotation must have one choice, got 2",
+        ),
+        (
+            [with_annotations(annotated("a"), annotated("b"))],
+            "task 1 cannot be read: its annotations disagree: a, b",
+        ),
+        (
+            [
+                with_annotations(
+                    annotated("a", ground_truth=True), annotated("b", ground_truth=True)
+                )
+            ],
+            "disagree: a, b",
+        ),
         ([with_annotations(None)], "task 1 cannot be read"),
         ([{**MIN, "choice": {"choices": []}}], "must have one choice, got 0"),
+        ([{**MIN, "choice": {"choices": ["a", "b"]}}], "must have one choice, got 2"),
         ([{**MIN, "choice": 3}], "a choice must be text, got 3"),
         (TASK, "must hold a list of tasks"),
         ([17], "must hold a list of tasks"),

@@ -44,6 +44,45 @@ def test_an_id_is_no_number_where_rows_have_names():
         naming.rows_of(NAMES, 5, ["0"])
 
 
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("mine", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("theirs", [COMPOSED, DECOMPOSED])
+def test_two_spellings_of_unicode_are_one_name(mine, theirs):
+    ids = np.array(["cafe", mine], np.dtypes.StringDType())
+    assert naming.rows_of(ids, 2, [theirs]).tolist() == [1]
+    assert naming.ids_of(ids, np.array([1])) == [mine]
+    assert naming.classes_of(("cafe", mine), ["x"], [theirs]) == [1]
+    with pytest.raises(naming.AnswerError, match="distinct, got 'caf.+' 2 times"):
+        naming.rows_of(ids, 2, [mine, "cafe", COMPOSED if mine != COMPOSED else mine])
+
+
+def test_two_classes_of_an_old_campaign_stay_two():
+    classes = (DECOMPOSED, COMPOSED)
+    assert naming.classes_of(classes, ["x", "y"], classes) == [0, 1]
+
+
+@given(st.text("a-é\0\t\r \u00a0\u2028\ud800\udfff", max_size=4))
+def test_what_has_no_flaw_survives_stripping_and_encoding(text):
+    if naming.flaw_of(text) is None:
+        assert text.strip() == text != "" and "\0" not in text
+        assert text.encode().decode() == text
+
+
+@given(st.lists(st.text("aAé \u200b\u00a0\ufeff\u202e", max_size=3), unique=True))
+def test_lookalikes_are_one_to_the_eye(names):
+    def seen(name):
+        kept = (" " if letter == "\u00a0" else letter for letter in name)
+        kept = "".join(kept).translate(dict.fromkeys(map(ord, "\u200b\ufeff\u202e")))
+        return " ".join(kept.lower().split())
+
+    groups = len({seen(name) for name in names})
+    pairs = naming.lookalikes(names)
+    assert len(pairs) == len(names) - groups
+    assert all(seen(one) == seen(other) for one, other in pairs)
+
+
 def test_text_is_a_name_and_an_int_a_number():
     labels = ["1", "0", 1, np.int64(0), "SKIP", "Skip", "Unsure", "", None]
     found = naming.classes_of(("1", "0"), "abcdefghi", labels)
@@ -71,6 +110,17 @@ def test_a_campaign_takes_and_gives_the_same_names():
     assert state.task.ids.tolist() == names and state.task.ids.nbytes < 1000
     state = tell(state, names[:3], ["0", 1, "SKIP"])
     assert labels_of(state) == {0: 1, 1: 1} and skipped_of(state) == [2]
+
+
+@pytest.mark.parametrize("flawed", ["", " a", "a\n", "a\0b", "a\udcff"])
+def test_a_campaign_refuses_names_that_no_file_would_keep(flawed):
+    labels = np.array([0, 1])
+    with pytest.raises(ValueError, match="ids: row 2 must"):
+        start(POOL, POOL[:2], labels, classes=("a", "b"), ids=[*"xy", flawed, *"zuv"])
+    with pytest.raises(ValueError, match="class"):
+        start(POOL, POOL[:2], labels, classes=("a", flawed))
+    with pytest.raises(ValueError, match="6 distinct names"):
+        start(POOL, POOL[:2], labels, classes=("a", "b"), ids=["é", "e\u0301", *"zuvw"])
 
 
 def test_rows_that_nobody_can_learn_from_can_only_be_skipped():

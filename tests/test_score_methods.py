@@ -157,7 +157,7 @@ TRAINED = (*FILES, *TOGETHER, "--training-set")
         (
             (*TRAINED, "training.npz"),
             SIZE + 1,
-            "at most the 240 that may be picked, got 241.",
+            "at most the 240 that may be picked, the rows of",
         ),
         (
             ("--pool", "itertools:count", *FILES[2:], *TRAINED[6:], "training.npz"),

@@ -91,13 +91,16 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
     ("arguments", "sentence"),
     [
         (("--logits", "draws.npy", "--method", "margin"), "the axes [pool, classes]"),
-        (("--logits", "logits.npy", "--method", "bald"), "[pool, draws, classes], got"),
+        (
+            ("--logits", "logits.npy", "--method", "bald"),
+            "but logits.npy has 2 axes",
+        ),
         ((*FILES, "--method", "bald"), "--method bald needs --logits."),
         (("--logits", "logits.npy", "--method", "badge"), "needs --pool and --head."),
         ((*FILES, "--method", "coreset", "--folder", "f"), "coreset does not scan the"),
         (
             ("--logits", "draws.npy"),
-            "got 3 axes, which mc_dropout, variation_",
+            "has 3 axes, which mc_dropout, variation_",
         ),
         (
             ("--pool", "pool.npy"),

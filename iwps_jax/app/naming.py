@@ -5,8 +5,13 @@ ids it is the row number, written `7` and not `07`. A label is the name of a cla
 `skip`, in any case, is the answer for a sample that nobody can label, and `unsure` that
 of a person who cannot decide. An empty label means that there is no answer yet. Only in
 Python may a label be an int.
+
+Unicode writes some letters in two ways. Names are equal if their forms are (see
+`form`), and everybody keeps their own spelling. No name begins or ends with a space.
 """
 
+import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +27,7 @@ SKIPPED = -1  # its class
 UNSURE = "unsure"  # the answer of a person who cannot decide
 UNSURED = -2  # its class
 NAMED = 20  # how many classes a sentence lists at most
+VARIATIONS = "".join(map(chr, range(0xFE00, 0xFE10)))  # of how a letter is drawn
 DIGITS = 18  # of the longest row number; it fits 64 bits
 Ids = np.ndarray | None
 """Names of all rows, strings of any width; None if the names are the row numbers."""
@@ -48,6 +54,48 @@ def form(name: str) -> str:
         True
     """
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def flaw_of(name: str) -> str | None:
+    r"""Why a text can name nothing, as files would not keep it; None if it can.
+
+    Example:
+        >>> [flaw_of(name) for name in ("a b", "a\0", "")]
+        [None, 'must not have a NUL character', 'must not be empty']
+    """
+    if not name:
+        return "must not be empty"
+    if name.strip() != name:
+        return "must not begin or end with a space"
+    if name.isprintable():  # most are, and pools are large
+        return None
+    if "\0" in name:
+        return "must not have a NUL character"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "must be Unicode text, not bytes of another encoding"
+    return None
+
+
+def lookalikes(names: Sequence[str]) -> list[tuple[str, str]]:
+    r"""Pairs of names that differ only in case, spaces or invisible characters.
+
+    Example:
+        >>> lookalikes(["cat", "dog", "Cat", "do\u200bg"])
+        [('cat', 'Cat'), ('dog', 'do\u200bg')]
+    """
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(_visible(name), name), name) for name in names]
+    return [pair for pair in pairs if pair[0] is not pair[1]]
+
+
+def _visible(name) -> str:
+    seen = [
+        " " if letter.isspace() else letter
+        for letter in name
+        if letter.isspace()
+        or not (unicodedata.category(letter) in ("Cc", "Cf") or letter in VARIATIONS)
+    ]
+    return form(" ".join("".join(seen).split()).casefold())
 
 
 def number_of(text: str) -> int | None:
@@ -88,8 +136,10 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
     Raises:
         AnswerError: if a name occurs twice or no row has it.
     """
-    name, count = Counter(wanted).most_common(1)[0] if wanted else ("", 0)
+    forms = [form(name) for name in wanted]
+    shared, count = Counter(forms).most_common(1)[0] if wanted else ("", 0)
     if count > 1:
+        name = wanted[forms.index(shared)]
         raise AnswerError(name, f"ids must be distinct, got {name!r} {count} times.")
     if ids is None:
         rows = [number_of(name) for name in wanted]
@@ -99,12 +149,37 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
             if row is not None and row < size
         }
     else:
-        sought = set(wanted)
-        row_of = {name: row for row, name in enumerate(ids) if name in sought}
-    for name in wanted:
-        if name not in row_of:
-            raise AnswerError(name, f"every id must be in the pool, got {name!r}.")
-    return np.array([row_of[name] for name in wanted], np.int64)
+        sought = set(forms)
+        row_of = {
+            name: row for row, name in enumerate(map(form, ids)) if name in sought
+        }
+    for name, formed in zip(wanted, forms, strict=True):
+        if formed not in row_of:
+            made_of = _made_of(ids, name)
+            raise AnswerError(
+                name, f"every id must be in the pool, got {name!r}{made_of}."
+            )
+    return np.array([row_of[name] for name in forms], np.int64)
+
+
+def _made_of(ids: Ids, name) -> str:
+    """A guess which id a spreadsheet has turned into this number, for the refusal."""
+    number = _number_in(name)
+    if number is None or ids is None:
+        return ""
+    is_rounded = "e" in name.lower()  # 1.23457E+19
+    for id_ in ids:
+        other = _number_in(id_)
+        if other is not None and math.isclose(
+            other, number, rel_tol=1e-5 if is_rounded else 0.0
+        ):
+            return f"; it may be {id_!r}, which a spreadsheet has turned into a number"
+    return ""
+
+
+def _number_in(text) -> float | None:
+    is_number = re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?", text, re.IGNORECASE)
+    return float(text) if is_number else None
 
 
 def ids_of(ids: Ids, rows: np.ndarray) -> list[str]:
@@ -127,27 +202,29 @@ def classes_of(
     Raises:
         AnswerError: for the first label that is none of these.
     """
-    number = {name: c for c, name in enumerate(classes)}
+    exact = {name: c for c, name in enumerate(classes)}
+    number = {form(name): c for name, c in exact.items()} | exact
     return [
-        _class_of(label, number, name)
+        _class_of(label, number, classes, name)
         for name, label in zip(names, labels, strict=True)
     ]
 
 
-def _class_of(label, number, name) -> int | None:
+def _class_of(label, number, classes, name) -> int | None:
     if label is None or label == "":
         return None
     if isinstance(label, str):
-        if label in number:
-            return number[label]
+        known = number.get(label, number.get(form(label)))
+        if known is not None:
+            return known
         if is_skip(label):
             return SKIPPED
         if is_unsure(label):
             return UNSURED
     elif isinstance(label, int | np.integer) and not isinstance(label, bool):
-        if 0 <= label < len(number):
+        if 0 <= label < len(classes):
             return int(label)
-    listed = ", ".join([*number][:NAMED]) + ", ..." * (len(number) > NAMED)
+    listed = ", ".join(classes[:NAMED]) + ", ..." * (len(classes) > NAMED)
     raise AnswerError(
         name,
         f"the label of {name!r} must be {listed or 'a class number'}, {SKIP} or "

@@ -172,20 +172,28 @@ def require_class_name(name: str) -> None:
     """Refuses what cannot be the name of a class.
 
     Raises:
-        Refusal: if it is empty, `skip` or `unsure`, which are answers.
+        Refusal: if it is empty, `skip` or `unsure`, which are answers, or has a flaw
+            with which no file would keep it.
     """
     if not naming.is_class(name):
         raise Refusal(
             f"classes must not contain {name or 'an empty name'}, which is an answer."
         )
+    flaw = naming.flaw_of(name)
+    if flaw is not None:
+        raise Refusal(f"a class {flaw}, got {name!r}.")
 
 
 def _checked_ids(ids, size):
     if ids is None:
         return None
     names = [str(name) for name in ids]
-    if len(names) != size or len(set(names)) < size:
+    if len(names) != size or len(set(map(naming.form, names))) < size:
         raise Refusal(f"ids must be {size} distinct names, one for each row.")
+    for row, name in enumerate(names):
+        flaw = naming.flaw_of(name)
+        if flaw is not None:
+            raise Refusal(f"ids: row {row} {flaw}, got {name!r}.")
     return np.array(names, np.dtypes.StringDType())
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from iwps_jax import methods
+from iwps_jax.refusal import printable
 from iwps_jax.types import AnyArray, Head, Holdout
 
 FEWEST = 2
@@ -147,7 +148,7 @@ def is_near_chance(accuracy: float, counts: Any) -> bool:
 def warn(warnings: Sequence[str]) -> None:
     """Tells people what may spoil the result, beside what the command prints."""
     for text in warnings:
-        print(f"Warning: {text}", file=sys.stderr)
+        print(printable(f"Warning: {text}"), file=sys.stderr)
 
 
 def head_warnings(head: Head | None, holdout: Holdout | None) -> list[str]:

@@ -180,12 +180,19 @@ def made_by(name: str) -> Any:
     module, _, function = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         raise Refusal(f"{name} must be a file or module:function, it is neither.")
-    sys.path.insert(0, os.getcwd())
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # last, so that no file here hides a module of Python
+    importlib.invalidate_caches()
     if not _is_module(module):
         raise Refusal(f"{name} cannot be called: there is no module {module}.")
-    made = getattr(importlib.import_module(module), function, None)
+    found = importlib.import_module(module)
+    made = getattr(found, function, None)
     if made is None:
-        raise Refusal(f"{name} cannot be called: {module} has no {function}.")
+        file = Path(*module.split(".")).with_suffix(".py")
+        hint = ""
+        if file.exists() and not _is_file(found, file):
+            hint = f"; {file} is hidden by another module of that name: rename it"
+        raise Refusal(f"{name} cannot be called: {module} has no {function}{hint}.")
     if not callable(made):
         raise Refusal(f"{name} must be a function, got {type(made).__name__}.")
     try:
@@ -197,6 +204,10 @@ def made_by(name: str) -> Any:
     except ValueError:  # a function of C that does not say
         pass
     return made()
+
+
+def _is_file(module, file) -> bool:
+    return Path(getattr(module, "__file__", None) or "").resolve() == file.resolve()
 
 
 def _is_module(name) -> bool:

@@ -161,7 +161,7 @@ def _score(options: Options):
     )
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
-    where = _where(files, options.k)
+    where = _where(options, files)
     if jax.process_index() == 0:
         advice.warn(advice.head_warnings(files.head, files.holdout))
     with refusing(PoolError, MemoryError, about=name):
@@ -191,22 +191,23 @@ def _chosen(options: Options, files, where) -> tuple[list[Pick], tuple[str, ...]
     return picks, columns
 
 
-def _where(files: Given, k: int) -> np.ndarray | None:
+def _where(options: Options, files: Given) -> np.ndarray | None:
     """The rows that may be picked, as a mask; None for all."""
+    pool, k = options.logits or options.pool, options.k
     if files.labeled is None:
         is_stream = hasattr(files.pool, "__next__")
         if not is_stream and k > (size := inputs.size_of(files.pool, "--k")):
             raise Refusal(
                 f"--k must be at least 1 and at most the {size} that may be picked, "
-                f"got {k}."
+                f"the rows of {pool}, got {k}."
             )
         return None
     where = np.ones(inputs.size_of(files.pool, "--labeled"), bool)
     where[files.labeled] = False
     if k > where.sum():
         raise Refusal(
-            f"--k must be at most {where.sum():,}, the number of rows that are not "
-            f"labeled, got {k}."
+            f"--k must be at most {where.sum():,}, the number of rows of {pool} that "
+            f"are not in {options.labeled}, got {k}."
         )
     return where
 
@@ -224,8 +225,8 @@ def _picker(options: Options, name, files) -> Callable[..., TopK]:
         inputs.require_score(name, score_fn, files.pool)
         return lambda where, k: scan(score_fn, files.pool, k, where=where)
     method, model = methods.ROWS[name], _model(options, files)
-    _require_shape(method, files)
-    with refusing(ValueError):
+    _require_shape(options, method, files)
+    with refusing(ValueError, about=str(options.logits or options.pool)):
         picking.require_memory(method, model, files.pool)
     return partial(_pick, method, model, files.pool, scan)
 
@@ -252,7 +253,7 @@ def _model(options: Options, files) -> Model:
     )
 
 
-def _require_shape(method, files):
+def _require_shape(options: Options, method, files):
     """Refuses a pool that the method cannot read, as far as its shape tells."""
     if method.select is not None or "numbers" in method.reads:
         inputs.size_of(files.pool, f"--method {method.name}")
@@ -262,13 +263,13 @@ def _require_shape(method, files):
     if "draws" in method.needs and axes != 3:
         raise Refusal(
             f"--method {method.name} needs --logits with the axes [pool, draws, "
-            f"classes], got {axes} axes."
+            f"classes], but {options.logits} has {axes} axes."
         )
     if "logits" in method.needs and axes != 2:
         of_draws = [r.name for r in methods.ROWS.values() if "draws" in r.needs]
         raise Refusal(
-            f"--method {method.name} needs --logits with the axes [pool, classes], got "
-            f"{axes} axes, which {', '.join(of_draws)} need."
+            f"--method {method.name} needs --logits with the axes [pool, classes], but "
+            f"{options.logits} has {axes} axes, which {', '.join(of_draws)} need."
         )
 
 

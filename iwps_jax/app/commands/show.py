@@ -5,7 +5,7 @@
 The page is one HTML file, which any browser opens without a network. A key labels an
 image. The browser keeps the labels and saves them as labels.csv, which `iwps label`
 reads. With --campaign, or with --pool and --labels, the page shows the nearest labeled
-example beside each pick.
+example beside each pick. An image that cannot be shown has a card that says why.
 """
 
 import dataclasses
@@ -93,9 +93,17 @@ def _show(options: Options) -> None:
     known = _known(options, images)
     classes = known.classes or _classes_in(options.picks, picks, known.labels)
     cards = _cards(options, picks, images, known, classes)
+    flaws = [card.picture.flaw for card in cards if card.picture.flaw]
+    if len(flaws) == len(cards):
+        raise Refusal(f"no image can be shown: {flaws[0]}.")
     title = options.title or f"Picks of {options.picks.name}"
     write_atomically(options.out, page(cards, classes, title, side=options.thumbnail))
     print(f"{len(cards):,} picks to label in {options.out}")
+    if flaws:
+        print(
+            f"Images that cannot be shown: {len(flaws):,} of {len(cards):,}; their "
+            f"cards say why. The first: {flaws[0]}."
+        )
     if known.classes is None:
         print(
             f"The page knows the {len(classes)} classes among predictions and labels; "
@@ -122,7 +130,7 @@ def _merged(path, picks) -> list[Pick]:
     """One pick for each id, where it comes first; of several methods all are named."""
     same = defaultdict(list)
     for pick in picks:
-        same[pick.id].append(pick)
+        same[naming.form(pick.id)].append(pick)
     return [_joined(path, of_id) for of_id in same.values()]
 
 
@@ -191,7 +199,8 @@ def _known_of_files(options: Options, images) -> Known:
 def _classes_in(path, picks, labels) -> tuple[str, ...]:
     """Classes where nobody named them: what was predicted or labeled, in order."""
     seen = {pick.predicted for pick in picks} | {pick.label for pick in picks}
-    seen = set(filter(naming.is_class, seen | set(labels.values())))
+    named = sorted(filter(naming.is_class, seen | set(labels.values())))
+    seen = {*{naming.form(name): name for name in named}.values()}
     if len(seen) < 2:
         raise Refusal(
             f"{path} must have 2 predicted classes for a page without --classes, got "
@@ -284,19 +293,19 @@ def _neighbors(options: Options, rows, images, known, classes):
 
 def _predicted(path, picks, classes) -> list[str]:
     """Names of predicted classes; where nobody named them `iwps score` has numbers."""
-    predicted = {pick.predicted for pick in picks} - {""}
-    if predicted <= {*classes}:
-        return [pick.predicted for pick in picks]
+    called = {naming.form(name): name for name in classes}
+    predicted = {naming.form(pick.predicted) for pick in picks} - {""}
     numbers = {str(number): name for number, name in enumerate(classes)}
     are_numbers = all(naming.number_of(name) is not None for name in predicted)
-    legal = {"": ""} | (numbers if are_numbers else {name: name for name in classes})
+    are_names = predicted <= called.keys() or not are_numbers
+    legal = {"": ""} | (called if are_names else numbers)
     for pick in picks:
-        if pick.predicted not in legal:
+        if naming.form(pick.predicted) not in legal:
             raise Refusal(
                 f"{path}: predictions must be names of the {len(classes)} classes, or "
                 f"all be their numbers, but that of {pick.id} is {pick.predicted}."
             )
-    return [legal[pick.predicted] for pick in picks]
+    return [legal[naming.form(pick.predicted)] for pick in picks]
 
 
 def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:

@@ -8,8 +8,11 @@ The interface has one control, as in Label Studio's template for image classific
       <Choices name="choice" toName="image"> <Choice value="cat"/> ... </Choices>
     </View>
 
-Exports may be JSON (tasks with annotations) or JSON-MIN (one record per annotation).
-CSV exports are not supported, because their column id holds Label Studio's ids.
+Exports may be JSON (tasks with annotations, which old versions call completions) or
+JSON-MIN (one record per annotation). They are read as Label Studio's own converter
+reads them: a cancelled annotation counts only where there is no other, and drafts and
+predictions not at all. Beyond that, an annotation that is marked as ground truth
+outweighs the others. A Choices control of another name is read if it is the only one.
 """
 
 import json
@@ -21,10 +24,14 @@ from urllib.parse import quote
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer, Pick
 from iwps_jax.app.files.tables import read_text
-from iwps_jax.app.naming import SKIP
+from iwps_jax.app.naming import SKIP, form
 from iwps_jax.refusal import Refusal
 
 ID, IMAGE, CONTROL = "sample_id", "image", "choice"
+NO_CONTROLS = {  # what JSON-MIN has besides
+    *(ID, IMAGE, "id", "annotator", "annotation_id", "agreement", "lead_time"),
+    *("created_at", "updated_at", "was_cancelled"),
+}
 
 
 def tasks_of(picks: Sequence[Pick], image_url: str) -> str:
@@ -79,66 +86,153 @@ def _prediction(pick):
 def read_exported(path: str | Path) -> list[Answer]:
     """The answers of a JSON or JSON-MIN export; `line` is the number of the task.
 
-    A task without an annotation has no answer. A task that was skipped in Label Studio
-    ("was cancelled") has the answer skip. Annotations of one sample must agree.
+    A task without an annotation has no answer. A task that everybody skipped in Label
+    Studio ("was cancelled") has the answer skip. Annotations of one sample must agree.
 
     Raises:
         FileError: if the file is not such an export, a task has no id, two tasks have
-            the same id, or annotations disagree; the message names the task.
+            the same id, annotations disagree, or no control is the one to read; the
+            message names the task or the controls.
     """
-    try:
-        tasks = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FileError(
-            f"{path} must be JSON: {error.msg} in line {error.lineno}."
-        ) from error
-    except RecursionError as error:
-        raise FileError(
-            f"{path} must hold a list of tasks, got nested lists."
-        ) from error
-    if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
-        raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
+    tasks = _tasks_in(path)
+    control = _control(path, tasks)
     answers: dict[str, Answer] = {}
     for number, task in enumerate(tasks, start=1):
         try:
-            answer = Answer(_id(task), _label(task), number, "task")
+            label, annotator = _answer(task, control)
+            answer = Answer(_id(task), label, number, "task", annotator=annotator)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = error.args[0] if type(error) is ValueError else repr(error)
             raise FileError(
                 f"{path}: task {number} cannot be read: {reason}"
             ) from error
-        before = answers.get(answer.id)
-        if before is not None and ("annotations" in task or before[1] != answer.label):
+        before = answers.get(form(answer.id))
+        if before is not None and (not _is_min(task) or before.label != answer.label):
             raise FileError(
                 f"{path}: sample {answer.id} must have one answer, but task "
                 f"{before.line} says {before.label or 'nothing'} and task {number} "
                 f"says {answer.label or 'nothing'}."
             )
-        answers.setdefault(answer.id, answer)
+        answers.setdefault(form(answer.id), answer)
     return list(answers.values())
 
 
+def _tasks_in(path) -> list[dict[str, Any]]:
+    try:
+        tasks = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        is_lines = error.msg == "Extra data" and error.lineno > 1
+        hint = ", not JSON lines, as other tools export" if is_lines else ""
+        raise FileError(
+            f"{path} must be JSON{hint}: {error.msg} in line {error.lineno}."
+        ) from error
+    except RecursionError as error:
+        raise FileError(
+            f"{path} must hold a list of tasks, got nested lists."
+        ) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise FileError(f"{path} must hold shorter numbers: {error}.") from error
+    if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
+        raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
+    return tasks
+
+
+def _is_min(task) -> bool:
+    return ID in task or not {"annotations", "completions", "data"} & task.keys()
+
+
+def _annotations(task) -> list[Any]:
+    found = task.get("annotations", task.get("completions"))
+    return found if isinstance(found, list) else []
+
+
+def _control(path, tasks) -> str:
+    """The name of the control that holds the answers.
+
+    Raises:
+        FileError: if none is ours, and there is not just one Choices control; where a
+            file has answers of other controls alone, they are named.
+    """
+    choices: set[str] = set()
+    others: set[str] = set()
+    for task in tasks:
+        if not _is_min(task):
+            for result in _results(task):
+                is_choice = result.get("type") == "choices"
+                name = result.get("from_name") or (CONTROL if is_choice else "another")
+                (choices if is_choice else others).add(str(name))
+        elif CONTROL in task:
+            choices.add(CONTROL)
+        else:  # it does not say which names are those of controls
+            others |= task.keys() - NO_CONTROLS
+    if CONTROL in choices or not (choices or others):
+        return CONTROL
+    if len(choices) == 1:
+        return choices.pop()
+    raise FileError(
+        f"{path} must have answers of a Choices control called {CONTROL}, or of only "
+        f"one Choices control; it has {', '.join(sorted(choices or others))}."
+    )
+
+
+def _results(task) -> list[dict[str, Any]]:
+    """The results of all its annotations, as far as they have the form of one."""
+    each = [a.get("result") for a in _annotations(task) if isinstance(a, dict)]
+    listed = [some for some in each if isinstance(some, list)]
+    return [result for some in listed for result in some if isinstance(result, dict)]
+
+
 def _id(task) -> str:
-    data = task.get("data", task)
-    name = data.get(ID, data.get("id") if "data" in task else None)
-    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+    data = task if ID in task else task.get("data", {})
+    name = data.get(ID, data.get("id"))
+    if isinstance(name, float) and name.is_integer():  # 5.0, after a spreadsheet
+        name = int(name)
+    is_name = isinstance(name, str | int) and not isinstance(name, bool)
+    if not is_name or not str(name).strip():
         raise ValueError(f"its data has no {ID}.")
-    return str(name)
+    return str(name).strip()
 
 
-def _label(task) -> str:
-    if "annotations" not in task:  # JSON-MIN
-        return _choice(task[CONTROL]) if CONTROL in task else ""
-    labels = {_annotated(annotation) for annotation in task["annotations"]} - {""}
+def _answer(task, control) -> tuple[str, str]:
+    """Label and annotators of a task; empty if there is none."""
+    if _is_min(task):
+        label = _choice(task[control]) if control in task else ""
+        return label, _annotator(task.get("annotator"))
+    cancelled = [a for a in _annotations(task) if _is_cancelled(a)]
+    kept = [a for a in _annotations(task) if not _is_cancelled(a)]
+    truths = [a for a in kept if a.get("ground_truth") or a.get("honeypot")]
+    labels: dict[str, list[str]] = {}
+    for annotation in truths or kept:
+        who = _annotator(annotation.get("completed_by"))
+        labels.setdefault(_annotated(annotation, control), []).append(who)
+    labels.pop("", None)
     if len(labels) > 1:
         raise ValueError(f"its annotations disagree: {', '.join(sorted(labels))}.")
-    return labels.pop() if labels else ""
+    if not labels and cancelled:
+        labels = {SKIP: [_annotator(a.get("completed_by")) for a in cancelled]}
+    if not labels:
+        return "", ""
+    ((label, people),) = labels.items()
+    return label, ", ".join(dict.fromkeys(filter(None, people)))
 
 
-def _annotated(annotation: dict[str, Any]) -> str:
-    if annotation.get("was_cancelled"):
-        return SKIP
-    choices = [r for r in annotation["result"] if r.get("type") == "choices"]
+def _is_cancelled(annotation) -> bool:
+    return bool(annotation.get("was_cancelled") or annotation.get("skipped"))
+
+
+def _annotator(who) -> str:
+    """A number or an e-mail address, whichever the version writes."""
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("id")
+    return "" if who is None else str(who)
+
+
+def _annotated(annotation: dict[str, Any], control) -> str:
+    choices = [
+        r
+        for r in annotation["result"]
+        if r.get("type") == "choices" and r.get("from_name", CONTROL) == control
+    ]
     if not choices:
         return ""
     if len(choices) > 1:
@@ -155,4 +249,4 @@ def _choice(value) -> str:
         (value,) = value
     if not isinstance(value, str):
         raise ValueError(f"a choice must be text, got {value!r}.")
-    return value
+    return value.strip()

@@ -1,7 +1,11 @@
-"""Pick files (which samples to label next) and answer files: CSV in UTF-8."""
+"""Pick files (which samples to label next) and answer files: CSV in UTF-8.
 
-import csv
-import io
+Texts are guarded against spreadsheets, which would execute an id like `=1+1`: it is
+written as `'=1+1`, and the reader takes the `'` away (see `tables.guarded`). Numbers
+stay bare. A spreadsheet may still turn an id that looks like a number into another
+number, as 007 into 7. The column `row`, which we write beside the id, shows it.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from iwps_jax.app.files.arrays import FileError
-from iwps_jax.app.files.tables import read_table
+from iwps_jax.app.files.tables import guarded, read_table, table_of
+from iwps_jax.app.naming import SKIP, form
 from iwps_jax.atomic_write import write_atomically
+
+TEXTS = ("id", "method", "predicted", "label")  # the other columns hold numbers
 
 
 class Pick(NamedTuple):
@@ -65,7 +72,6 @@ class Answer(NamedTuple):
     unit: str = "line"
     row: str = ""
     annotator: str = ""
-    annotator: str = ""
 
 
 def write_picks(
@@ -86,11 +92,13 @@ def write_picks(
 
 def text_of(picks: Sequence[Pick], columns: Sequence[str]) -> str:
     """These columns of the picks as CSV."""
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(columns)
-    lines.writerows([getattr(pick, name) for name in columns] for pick in picks)
-    return text.getvalue()
+    rows = [[_cell(pick, name) for name in columns] for pick in picks]
+    return table_of([columns, *rows])
+
+
+def _cell(pick, name) -> str:
+    text = getattr(pick, name)
+    return guarded(text) if name in TEXTS else text
 
 
 def read_picks(path: str | Path) -> list[Pick]:
@@ -118,24 +126,28 @@ def read_answers(path: str | Path) -> list[Answer]:
     """The answers of a file, in its order.
 
     Args:
-        path: CSV with columns id and label; other columns are ignored.
+        path: CSV with columns id and label; of the others, row and annotator are read.
+            A column sample_id takes the place of id, and what Label Studio calls
+            was_cancelled is a skip.
 
     Raises:
-        FileError: if it cannot be read, or an id is empty or occurs twice.
+        FileError: if it cannot be read, its ids are those of another tool, or an id is
+            empty or occurs twice.
     """
     answers: list[Answer] = []
     lines: dict[str, int] = {}
     for line, record in read_table(path, ("id", "label")):
         if not record["id"]:
             raise FileError(f"{path}: line {line} must have an id.")
-        if record["id"] in lines:
+        name = form(record["id"])
+        if name in lines:
             raise FileError(
-                f"{path}: ids must be distinct, but line {lines[record['id']]} and "
+                f"{path}: ids must be distinct, but line {lines[name]} and "
                 f"line {line} both have {record['id']}."
             )
-        lines[record["id"]] = line
+        lines[name] = line
+        is_cancelled = record.get("was_cancelled", "").casefold() == "true"
+        label = SKIP if is_cancelled else record["label"]
         row, annotator = record.get("row", ""), record.get("annotator", "")
-        answers.append(
-            Answer(record["id"], record["label"], line, row=row, annotator=annotator)
-        )
+        answers.append(Answer(record["id"], label, line, row=row, annotator=annotator))
     return answers

@@ -4,6 +4,7 @@ A reader returns values that need no further check, or raises a `FileError`: one
 sentence with the file, the rule that it breaks, and the row, key or line.
 """
 
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +20,11 @@ from iwps_jax.app.files.arrays import (
     require_file,
 )
 from iwps_jax.app.files.tables import opened, records
-from iwps_jax.app.naming import is_skip, is_unsure
+from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
+from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
 
+PAIRS_NAMED = 5  # of classes that look alike
 MOST_CLASSES = 1000  # that are numbers, and mostly missing
 
 
@@ -202,8 +205,7 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
     path = Path(path)
     require_file(path)
     ids, places, place = _ids_and_places(path)
-    if "" in ids:
-        raise FileError(f"{path}: {place} {places[ids.index('')]} must not be empty.")
+    _require_names(path, ids, places, place)
     _require_distinct(path, "ids", ids, places, place)
     if len(ids) != size:
         where = f"; {place} {places[size]} is one too many" if len(ids) > size else ""
@@ -214,11 +216,18 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
     return np.array(ids, np.dtypes.StringDType())
 
 
+def _require_names(source, names, places, place):
+    for name, where in zip(names, places, strict=True):
+        flaw = flaw_of(name)
+        if flaw is not None:
+            raise FileError(f"{source}: {place} {where} {flaw}.")
+
+
 def _require_distinct(source, what, names, places, place):
-    if len(set(names)) == len(names):
+    if len(set(map(form, names))) == len(names):
         return
     first = {}
-    for name, where in zip(names, places, strict=True):
+    for name, where in zip(map(form, names), places, strict=True):
         if name in first:
             raise FileError(
                 f"{source}: {what} must be distinct, but {place} {first[name]} and "
@@ -236,9 +245,12 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
                 f"{path} must hold a vector of strings or integers, got {listed.dtype} "
                 f"of shape {listed.shape}."
             )
-        if listed.dtype.kind == "S":
-            listed = np.char.decode(listed)
-        ids = [str(id_).strip() for id_ in listed.tolist()]
+        try:
+            if listed.dtype.kind == "S":
+                listed = np.char.decode(listed, "utf-8")
+            ids = [str(id_).strip() for id_ in listed.tolist()]
+        except ValueError as error:  # bytes or numbers that are no characters
+            raise FileError(f"{path} must hold Unicode text, but {error}.") from error
         return ids, range(len(ids)), "row"
     if path.suffix.lower() not in (".csv", ".txt"):
         raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
@@ -270,7 +282,7 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
         FileError: if it cannot be read, or has no such column.
     """
     if Path(path).suffix.lower() == ".txt":
-        with opened(path, "\n") as file:
+        with opened(path, None) as file:
             ids = [line.strip() for line in file]
         return range(1, len(ids) + 1), ids
     lines, ids = array("q"), []
@@ -299,12 +311,11 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
         names = [name.strip() for name in str(text).split(",")]
         source, place = "the list of classes", "name"
     else:
-        with opened(path, "\n") as file:
+        with opened(path, None) as file:
             names = [line.strip() for line in file]
         source, place = str(path), "line"
+    _require_names(source, names, range(1, len(names) + 1), place)
     for number, name in enumerate(names, start=1):
-        if not name:
-            raise FileError(f"{source}: {place} {number} must not be empty.")
         if is_skip(name) or is_unsure(name):
             raise FileError(
                 f"{source}: {place} {number} must not be {name}, which is the answer "
@@ -313,6 +324,14 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
     _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:
         raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
+    if pairs := lookalikes(names):
+        told = [f"{one!r} and {other!r}" for one, other in pairs[:PAIRS_NAMED]]
+        more = ", ..." * (len(pairs) > PAIRS_NAMED)
+        print(
+            f"Warning: {printable(source)} has classes that look alike and yet are "
+            f"two: {', '.join(told)}{more}.",
+            file=sys.stderr,
+        )
     return tuple(names)
 
 

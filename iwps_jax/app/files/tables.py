@@ -1,31 +1,69 @@
-"""Text files, and tables as spreadsheets save them."""
+"""Text files, and tables as spreadsheets save them.
+
+A spreadsheet executes a cell that begins with `=`, `+`, `-` or `@`, and an id may begin
+so. Texts that a table of ours holds are therefore guarded: `'` stands before such a
+text. A text of apostrophes before such a character gets one more, so that the reader,
+which takes one away, finds every text as it was; `'tis` needs no guard and gets none.
+"""
 
 import csv
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from iwps_jax.app.files import headers
 from iwps_jax.app.files.arrays import FileError, require_file
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
+FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How guarded texts begin, and those that need a guard; four are wide characters."""
+QUOTED = re.compile(r"""[",;\t\r\n]|^\s|\s$""")
+
+
+def guarded(text: str) -> str:
+    """A text as a cell that no spreadsheet executes; `text_of` undoes it.
+
+    Example:
+        >>> [guarded(text) for text in ("=1+1", "'=", "'tis", "7")]
+        ["'=1+1", "''=", "'tis", '7']
+    """
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def text_of(cell: str) -> str:
+    """The text of a cell, without the guard."""
+    return cell[1:] if cell[:1] == "'" and FORMULA.match(cell) else cell
+
+
+def table_of(rows: Iterable[Sequence[str]]) -> str:
+    """Lines of cells, separated by commas; a cell may hold line breaks and quotes."""
+    return "".join(",".join(map(_quoted, row)) + "\n" for row in rows)
+
+
+def _quoted(cell):
+    # csv.writer leaves a lone carriage return bare, at which a reader ends the line.
+    return '"' + cell.replace('"', '""') + '"' if QUOTED.search(cell) else cell
 
 
 def read_table(
     path: str | Path, columns: tuple[str, ...]
 ) -> list[tuple[int, dict[str, str]]]:
-    """The records of a table, stripped, each with its line.
+    """The records of a table, each with its line.
 
     Args:
-        path: the file; its first line names the columns.
+        path: the file; one of its first lines names the columns, with only a title or
+            blank lines above. It may also say `sep=;`.
         columns: the columns that the table must have.
 
     Raises:
-        FileError: if it cannot be read, a column is missing or occurs twice, or a line
-            has too few or too many fields.
+        FileError: if it cannot be read, a column is missing or occurs twice, the ids
+            are those of another tool, or a line has more fields than the header.
     """
     return [
-        (line, dict(zip(header, map(str.strip, fields), strict=True)))
+        (line, dict(zip(header, fields, strict=True)))
         for line, header, fields in records(path, columns)
     ]
 
@@ -33,40 +71,51 @@ def read_table(
 def records(
     path: str | Path, columns: tuple[str, ...]
 ) -> Iterator[tuple[int, list[str], list[str]]]:
-    """For each record: its line, the names of all columns, and its fields.
+    """For each record: its line, the names of all columns, and its texts, stripped.
+
+    Spreadsheets leave out the empty cells at the end of a line, or add some, and keep
+    rows of empty cells: the first are filled up, the others passed over.
 
     Raises:
         FileError: see `read_table`.
     """
     with opened(path, "") as file:
-        first = file.readline()
-        file.seek(0)
-        lines = csv.reader(file, strict=True, delimiter=max(",;\t", key=first.count))
+        first = list(itertools.islice(file, headers.LINES_READ))
+        names, delimiter, above = headers.find(path, first, columns)
+        body = itertools.chain(first[above:], file)
+        reader = csv.reader(body, strict=True, delimiter=delimiter)
         try:
-            header = [name.strip().casefold() for name in next(lines, [])]
-            for name in columns:
-                if header.count(name) != 1:
-                    raise FileError(
-                        f"{path} must have one column {name} in its first line, got "
-                        f"{', '.join(header) or 'none'}."
-                    )
-            for fields in lines:
-                if not fields:  # a blank line
+            for cells in reader:
+                fields = [*map(str.strip, cells)]
+                text = "".join(fields)
+                if not text:
                     continue
-                if len(fields) != len(header):
-                    raise FileError(
-                        f"{path}: line {lines.line_num} must have {len(header)} fields "
-                        f"like the first, got {len(fields)}."
-                    )
-                yield lines.line_num, header, fields
+                line = above + reader.line_num
+                if "\0" in text:
+                    raise FileError(f"{path}: line {line} {headers.NUL}.")
+                if "'" in text:
+                    fields = [*map(text_of, fields)]
+                if len(fields) != len(names):
+                    fields = _fitted(path, line, fields, len(names))
+                yield line, names, fields
         except csv.Error as error:
             raise FileError(
-                f"{path}: line {lines.line_num} is not CSV: {error}."
+                f"{path}: line {above + reader.line_num} is not CSV: {error}."
             ) from error
 
 
+def _fitted(path, line, fields, width):
+    """With empty cells added, or taken away, at the end."""
+    if any(fields[width:]):
+        raise FileError(
+            f"{path}: line {line} must have at most {width} fields like the header, "
+            f"got {len(fields)}."
+        )
+    return fields[:width] + [""] * (width - len(fields))
+
+
 @contextmanager
-def opened(path: str | Path, newline: str) -> Iterator[TextIO]:
+def opened(path: str | Path, newline: str | None) -> Iterator[TextIO]:
     """The lines of a text file, one at a time.
 
     Raises:

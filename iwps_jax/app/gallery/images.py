@@ -14,6 +14,7 @@ from PIL import Image
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.gallery import thumbnails
 from iwps_jax.app.gallery.page import Picture
+from iwps_jax.app.naming import form
 from iwps_jax.refusal import Refusal
 
 CHANNELS = (1, 3, 4)
@@ -25,7 +26,8 @@ class Images(NamedTuple):
     Attributes:
         size: how many rows the array has; None for a folder.
         thumbnail: function of an id, its row of the pool (None if unknown) and the
-            largest side in pixels. Raises a `Refusal` that names the id or file.
+            largest side in pixels. Raises a `Refusal` that names the id, if no image
+            or several have it; that of a file which cannot be read has a flaw.
     """
 
     size: int | None
@@ -105,8 +107,8 @@ def _finder(folder: Path) -> Callable[[str], Path]:
             return folder / id_
         if not listed:
             listed.extend(_listing(folder))
-        by_stem, by_number = listed
-        paths = by_stem.get(id_, [])
+        by_name, by_stem, by_number = listed
+        paths = by_name.get(form(id_)) or by_stem.get(form(id_), [])
         if not paths and re.fullmatch(r"[0-9]+", id_):
             paths = by_number.get(int(id_), [])
         if not paths:
@@ -120,9 +122,13 @@ def _finder(folder: Path) -> Callable[[str], Path]:
 
 
 def _listing(folder):
-    """Image files by relative path without suffix, and by number (7 for 0007.png)."""
-    suffixes = Image.registered_extensions()
-    by_stem, by_number = defaultdict(list), defaultdict(list)
+    """Image files by relative path, with and without suffix, and by number.
+
+    The number of 0007.png is 7. The paths are in Unicode's composed form: some systems
+    decompose the names of files.
+    """
+    suffixes = thumbnails.suffixes()
+    by_name, by_stem, by_number = (defaultdict(list) for _ in range(3))
     visited = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         if os.path.realpath(root) in visited:  # a link to a folder above, or again
@@ -133,8 +139,10 @@ def _listing(folder):
         for name in sorted(names):
             path = Path(root, name)
             if path.suffix.lower() in suffixes:
-                stem = path.relative_to(folder).with_suffix("").as_posix()
+                relative = path.relative_to(folder)
+                stem = form(relative.with_suffix("").as_posix())
+                by_name[form(relative.as_posix())].append(path)
                 by_stem[stem].append(path)
                 if re.fullmatch(r"[0-9]+", stem):
                     by_number[int(stem)].append(path)
-    return by_stem, by_number
+    return by_name, by_stem, by_number

@@ -20,11 +20,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Picture(NamedTuple):
-    """An image as a data URL, with its size in pixels."""
+    """An image as a data URL, with its size in pixels; or why there is none."""
 
     url: str
     width: int
     height: int
+    flaw: str = ""
 
 
 class Neighbor(NamedTuple):
@@ -122,10 +123,14 @@ def _check(cards, classes):
 def _plain(card):
     """A card for JSON, without unknown fields."""
     pairs = card._asdict()
-    pairs["picture"] = card.picture._asdict()
+    pairs["picture"] = _known(card.picture._asdict())
     if card.neighbor is not None:
-        picture = card.neighbor.picture._asdict()
+        picture = _known(card.neighbor.picture._asdict())
         pairs["neighbor"] = {**card.neighbor._asdict(), "picture": picture}
+    return _known(pairs)
+
+
+def _known(pairs):
     return {name: value for name, value in pairs.items() if value not in ("", None, ())}
 
 

@@ -4,42 +4,56 @@ import base64
 import io
 import warnings
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from iwps_jax.app.gallery.page import Picture
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import printable
 
+FORMATS = {
+    *("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"),
+}
+"""The formats that are read. Pillow knows more: for PostScript it starts a program."""
+MOST_PIXELS = 1 << 26
+"""The most pixels of an image that is decoded: 67 million, which take a gigabyte."""
 FEW_PIXELS = 64  # up to this side, every pixel counts: no lossy compression
 DEEP = ("I", "F")  # modes of more than eight bits; others begin with I;16
+
+
+def suffixes() -> set[str]:
+    """How the names of files in these formats end, in lower case."""
+    known = Image.registered_extensions().items()
+    return {suffix for suffix, name in known if name in FORMATS}
 
 
 def of_file(path: Path, side: int) -> Picture:
     """The thumbnail of an image file; of the first frame, if it has several.
 
     Args:
-        path: a file in any format that Pillow reads; its EXIF rotation is applied.
+        path: a file in one of `FORMATS`; its EXIF rotation is applied.
         side: the largest side in pixels; a smaller image keeps its size.
 
-    Raises:
-        Refusal: if it cannot be read; the message names the file.
+    Returns:
+        The thumbnail. If the file cannot be read, or has too many pixels, a picture
+        without an image, whose flaw names the file.
     """
+    Image.init()
     try:
         with warnings.catch_warnings():
-            # Up to twice its limit Pillow only warns of a large image, which here is no
-            # attack: the user chose the folder.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return thumbnail(image, side)
-    except Image.DecompressionBombError as error:
-        most = 2 * cast(int, Image.MAX_IMAGE_PIXELS)  # the limit that was broken
-        raise Refusal(
-            f"{path} must have at most {most:,} pixels, but it has more."
-        ) from error
+            warnings.simplefilter("ignore")  # large images are judged here
+            with Image.open(path, formats=[*FORMATS & Image.OPEN.keys()]) as image:
+                image.draft(None, (2 * side, 2 * side))  # a JPEG needs not all pixels
+                size = image.width * image.height
+                if size <= MOST_PIXELS:
+                    return thumbnail(image, side)
+                reason = f"it has {size:,} pixels, and {MOST_PIXELS:,} are the limit"
+    except UnidentifiedImageError:
+        reason = f"it is none of {', '.join(sorted(FORMATS))}, or damaged"
     except Exception as error:  # Pillow's decoders raise errors of many kinds
-        raise Refusal(f"{path} cannot be read as an image: {error}") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+    flaw = printable(f"{path} cannot be read as an image: {reason}")
+    return Picture("", 0, 0, flaw)
 
 
 def thumbnail(image: Image.Image, side: int) -> Picture:
@@ -52,8 +66,7 @@ def thumbnail(image: Image.Image, side: int) -> Picture:
         side: the largest side in pixels; a smaller image keeps its size.
     """
     if image.mode == "RGB":
-        # Before the pixels are read, so that a JPEG is decoded at a fraction of them.
-        image.thumbnail((side, side))
+        image.thumbnail((side, side))  # first, because the other steps copy it
     small = _eight_bits(ImageOps.exif_transpose(image))
     small.thumbnail((side, side))
     is_photo = max(image.size) > FEW_PIXELS and small.mode in ("L", "RGB")
@@ -75,8 +88,16 @@ def _eight_bits(image):
 
 
 def _stretched(pixels):
-    values = pixels.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    scaled = np.clip((values - low) / max(high - low, np.finfo(float).tiny), 0, 1)
-    return np.round(255 * np.nan_to_num(scaled)).astype(np.uint8)
+    values = pixels.astype(np.float32)  # and in place from here: it may be a gigabyte
+    is_finite = np.isfinite(values)
+    low = values.min(where=is_finite, initial=np.inf)
+    high = values.max(where=is_finite, initial=-np.inf)
+    if low > high:  # no pixel is finite
+        low, high = 0.0, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        values -= low
+        values /= max(high - low, np.finfo(np.float32).tiny)
+    np.clip(values, 0, 1, out=values)
+    values *= 255
+    values[np.isnan(values)] = 0
+    return np.rint(values, out=values).astype(np.uint8)

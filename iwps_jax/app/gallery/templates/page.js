@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const SKIP = "skip", MOST_FOUND = 50;
+  const SKIP = "skip", UNSURE = "unsure", MOST_FOUND = 50;
   const at = (id) => document.getElementById(id);
   const { key, side, classes, cards } = JSON.parse(at("data").textContent);
   const title = document.title;
@@ -29,7 +29,7 @@
     try {
       const kept = JSON.parse(localStorage.getItem(key));
       if (!kept || !Array.isArray(kept.answers) || kept.answers.length !== cards.length) return;
-      const known = new Set([...classes, SKIP]);
+      const known = new Set([...classes, SKIP, UNSURE]);
       const clean = (answer) => (known.has(answer) ? answer : null);
       answers = kept.answers.map(clean);
       past = (kept.past || []).filter(([index]) => index in cards)
@@ -52,6 +52,7 @@
   // Building
 
   function image(picture, alt, place) {
+    if (picture.flaw !== undefined) return element("span", { className: "flaw", title: picture.flaw, textContent: picture.flaw });
     const made = element("img", { src: picture.url, alt, decoding: "async", draggable: false });
     // As large as the place, also where that needs more pixels than there are.
     const scale = place / Math.max(picture.width, picture.height);

@@ -53,6 +53,8 @@ const brief = (number) => String(Number(number.toPrecision(3)));
 const signed = (number) => (number < 0 ? "−" : "+") + brief(Math.abs(number));
 
 function csvOf(rows) {
-  const quoted = (text) => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  return rows.map((row) => row.map(quoted).join(",") + "\r\n").join("");
+  // A spreadsheet would execute these cells. Whoever reads labels.csv takes the ' away.
+  const guarded = (text) => (/^'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text) ? `'${text}` : text);
+  const quoted = (text) => (/[",;\t\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return rows.map((row) => row.map((text) => quoted(guarded(text))).join(",") + "\r\n").join("");
 }
