@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from iwps_jax.app.files.arrays import FileError, require_file
+from iwps_jax.app.files.unreadable import FileError, naming, require_file
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
 
@@ -74,7 +74,10 @@ def opened(path: str | Path, newline: str) -> Iterator[TextIO]:
     """
     require_file(Path(path))
     try:
-        with Path(path).open(encoding=_encoding(path), newline=newline) as file:
+        with (
+            naming(path),
+            Path(path).open(encoding=_encoding(path), newline=newline) as file,
+        ):
             yield file
     except UnicodeError:
         read_text(path)  # names the line
@@ -94,7 +97,8 @@ def read_text(path: str | Path) -> str:
     """
     path = Path(path)
     require_file(path)
-    content = path.read_bytes()
+    with naming(path):
+        content = path.read_bytes()
     try:
         return content.decode(_encoding(path))
     except UnicodeDecodeError as error:
