@@ -1,4 +1,4 @@
-"""Arrays that stay in their files: rows as of NumPy, and files that change meanwhile."""
+"""Arrays that stay in their files: rows as of NumPy, and files that shrink."""
 
 import gc
 import os
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from iwps_jax.__main__ import main
-from iwps_jax.app.files import file_array
+from iwps_jax.app.files import arrays, file_array
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.files.file_array import FileArray
 from iwps_jax.app.files.unreadable import FileError
@@ -89,9 +90,6 @@ def test_what_names_no_rows_is_refused(opened, key):
 def test_only_the_rows_are_read(tmp_path, monkeypatch):
     np.save(tmp_path / "a.npy", np.zeros((100_000, 64), np.float32))
     stored, read = open_array(tmp_path / "a.npy"), []
-    monkeypatch.setattr(
-        FileArray, "_read", lambda _, view, at, r=FileArray._read: r(_, view, at)
-    )
     whole = FileArray._fill
 
     def count(self, content, offset):
@@ -183,10 +181,6 @@ def test_a_disk_that_fails_is_named(opened, monkeypatch):
 def test_a_pool_that_shrinks_meanwhile_ends_commands_with_a_sentence(
     tmp_path, monkeypatch, capsys, command, name
 ):
-    from safetensors.numpy import save_file
-
-    from iwps_jax.app.files import arrays
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(arrays, "MOST_CHECKED", 0)
     pool = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)

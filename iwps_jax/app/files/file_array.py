@@ -94,7 +94,7 @@ class FileArray:
         array = self._range(0, len(self))
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
+    def __getitem__(self, rows: Any) -> Any:
         """The rows that an integer, a slice, integers or a mask name.
 
         Raises:
