@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.json_file import read_json
 from iwps_jax.app.files.picks import Answer, Pick
-from iwps_jax.app.files.tables import read_text
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP
 from iwps_jax.refusal import Refusal
 
@@ -86,16 +86,7 @@ def read_exported(path: str | Path) -> list[Answer]:
         FileError: if the file is not such an export, a task has no id, two tasks have
             the same id, or annotations disagree; the message names the task.
     """
-    try:
-        tasks = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise FileError(
-            f"{path} must be JSON: {error.msg} in line {error.lineno}."
-        ) from error
-    except RecursionError as error:
-        raise FileError(
-            f"{path} must hold a list of tasks, got nested lists."
-        ) from error
+    tasks = read_json(path)
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
     answers: dict[str, Answer] = {}

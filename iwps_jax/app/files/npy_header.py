@@ -63,10 +63,9 @@ def read_place(path, file: Any) -> Place:
             warnings.simplefilter("ignore")  # of odd Python in it
             shape, is_fortran, dtype = read(io.BytesIO(size_bytes + header))
     except Exception as error:  # whatever Python's parser makes of it
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise ValueError(reason or type(error).__name__) from error
+        raise ValueError(str(error) or type(error).__name__) from error
     if not all(type(length) is int and length >= 0 for length in shape):
-        raise ValueError(f"its shape {shape} has a negative length, or a boolean")
+        raise ValueError("its shape has a length that is negative or no integer")
     if len(shape) > MOST_AXES:
         raise ValueError(f"it has {len(shape)} axes, more than {MOST_AXES}")
     require_plain(path, dtype)
@@ -91,7 +90,7 @@ def require_plain(path, dtype: np.dtype) -> None:
             ".safetensors file."
         )
     if dtype.kind in "VMm":
-        raise FileError(f"{path} must hold plain numbers, got {dtype}.")
+        raise FileError(f"{path} must hold plain numbers, got {str(dtype)[:80]}.")
     if dtype.kind == "f" and dtype.itemsize > 8:
         raise FileError(f"{path} must hold numbers of at most 64 bits, got {dtype}.")
     if dtype.itemsize == 0:

@@ -98,9 +98,9 @@ def read_text(path: str | Path) -> str:
     path = Path(path)
     require_file(path)
     with naming(path):
-        content = path.read_bytes()
+        content, encoding = path.read_bytes(), _encoding(path)
     try:
-        return content.decode(_encoding(path))
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error

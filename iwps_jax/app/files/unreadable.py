@@ -16,6 +16,10 @@ ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 """A URL, also one that `Path` has taken a slash from; `C:/x` is a file."""
 
 
+MOST_SAID = 200
+"""Characters of a reason, which may quote the whole file."""
+
+
 class FileError(Refusal):
     """A file cannot be used; the message is one sentence that names it."""
 
@@ -110,4 +114,4 @@ def readable(path: str | Path, what: str) -> Iterator[None]:
 
 def _reason(error) -> str:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return reason.rstrip(".") or type(error).__name__
+    return reason[:MOST_SAID].rstrip(".") or type(error).__name__
