@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -353,6 +354,13 @@ def test_an_address_is_refused_as_it_was_given(given):
     for name in ("C:/x.npy", "module:function", "a:/b", "s3/x:/y"):
         with pytest.raises(FileError, match="does not exist"):
             unreadable.require_file(name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+def test_a_pipe_is_refused_and_not_waited_for():
+    for name in ("a.npy", "a.npz", "a.csv", "a.txt"):
+        os.mkfifo(name)
+        assert "must be a file, got a pipe" in refused(unreadable.require_file, name)
 
 
 def test_errors_of_the_system_name_the_file(monkeypatch):

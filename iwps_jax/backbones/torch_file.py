@@ -34,6 +34,8 @@ MOST_STORAGES = 100_000
 MOST_REPEATED = 2**28
 """Bytes that tensors may take beyond twice the size of the file. A view may show one
 number many times; tied weights are shown twice, and a state dict has little else."""
+MOST_SAID = 200
+"""Characters of a refusal."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of these two Python's unpacker takes no more memory than what a member claims."""
 DTYPES = {
@@ -90,13 +92,18 @@ def load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         _require_room(map(_num_bytes, state_dict.values()), data)
         return {name: _array(view, storages) for name, view in state_dict.items()}
     except TorchFileError as error:
-        raise TorchFileError(f"{path} {' '.join(str(error).split())}") from None
+        raise TorchFileError(f"{path} {_short(error)}") from None
     except Exception as error:  # whatever a damaged pickle leads to
-        reason = " ".join(str(error).split())[:200]
         raise TorchFileError(
             f"{path} must be a whole state dict as PyTorch saves it; reading it broke "
-            f"off ({type(error).__name__}: {reason})."
+            f"off ({type(error).__name__}: {_short(error)})."
         ) from None
+
+
+def _short(error: Exception) -> str:
+    """What it says, of which a damaged file may be a part, in one short line."""
+    said = " ".join(str(error).split())
+    return said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}..."
 
 
 def _require_room(sizes: Iterable[int], data: bytes):

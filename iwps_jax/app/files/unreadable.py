@@ -1,6 +1,7 @@
 """Files that cannot be read, and the sentence that says why."""
 
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -37,9 +38,11 @@ def require_file(path: str | Path, *, most_bytes: int | None = None) -> None:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise FileError(f"{path} must be a file, got a folder.")
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe may never end
+            kind = "folder" if stat.S_ISDIR(about.st_mode) else "pipe or device"
+            raise FileError(f"{path} must be a file, got a {kind}.")
+        size = about.st_size
         path.open("rb").close()
     except FileNotFoundError:
         require_no_address(path)
@@ -114,4 +117,6 @@ def readable(path: str | Path, what: str) -> Iterator[None]:
 
 def _reason(error) -> str:
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return reason[:MOST_SAID].rstrip(".") or type(error).__name__
+    if len(reason) > MOST_SAID:
+        return f"{reason[:MOST_SAID]}.."  # the sentence has the third
+    return reason.rstrip(".") or type(error).__name__
