@@ -1,5 +1,7 @@
 """Damaged files of every format, the same ones each time: `python -m tests.fuzz`."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -11,16 +13,15 @@ from tests.fuzz.readers import READERS
 FITTED = ("campaign",)  # to make one takes JAX a while
 
 
-@pytest.mark.parametrize("reader", [name for name in READERS if name not in FITTED])
-def test_damaged_files_are_refused_or_read_as_their_own_library_reads_them(
-    reader, tmp_path
-):
-    kinds = set()
-    for number in range(20):
+def test_damaged_files_are_refused_or_read_as_their_own_library_reads_them(tmp_path):
+    names = [name for name in READERS if name not in FITTED]
+    kinds = Counter()
+    for number in range(210):
+        reader = names[number % len(names)]
         verdict = judge(reader, 0, number, tmp_path / "x")
-        assert verdict.kind in (REFUSED, READ), (number, verdict)
-        kinds.add(verdict.kind)
-    assert kinds == {REFUSED, READ}
+        assert verdict.kind in (REFUSED, READ), (reader, number, verdict)
+        kinds[verdict.kind] += 1
+    assert min(kinds[REFUSED], kinds[READ]) > 40
 
 
 def test_an_input_is_the_same_everywhere():
