@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import safe_open
 
 from iwps_jax.app.files.file_array import AnyRows, FileArray
-from iwps_jax.app.files.npy_header import Place, read_place
+from iwps_jax.app.files.npy_header import Place, read_place, require_few_axes
 from iwps_jax.app.files.unreadable import FileError, readable, require_file
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -38,6 +38,8 @@ MOST_DESCRIBED = 10_000_000
 takes many times as much."""
 READ_AT_ONCE = 2**20
 """Bytes that are decompressed at once."""
+NAMED = 10
+"""Arrays of a file that a sentence lists at most."""
 SAFETENSORS_TYPES = {
     **{"F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": jnp.bfloat16},
     **{"I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64},
@@ -129,7 +131,7 @@ def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
     wanted = f"an array called {name}, or only one array"
     if beside:
         wanted = f"arrays called {' and '.join(beside)}"
-    held = ", ".join(sorted(keys)) or "none"
+    held = ", ".join(sorted(keys)[:NAMED]) + ", ..." * (len(keys) > NAMED) or "none"
     raise FileError(f"{path} must hold {wanted}, got {held}.")
 
 
@@ -139,6 +141,9 @@ def _of_npz(path, name, beside) -> AnyRows:
         _Archive(path) as content,
         zipfile.ZipFile(content) as archive,
     ):
+        content.seek(0)
+        if content.read(2) != b"PK":
+            raise ValueError("something stands before the archive")
         members: dict[str, zipfile.ZipInfo] = {}
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
@@ -226,6 +231,7 @@ def _of_safetensors(path, name, beside) -> AnyRows:
                 f"{path} must hold numbers of a NumPy type, got {described['dtype']} "
                 f"in {name}."
             )
+        require_few_axes(described["shape"])
         dtype = np.dtype(SAFETENSORS_TYPES[described["dtype"]])
         start = 8 + length + described["data_offsets"][0]
         return _array(path, Place(start, tuple(described["shape"]), dtype))
@@ -240,5 +246,5 @@ def first_bad_row(
         >>> first_bad_row(np.array([[0.0], [np.nan]]), np.isnan)
         1
     """
-    bad = is_bad(array).reshape(len(array), -1).any(axis=1)
+    bad = is_bad(array).any(axis=tuple(range(1, array.ndim)))
     return int(bad.argmax()) if bad.any() else None

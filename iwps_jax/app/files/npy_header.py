@@ -4,6 +4,7 @@ import io
 import math
 import struct
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -66,10 +67,19 @@ def read_place(path, file: Any) -> Place:
         raise ValueError(str(error) or type(error).__name__) from error
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError("its shape has a length that is negative or no integer")
-    if len(shape) > MOST_AXES:
-        raise ValueError(f"it has {len(shape)} axes, more than {MOST_AXES}")
+    require_few_axes(shape)
     require_plain(path, dtype)
     return Place(8 + len(size_bytes) + size, shape, dtype, "F" if is_fortran else "C")
+
+
+def require_few_axes(shape: Sequence[int]) -> None:
+    """Refuses a shape that NumPy has no arrays of.
+
+    Raises:
+        ValueError: if it has too many axes.
+    """
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"it has {len(shape):,} axes, more than {MOST_AXES}")
 
 
 def require_plain(path, dtype: np.dtype) -> None:

@@ -252,7 +252,7 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
 def _texts(path, listed) -> list[str]:
     """Strings or numbers as text; refuses what no text file could hold."""
     if listed.dtype.kind == "U":
-        codes = np.ascontiguousarray(listed).view(np.uint32).reshape(len(listed), -1)
+        codes = np.ascontiguousarray(listed).view((np.uint32, listed.itemsize // 4))
         bad = first_bad_row(codes, lambda x: (x > 0x10FFFF) | (x >> 11 == 0xD800 >> 11))
         if bad is not None:
             raise FileError(f"{path}: row {bad} must be Unicode text.")
