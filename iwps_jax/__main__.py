@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(unknown if name else _help(), file=sys.stderr)
         sys.exit(2)
     _require_packages(name)
-    command, exit_status = (
+    command, exit_status, outputs = (
         importlib.import_module(f"iwps_jax.app.commands.{module}")
-        for module in (name, "exit_status")
+        for module in (name, "exit_status", "outputs")
     )
     options = None
 
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             about=command.__doc__,
             arguments=arguments,
         )
+        outputs.require_no_loss(options)
 
     sys.exit(exit_status.run(read) or command.run(options))
 

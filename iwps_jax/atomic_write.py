@@ -1,17 +1,19 @@
 """Files that are there whole or not at all, whenever the process is killed."""
 
+import errno
 import io
 import os
 import secrets
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from iwps_jax.refusal import Refusal
 
+WITHOUT_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 UNFINISHED = ".half"
 """How the names of files end that a killed process left; safe to delete."""
 
@@ -32,37 +34,68 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         Refusal: if it is there and no regular file, or the text has a character that
             is none of Unicode's, as names of files may have.
     """
+    target = Path(os.path.realpath(path))
+    with _written(path, target, content, _mode_of(path, target)) as half:
+        os.replace(half, target)
+
+
+def create_atomically(path: str | Path, content: bytes | str) -> None:
+    """The same for a file that must not be there before, at no moment.
+
+    Raises:
+        FileExistsError: if it is there; it stays as it is.
+        OSError: if it cannot be written; nothing is there then.
+        Refusal: see `write_atomically`.
+    """
+    path = Path(path)
+    with _written(path, path, content, None) as half:
+        try:
+            os.link(half, path)
+        except OSError as error:
+            if error.errno not in WITHOUT_LINKS:
+                raise
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            os.replace(half, path)
+        else:
+            os.unlink(half)
+
+
+@contextmanager
+def _written(path, target, content, mode) -> Iterator[Path]:
+    """A finished file beside the target, which the block gives its name."""
     if isinstance(content, str):
         content = _encoded(path, content)
-    target = Path(os.path.realpath(path))
-    mode = _mode_of(path, target)
     half = target.with_name(f".{secrets.token_hex(8)}{UNFINISHED}")
     # With the mode of a new file, which the umask narrows by itself.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    try:
+    with naming_file(path):
         handle = os.open(half, flags, 0o666 if mode is None else mode)
-    except OSError as error:
-        raise _by_its_name(error, path) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                if mode not in (None, stat.S_IMODE(os.fstat(handle).st_mode)):
+                    os.chmod(half, mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield half
+        except BaseException:
+            with suppress(FileNotFoundError):  # interrupted just after it got its name
+                os.unlink(half)
+            raise
+    sync_folder(target.parent)
+
+
+@contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Makes errors of the operating system name the file that the user knows.
+
+    Raises:
+        OSError: as the block does, of this file.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            if mode not in (None, stat.S_IMODE(os.fstat(handle).st_mode)):
-                os.chmod(half, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(half, target)
-    except BaseException as error:
-        with suppress(FileNotFoundError):  # interrupted just after it got its name
-            os.unlink(half)
-        if isinstance(error, OSError):
-            raise _by_its_name(error, path) from error
-        raise
-    _sync_folder(target.parent)
-
-
-def _by_its_name(error, path) -> OSError:
-    """The same error of the file that the user knows."""
-    return type(error)(error.errno, error.strerror, str(path))
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def _encoded(path, text) -> bytes:
@@ -85,8 +118,11 @@ def _mode_of(path, target) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _sync_folder(folder):
-    """So that the name survives a power cut, where the system can be asked for it."""
+def sync_folder(folder: Path) -> None:
+    """Writes a folder's names to the disk, so that they survive a power cut.
+
+    Only where the system can be asked for it.
+    """
     if hasattr(os, "O_DIRECTORY"):
         with suppress(OSError):  # some network file systems cannot
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

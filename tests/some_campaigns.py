@@ -70,9 +70,9 @@ def run(*arguments):
 
 
 def files_of(folder):
-    """What is in a folder, but for locks, which hold nothing."""
+    """What is in a folder, but for locks and who held them."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name != "lock"
+        if path.is_file() and path.name not in ("lock", "holder.json")
     }

@@ -229,7 +229,7 @@ POOL = np.eye(4, dtype=np.float32)
     [
         ({"classes": ("a",)}, "two or more distinct names"),
         ({"classes": ("a", "a")}, "two or more distinct names"),
-        ({"classes": ("a", "Skip")}, "must not contain skip"),
+        ({"classes": ("a", "Skip")}, "must not contain Skip"),
         ({"ids": ["a", "b", "c"]}, "4 distinct names"),
         ({"ids": ["a", "b", "c", "a"]}, "4 distinct names"),
         ({"method": "bald"}, "method must be one of random, .* got bald"),

@@ -15,7 +15,8 @@ import pytest
 from some_campaigns import files_of
 
 import iwps_jax
-from iwps_jax.app.campaign import ask, folder, labels_of, start, tell
+from iwps_jax.app.campaign import ask, folder, journal, labels_of, start, tell
+from iwps_jax.app.campaign.records import record_of
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.file_array import FileArray
 
@@ -80,21 +81,23 @@ def test_campaign_and_pool_may_move_together(campaign):
 def test_both_events_of_one_command_are_kept_or_none(campaign, monkeypatch):
     path, state = campaign
     after, _ = ask(tell(state, ["sample 000"], ["ü"]), 3)
-    before, real, calls = files_of(path), os.replace, []
-
-    def full_at_the_second(*names):
-        calls.append(names)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(*names)
-
+    before = files_of(path)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full_at_the_second)
+        patch.setattr(os, "write", _half_of_it(os.write))
         with pytest.raises(OSError, match="No space left"):
             folder.commit(path, state, after)
     assert files_of(path) == before
     folder.commit(path, state, after)
     assert_same(folder.read_record(path), after)
+
+
+def _half_of_it(write):
+    def full(handle, content):
+        if len(content) < 200:
+            raise OSError(28, "No space left on device")
+        return write(handle, content[: len(content) // 2])
+
+    return full
 
 
 def test_a_campaign_may_move_alone_and_be_a_symbolic_link(campaign, tmp_path):
@@ -124,8 +127,11 @@ def test_a_pool_elsewhere_is_found_from_anywhere(campaign, tmp_path, monkeypatch
 
 def test_any_prefix_of_the_events_is_a_state(campaign):
     path, state = campaign
+    (path / "journal/tip.json").unlink()
+    segment = path / "journal/00000001.jsonl"
     for left in range(len(state.events) - 1, -1, -1):
-        (path / "events" / f"{left + 1:06}.json").unlink()
+        lines = segment.read_bytes().splitlines(keepends=True)
+        segment.write_bytes(b"".join(lines[:left]))
         assert_same(
             folder.read_record(path), state._replace(events=state.events[:left])
         )
@@ -167,7 +173,7 @@ with folder.locked(path, wait=1):
 
 @pytest.mark.parametrize(
     ("at", "is_kept"),
-    [(("fsync", -1), False), (("replace", -1), False), (("replace", 1), True)],
+    [(("write", -1), False), (("write", 1), True), (("replace", 2), True)],
 )
 def test_a_kill_leaves_the_state_before_or_after(campaign, at, is_kept):
     path, state = campaign
@@ -179,16 +185,15 @@ def test_a_kill_leaves_the_state_before_or_after(campaign, at, is_kept):
     assert process.returncode == -signal.SIGKILL
     found = folder.read_record(path)
     assert (0 in labels_of(found)) == is_kept
-    assert_same(
-        found._replace(events=found.events[: len(state.events)]), state
-    )  # none before is touched
-    assert {name: files_of(path)[name] for name in before} == before
+    assert_same(found._replace(events=found.events[: len(state.events)]), state)
+    for name, content in before.items():  # nothing before is touched
+        assert name.endswith("tip.json") or files_of(path)[name].startswith(content)
     with folder.locked(path, wait=0):  # the dead hold no lock
         folder.commit(path, found, tell(found, ["sample 001"], ["ü"]))
     assert 1 in labels_of(folder.read_record(path))
 
 
-@pytest.mark.parametrize("name", ["fsync", "replace"])
+@pytest.mark.parametrize("name", ["fsync", "ftruncate"])
 def test_a_full_disk_changes_nothing(campaign, monkeypatch, name):
     path, state = campaign
     before = files_of(path)
@@ -220,7 +225,7 @@ def test_a_lock_is_waited_for_and_not_forever(campaign):
     other.start()
     assert held.wait(60)
     began = time.monotonic()
-    with pytest.raises(FileError, match=r"in use by another command, .* 0\.3 seconds"):
+    with pytest.raises(FileError, match=r"in use by process \d+ of \w+ on .* 0\.3 sec"):
         with folder.locked(path, wait=0.3):
             raise AssertionError("two hold the lock")
     assert time.monotonic() - began >= 0.3
@@ -250,6 +255,47 @@ def without(path, name):
     path.write_text(json.dumps(told))
 
 
+DROPPED = object()
+
+
+def rewrite(path, number, **changes):
+    """Another event, and a journal that fits it: as a faulty program would write."""
+    root = json.loads((path / "campaign.json").read_text())["digest"]
+    records = journal.read(path / "journal", root)
+    for record in records:
+        del record["chain"], record["number"]
+    changed = records[number - 1] | changes
+    records[number - 1] = {k: v for k, v in changed.items() if v is not DROPPED}
+    shutil.rmtree(path / "journal")
+    (path / "journal").mkdir()
+    journal.begin(path / "journal", root)
+    journal.append(path / "journal", root, 0, records)
+
+
+def _flip_holdout_label(path):
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    changed["holdout_labels"][0] = 1 - changed["holdout_labels"][0]
+    np.savez(path, **changed)
+
+
+def _drop_last_line(path):
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def _replace_in(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def _hand_out_again(path):
+    state = folder.read_record(path)
+    again = state._replace(events=(*state.events[:-1], state.events[0]))
+    record = record_of(again.events[-1], state.task)
+    rewrite(path, 7, **record)
+
+
 DAMAGES = {
     "no campaign.json": (
         lambda p: (p / "campaign.json").unlink(),
@@ -265,59 +311,75 @@ DAMAGES = {
     ),
     "another version": (
         lambda p: break_json(p / "campaign.json", version=99),
-        "must have version 1, got 99",
+        "must have version 1 or 2, got 99",
     ),
     "half of task.npz": (
         lambda p: (p / "task.npz").write_bytes((p / "task.npz").read_bytes()[:200]),
         r"task\.npz is damaged",
     ),
-    "an event that is not there": (
-        lambda p: (p / "events" / "000002.json").unlink(),
-        r"events lacks 000002\.json",
+    "other classes": (
+        lambda p: break_json(p / "campaign.json", classes=["ü", "a"]),
+        r"campaign\.json is damaged: it was changed",
     ),
-    "an empty event": (
-        lambda p: (p / "events" / "000002.json").write_text(""),
-        r"000002\.json is damaged",
+    "another holdout label": (
+        lambda p: _flip_holdout_label(p / "task.npz"),
+        r"task\.npz is damaged: it was changed",
+    ),
+    "an event that is not there": (
+        lambda p: (p / "journal/00000001.jsonl").unlink(),
+        "event 1 is missing, and all to event 7: restore the folder",
+    ),
+    "a removed last event": (
+        lambda p: _drop_last_line(p / "journal/00000001.jsonl"),
+        "event 7 is missing, and all to event 7: restore the folder",
+    ),
+    "a flipped label": (
+        lambda p: _replace_in(p / "journal/00000001.jsonl", b"[1,1,", b"[1,0,"),
+        "event 2 is damaged: it was changed after it was written",
     ),
     "an event without rows": (
-        lambda p: break_json(p / "events" / "000002.json", rows=[]),
-        r"000002\.json is damaged: its columns",
+        lambda p: rewrite(p, 2, rows=[]),
+        "event 2 is damaged: it has no rows",
     ),
     "an event of rows that are not": (
-        lambda p: break_json(
-            p / "events" / "000002.json", rows=[SIZE, 0, 1], labels=[0, 0, 0]
-        ),
+        lambda p: rewrite(p, 2, rows=[SIZE, 0, 1, 2], labels=[0, 0, 0, 0]),
         "rows that are not in the pool",
     ),
     "an event of classes that are not": (
-        lambda p: break_json(p / "events" / "000002.json", rows=[0], labels=[2]),
+        lambda p: rewrite(p, 2, labels=[2, 0, 0]),
         "classes that do not exist",
     ),
     "an event of other ids": (
-        lambda p: break_json(
-            p / "events" / "000002.json", ids=["sample 001", "sample 002", "sample 003"]
-        ),
+        lambda p: rewrite(p, 2, ids=["sample 001", "sample 002", "sample 003"]),
         "its ids are not those of its rows",
     ),
     "an event without ids": (
-        lambda p: without(p / "events" / "000002.json", "ids"),
-        r"000002\.json is damaged: it has no ids",
+        lambda p: rewrite(p, 2, ids=DROPPED),
+        "event 2 is damaged: it has no ids",
+    ),
+    "an event of another kind": (
+        lambda p: rewrite(p, 2, event="guessed"),
+        "event 2 is damaged: there is no event 'guessed'",
+    ),
+    "a correction of nothing": (
+        lambda p: rewrite(p, 2, event="corrected", previous=[0, 0, 0]),
+        "event 2 is damaged: it corrects answers that there are not",
     ),
     "a campaign without classes": (
         lambda p: without(p / "campaign.json", "classes"),
         r"campaign\.json is damaged: it has no classes",
     ),
     "a batch a second time": (
-        lambda p: shutil.copy(p / "events/000001.json", p / "events/000008.json"),
-        r"000008\.json is damaged: it repeats a sample",
+        lambda p: _hand_out_again(p),
+        "event 7 is damaged: it hands out a sample again",
     ),
     "lists in lists": (
         lambda p: (p / "campaign.json").write_text("[" * 100_000),
         r"campaign\.json is damaged",
     ),
     "an event of text": (
-        lambda p: break_json(p / "events" / "000002.json", rows="abc"),
-        r"000002\.json is damaged",
+        lambda p: rewrite(p, 2, rows="abc"),
+        "event 2 is damaged",
     ),
     "no pool": (
         lambda p: (p.parent / "pool.npy").unlink(),

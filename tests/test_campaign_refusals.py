@@ -1,8 +1,10 @@
 """What a campaign's commands cannot take: a sentence, status 2, nothing changed."""
 
+import dataclasses
 import json
 import os
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,15 @@ from bad_files import FILES, INIT, NEW, OF_INIT, answers, nothing, write
 from some_campaigns import (
     CLASSES,
     files_of,
+    read_batch,
     run,
     some_digits,
     write_digits,
 )
 
+from iwps_jax.__main__ import COMMANDS as COMMANDS_OF_IWPS
 from iwps_jax.app.campaign import folder
+from iwps_jax.app.commands import batch_files
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +125,7 @@ TABLE = {
         "bad.csv: ids must be distinct, but line 2 and line 4 both have 5",
     ),
     "none asked for, after good answers": (
-        ("label", "initial.csv", "--next", 0),
+        ("label", "initial.csv", "--next", 0, "--overwrite-labels"),
         nothing,
         "k must be in [1, 654]",
     ),
@@ -222,8 +227,8 @@ def test_a_refusal_is_a_sentence_and_changes_nothing(here, capfd, case):
 COMMANDS = [
     (*INIT, *FILES),
     ("next", "--k", 5),
-    ("label", "initial.csv"),
-    ("label", "initial.csv", "--next", 5),
+    ("label", "initial.csv", "--overwrite-labels"),
+    ("label", "initial.csv", "--next", 5, "--overwrite-labels"),
     ("status", "--json", "now.json"),
 ]
 
@@ -231,7 +236,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "command", COMMANDS, ids=lambda command: f"{command[0]}-{len(command)}"
 )
-@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+@pytest.mark.parametrize("call", ["fsync", "open"])
 def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
     """Wherever it shows; `open` stands for a folder that may not be written."""
     before = files_of(here)
@@ -261,14 +266,50 @@ def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
         ("show", "batch.csv", "--images", "pool.npy", "--out", "batch.csv"),
         ("status", "--json", "campaign/campaign.json"),
         ("status", "--head", "campaign/task.npz"),
+        ("status", "--json", "campaign/now.json"),
+        ("status", "--json", "pool.npy"),
+        ("next", "--k", 5, "--out", "campaign/mine.csv"),
+        ("show", "batch.csv", "--images", "photos", "--out", "photos/a.png"),
     ],
 )
 def test_an_output_does_not_replace_an_input(here, capfd, command):
     Path("link.npy").symlink_to("pool.npy")
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(b"a photo")
     before = files_of(here)
     assert run(*command) == 2
-    assert "must not replace" in capfd.readouterr().err
+    assert "must not " in capfd.readouterr().err
     assert files_of(here) == before
+
+
+def test_every_command_declares_what_it_writes():
+    """Any other option with a path is an input, which no output may replace."""
+    for name in COMMANDS_OF_IWPS:
+        options = import_module(f"iwps_jax.app.commands.{name}").Options
+        fields = {field.name for field in dataclasses.fields(options)}
+        assert {*options.writes} <= fields
+        writing = {"out", "label_studio"} | (
+            {"json", "head"} if name == "status" else set()
+        )
+        writing |= {"json"} if name == "check" else set()
+        assert fields & writing == {*options.writes}
+
+
+def test_a_batch_whose_file_cannot_be_written_stays_in_the_campaign(
+    here, monkeypatch, capfd
+):
+    def full(path, _):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_files, "create_atomically", full)
+        assert run("next", "--k", 5, "--out", "mine.csv") == 2
+    said = capfd.readouterr().err
+    assert said.startswith("mine.csv: No space left on device. The campaign keeps")
+    lost = folder.read_record("campaign").events[-1].rows.tolist()
+    assert len(lost) == 5 and not Path("mine.csv").exists()
+    assert run("next", "--unanswered", "--out", "mine.csv") == 0
+    assert [int(row["row"]) for row in read_batch("mine.csv")][-5:] == lost
 
 
 def test_other_outputs_are_replaced(here):
@@ -282,7 +323,7 @@ def test_two_commands_do_not_meet(here, capfd):
     with folder.locked("campaign", wait=0):
         for command in (("next", "--k", 5), ("label", "initial.csv")):
             assert run(*command, "--wait", 0.1) == 2
-            assert "campaign is in use by another command" in capfd.readouterr().err
+            assert "campaign is in use by process" in capfd.readouterr().err
     assert files_of(here) == before
 
 

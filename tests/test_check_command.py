@@ -184,7 +184,10 @@ def test_answers_are_counted_and_held_to_pool_and_classes(here, capsys):
     assert (found["labeled"], found["skipped"], found["open"]) == (3, 1, 1)
     assert found["counts"] == {"cat": 2, "dog": 0, "owl": 0, "eel": 1}
     for line, sentence in (
-        ("r6,bird", "line 7: the label of 'r6' must be cat, dog, owl, eel or skip"),
+        (
+            "r6,bird",
+            "line 7: the label of 'r6' must be cat, dog, owl, eel, skip or unsure",
+        ),
         ("x6,cat", "line 7: every id must be in the pool, got 'x6'"),
         ("r1,cat", "line 2 and line 7 both have r1"),
     ):
@@ -199,9 +202,11 @@ def test_answers_without_names_are_class_numbers():
     answers = [Answer("a", "3", 2), Answer("b", "", 3), Answer("c", "skip", 4)]
     assert check.label_numbers("a.csv", answers, None, 4) == [3, None, -1]
     assert check.label_numbers("a.csv", answers, None, None) == [3, None, -1]
-    with pytest.raises(FileError, match="line 2: .* must be 0, 1, 2 or skip, got '3'"):
+    with pytest.raises(
+        FileError, match="line 2: .* must be 0, 1, 2, skip or unsure, got '3'"
+    ):
         check.label_numbers("a.csv", answers, None, 3)
-    with pytest.raises(FileError, match="line 2: .* must be a class number or skip"):
+    with pytest.raises(FileError, match="line 2: .* must be a class number, skip"):
         check.label_numbers("a.csv", [Answer("a", "cat", 2)], None, None)
 
 

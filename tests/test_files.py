@@ -230,6 +230,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("classes", "a.txt", text("cat\ndog\ncat\n"), "line 1 and line 3 both have cat."),
     ("classes", "a.txt", text("cat\nskip\n"), "line 2 must not be skip"),
     ("classes", "a.txt", text("cat\nSkip\n"), "line 2 must not be Skip"),
+    ("classes", "a.txt", text("cat\nUnsure\n"), "line 2 must not be Unsure"),
     ("classes", "cat,,dog", None, "name 2 must not be empty."),
     ("picks", "a.csv", text("id,score\n"), "at least one pick, got none."),
     ("picks", "a.csv", text("row,score\n1,2\n"), "got row, score."),
@@ -340,9 +341,9 @@ def test_a_list_of_ids_is_a_file_of_picks():
 
 
 def test_answers_are_found_in_any_file_with_their_columns():
-    Path("a.csv").write_text("row,label,id\n7,cat,x\n8,,y\n9,skip,z\n")
+    Path("a.csv").write_text("row,label,id,annotator\n7,cat,x,ann\n8,,y,\n9,skip,z,\n")
     assert picks.read_answers("a.csv") == [
-        picks.Answer("x", "cat", 2, row="7"),
+        picks.Answer("x", "cat", 2, row="7", annotator="ann"),
         picks.Answer("y", "", 3, row="8"),
         picks.Answer("z", "skip", 4, row="9"),
     ]

@@ -22,6 +22,8 @@ from some_campaigns import (
 
 import iwps_jax
 from iwps_jax.app.campaign import folder, labels_of, skipped_of, unanswered_of
+from iwps_jax.app.campaign.state import batches_of
+from iwps_jax.app.commands import batch_files
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 ROUNDS, ASKED = 4, 25
@@ -86,7 +88,11 @@ def test_a_week_of_iwps_beats_a_week_of_random_picks(desk, capsys):
     capsys.readouterr()
     assert run("status", "--campaign", "week iwps") == 0
     page = capsys.readouterr().out
-    for line in ("125 labeled, 0 skipped, 0 waiting", "digit 4: ", "of the last 50"):
+    for line in (
+        "125 labeled, 0 skipped, 0 unsure, 0 waiting",
+        "digit 4: ",
+        "of the last 50",
+    ):
         assert line in page
     curve = re.findall(r"^ +(\d+) +([\d.]+)%", page, flags=re.MULTILINE)
     assert [int(labels) for labels, _ in curve] == list(range(25, 126, ASKED))
@@ -114,12 +120,15 @@ def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
     def killed(*_):
         raise SystemExit(137)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch:  # before anyone was told of the batch
         patch.setattr(folder, "commit", killed)
         assert run("next", "--k", k, "--out", "lost.csv") == 137
     assert folder.read_record("campaign").events[1:] == ()
-    assert run("next", "--k", k, "--out", "batch.csv") == 0
-    assert Path("batch.csv").read_text() == Path("lost.csv").read_text()
+    with monkeypatch.context() as patch:  # after it
+        patch.setattr(batch_files, "create_atomically", killed)
+        assert run("next", "--k", k, "--out", "lost.csv") == 137
+    assert not Path("lost.csv").exists()
+    assert run("next", "--unanswered", "--out", "batch.csv") == 0
 
     rows = read_batch("batch.csv")
     ids = [row["id"] for row in rows]
@@ -131,10 +140,8 @@ def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
     assert run("status", "--json", "now.json") == 0
     told = json.loads(Path("now.json").read_text())
     assert (told["num_labeled"], told["recent"]) == (26, 1)
-    assert [batch.method for batch in folder.read_record("campaign").events[1::2]] == [
-        "iwps_batch",
-        "iwps_batch",
-    ]
+    batches = batches_of(folder.read_record("campaign"))
+    assert [batch.method for batch in batches] == ["iwps_batch", "iwps_batch"]
 
 
 def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
@@ -146,7 +153,8 @@ def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     write_answers("a.csv", [*first, (ids[3], ""), (ids[4], " ")])
     assert run("label", "a.csv") == 0
     said = capsys.readouterr().out
-    assert "Took 2 labels and 1 skips, 3 of them for samples that waited" in said
+    assert "Took 3 answers: 2 new labels, 0 changed, 1 skipped, 0 unsure" in said
+    assert "3 of them were for samples that waited for an answer" in said
     assert "3 samples still wait" in said
     assert run("next", "--unanswered", "--out", "again.csv") == 0
     again = read_batch("again.csv")
@@ -154,7 +162,11 @@ def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     assert again == read_batch("batch.csv")[3:]
     # A correction, a second thought, and one that nobody asked for.
     write_answers("b.csv", [(ids[2], truth[ids[2]]), (ids[1], CLASSES[1]), (0, "skip")])
-    assert run("label", "b.csv", "--next", 4, "--out", "next.csv") == 0
+    command = ("label", "b.csv", "--next", 4, "--out", "next.csv")
+    assert run(*command) == 2
+    assert "b.csv changes 2 earlier labels: " in capsys.readouterr().err
+    assert run(*command, "--overwrite-labels") == 0
+    assert "0 new labels, 2 changed, 1 skipped" in capsys.readouterr().out
     state = folder.read_record("campaign")
     assert labels_of(state)[int(ids[1])] == 1 and skipped_of(state) == [0]
     assert unanswered_of(state)[:3] == [int(name) for name in ids[3:]]
@@ -226,7 +238,7 @@ def test_several_people_at_once_get_different_samples_and_lose_no_answer(desk):
     write_answers("mine.csv", [(0, CLASSES[0]), (1, CLASSES[1])])
     wait = ("--wait", 600)  # for the others, on a machine that has much to do
     others = [start("next", "--k", 7, "--out", f"{i}.csv", *wait) for i in range(2)]
-    assert run("label", "mine.csv", *wait) == 0
+    assert run("label", "mine.csv", "--overwrite-labels", *wait) == 0
     errors = [process.communicate()[1] for process in others]
     assert [process.returncode for process in others] == [0, 0], errors
     asked = [row["id"] for i in range(2) for row in read_batch(f"{i}.csv")]

@@ -45,12 +45,21 @@ def test_an_id_is_no_number_where_rows_have_names():
 
 
 def test_text_is_a_name_and_an_int_a_number():
-    labels = ["1", "0", 1, np.int64(0), "SKIP", "Skip", "", None]
-    found = naming.classes_of(("1", "0"), "abcdefgh", labels)
-    assert found == [0, 1, 1, 0, -1, -1, None, None]
+    labels = ["1", "0", 1, np.int64(0), "SKIP", "Skip", "Unsure", "", None]
+    found = naming.classes_of(("1", "0"), "abcdefghi", labels)
+    assert found == [0, 1, 1, 0, -1, -1, -2, None, None]
     for label in ("2", "00", " 0", 2, -1, 1.0, np.nan, True):
-        with pytest.raises(naming.AnswerError, match="of 'b' must be 1, 0 or skip"):
+        with pytest.raises(
+            naming.AnswerError, match="of 'b' must be 1, 0, skip or unsure"
+        ):
             naming.classes_of(("1", "0"), "ab", ["1", label])
+
+
+def test_who_cannot_decide_names_no_class():
+    assert naming.is_unsure("UNSURE") and not naming.is_class("unsure")
+    assert not naming.is_unsure("unsure?") and naming.is_class("unsure?")
+    # A campaign that had such a class before keeps it.
+    assert naming.classes_of(("unsure", "b"), "xy", ["unsure", "UNSURE"]) == [0, -2]
 
 
 POOL = np.arange(12.0, dtype=np.float32).reshape(6, 2)

@@ -2,10 +2,12 @@
 
 The same rule holds for every file and function. The name of a row is its id; without
 ids it is the row number, written `7` and not `07`. A label is the name of a class.
-`skip`, in any case, is the answer for a sample that nobody can label. An empty label
-means that there is no answer yet. Only in Python may a label be an int.
+`skip`, in any case, is the answer for a sample that nobody can label, and `unsure` that
+of a person who cannot decide. An empty label means that there is no answer yet. Only in
+Python may a label be an int.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +19,8 @@ from iwps_jax.types import AnyArray
 
 SKIP = "skip"  # the answer for a sample that nobody can label
 SKIPPED = -1  # its class
+UNSURE = "unsure"  # the answer of a person who cannot decide
+UNSURED = -2  # its class
 NAMED = 20  # how many classes a sentence lists at most
 DIGITS = 18  # of the longest row number; it fits 64 bits
 Ids = np.ndarray | None
@@ -36,6 +40,16 @@ class AnswerError(Refusal):
         self.id = id
 
 
+def form(name: str) -> str:
+    """A name as it is compared: in Unicode's composed form, NFC.
+
+    Example:
+        >>> form("cafe\u0301") == "caf\u00e9"
+        True
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def number_of(text: str) -> int | None:
     """The number, from 0, that a text spells, or None.
 
@@ -53,9 +67,14 @@ def is_skip(label: str) -> bool:
     return label.casefold() == SKIP
 
 
+def is_unsure(label: str) -> bool:
+    """Whether an answer says that the person could not decide."""
+    return label.casefold() == UNSURE
+
+
 def is_class(label: str) -> bool:
-    """Whether an answer is neither missing nor a skip."""
-    return label != "" and not is_skip(label)
+    """Whether an answer is neither missing nor `skip` nor `unsure`."""
+    return label != "" and not is_skip(label) and not is_unsure(label)
 
 
 def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
@@ -98,12 +117,12 @@ def classes_of(
     names: Sequence[str],
     labels: Sequence[Any],
 ) -> list[int | None]:
-    """The classes of answers: `SKIPPED` for a skip, None if there is no answer.
+    """The classes of answers: `SKIPPED`, `UNSURED`, or None if there is no answer.
 
     Args:
-        classes: names of the classes.
+        classes: names of the classes; one that is called `unsure` is a class.
         names: names of the rows, for the refusal.
-        labels: class names, ints, `skip`, None or the empty string.
+        labels: class names, ints, `skip`, `unsure`, None or the empty string.
 
     Raises:
         AnswerError: for the first label that is none of these.
@@ -123,14 +142,16 @@ def _class_of(label, number, name) -> int | None:
             return number[label]
         if is_skip(label):
             return SKIPPED
+        if is_unsure(label):
+            return UNSURED
     elif isinstance(label, int | np.integer) and not isinstance(label, bool):
         if 0 <= label < len(number):
             return int(label)
     listed = ", ".join([*number][:NAMED]) + ", ..." * (len(number) > NAMED)
     raise AnswerError(
         name,
-        f"the label of {name!r} must be {listed or 'a class number'} or {SKIP}, "
-        f"got {label!r}.",
+        f"the label of {name!r} must be {listed or 'a class number'}, {SKIP} or "
+        f"{UNSURE}, got {label!r}.",
     )
 
 

@@ -12,3 +12,6 @@ Flag = Annotated[bool, conf.FlagCreatePairsOff, conf.arg(help_behavior_hint="")]
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of a command; those that commands share are in classes between."""
+
+    writes = ()
+    """The names of options that are files which the command writes."""

@@ -4,12 +4,18 @@ The commands `iwps init`, `next`, `label` and `status` do the same in a folder; 
 `iwps_jax.app.campaign.folder`.
 """
 
+from iwps_jax.app.campaign.classes import (
+    add_class,
+    change_settings,
+    merge_classes,
+    rename_class,
+    retire_class,
+)
+from iwps_jax.app.campaign.events import Answers, Batch
 from iwps_jax.app.campaign.learn import tell
 from iwps_jax.app.campaign.next_batch import ask
 from iwps_jax.app.campaign.state import (
     METHODS,
-    Answers,
-    Batch,
     Campaign,
     Task,
     free_rows,
@@ -17,13 +23,15 @@ from iwps_jax.app.campaign.state import (
     skipped_of,
     start,
     unanswered_of,
+    unsure_of,
 )
 from iwps_jax.app.campaign.stopping import Outlook, Point, outlook
-from iwps_jax.app.naming import SKIP, AnswerError
+from iwps_jax.app.naming import SKIP, UNSURE, AnswerError
 
 __all__ = [
     "METHODS",
     "SKIP",
+    "UNSURE",
     "AnswerError",
     "Answers",
     "Batch",
@@ -31,12 +39,18 @@ __all__ = [
     "Outlook",
     "Point",
     "Task",
+    "add_class",
     "ask",
+    "change_settings",
     "free_rows",
     "labels_of",
+    "merge_classes",
     "outlook",
+    "rename_class",
+    "retire_class",
     "skipped_of",
     "start",
     "tell",
     "unanswered_of",
+    "unsure_of",
 ]

@@ -1,51 +1,43 @@
 """A campaign on disk, for several people; a kill -9 does not damage it.
 
-    campaign.json     settings; written once
+    campaign.json     settings at the start; written once
     task.npz          holdout set and scaling; written once
-    events/000001.json, ...   one batch or set of answers each; written once, in order
+    journal/          the events; see `iwps_jax.app.campaign.journal`
     batches/          the batches of `iwps next`
-    lock              held while a command writes an event
+    lock              held while a command changes the campaign
 
-An event is written completely or not at all, and never changed: the first events alone
-are an earlier state of the campaign. No head is stored: it follows from the labels.
+An event never changes, and the first events alone are an earlier state of the campaign.
+No head is stored: it follows from the labels. A folder of format 1 is read, too, and
+becomes one of format 2 when the next event is written.
 """
 
 import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import numpy as np
 
+from iwps_jax.app.campaign import format_1, journal, locks
 from iwps_jax.app.campaign.learn import refitted
+from iwps_jax.app.campaign.records import events_of, record_of
 from iwps_jax.app.campaign.scaling import Scaling, rows_of
-from iwps_jax.app.campaign.state import (
-    METHODS,
-    Answers,
-    Batch,
-    Campaign,
-    Task,
-    ids_of,
-)
+from iwps_jax.app.campaign.state import METHODS, Campaign, Task
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.readers import read_ids, read_pool
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
-from iwps_jax.refusal import Refusal
 
-VERSION = 1
+VERSION = 2
 PROBES = 64
-TASK, ARRAYS, EVENTS = "campaign.json", "task.npz", "events"
-BATCHES, LOCK = "batches", "lock"
+TASK, ARRAYS, JOURNAL, BATCHES = "campaign.json", "task.npz", "journal", "batches"
 ABOUT = (
     *("version", "pool", "ids", "pool_shape", "pool_probes", "ids_sha256"),
     *("classes", "method", "steps", "learning_rate", "seed"),
@@ -83,10 +75,7 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
     half = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
         half.mkdir()
-        (half / EVENTS).mkdir()
         (half / BATCHES).mkdir()
-        for number, event in enumerate(state.events, start=1):
-            _write_event(half, number, event, state.task)
         task = state.task
         arrays = {
             "holdout_features": task.holdout_features,
@@ -94,6 +83,7 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
             "holdout_rows": task.holdout_rows,
             "mean": task.scaling.mean,
             "factor": np.array(task.scaling.factor, np.float64),
+            "cap": np.array(task.scaling.cap, np.float64),
         }
         write_arrays_atomically(half / ARRAYS, arrays)
         about = {
@@ -110,7 +100,8 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
             "learning_rate": task.learning_rate,
             "seed": task.seed,
         }
-        write_atomically(half / TASK, json.dumps(about, indent=1, ensure_ascii=False))
+        records = [_stamped(record_of(event, task)) for event in state.events]
+        _begin(half, about, records)
         os.replace(half, folder)
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
@@ -129,9 +120,12 @@ def read(folder: str | Path) -> Campaign:
 def read_record(folder: str | Path) -> Campaign:
     """The campaign without a head, for readers who need only batches and answers.
 
+    All that the campaign holds is verified.
+
     Raises:
         FileError: if there is no campaign, a file of it is damaged, or the pool or its
-            ids have changed since its start; the message names the file.
+            ids have changed since its start; the message names the file, and the first
+            event that is bad.
     """
     folder = Path(folder)
     about = _about(folder)
@@ -141,7 +135,7 @@ def read_record(folder: str | Path) -> Campaign:
     ids = None if paths.ids is None else read_ids(paths.ids, len(pool))
     if _digest_of_ids(paths.ids) != about["ids_sha256"]:
         raise FileError(f"{paths.ids} must hold the ids that the campaign began with.")
-    arrays = _arrays(folder)
+    arrays = _arrays(folder, about)
     task = Task(
         pool,
         ids,
@@ -153,9 +147,11 @@ def read_record(folder: str | Path) -> Campaign:
         about["steps"],
         about["learning_rate"],
         about["seed"],
-        Scaling(arrays["mean"], float(arrays["factor"])),
+        Scaling(
+            arrays["mean"], float(arrays["factor"]), float(arrays.get("cap", np.inf))
+        ),
     )
-    return Campaign(task, _events(folder, task), None)
+    return Campaign(task, events_of(_records(folder, about), task, str(folder)), None)
 
 
 def paths_of(folder: str | Path) -> Paths:
@@ -186,35 +182,21 @@ def _found(folder, place) -> Path:
 def locked(folder: str | Path, *, wait: int | float) -> Iterator[None]:
     """Keeps other commands from changing a campaign in the meantime.
 
-    The system releases the lock when the process ends, even if it is killed.
-
     Raises:
-        FileError: if there is no campaign, or another command holds the lock for more
-            than `wait` seconds.
-        Refusal: if `wait` is negative or NaN.
-        OSError: if the file system has no locks.
+        FileError: if there is no campaign, or as `locks.hold`.
+        Refusal: see `locks.hold`.
+        OSError: see `locks.hold`.
     """
     folder = Path(folder)
     _about(folder)
-    if not wait >= 0:
-        raise Refusal(f"wait must be at least 0 seconds, got {wait}.")
-    # A file in place of a lock would outlive a process that is killed.
-    lock = filelock.FileLock(folder / LOCK, timeout=wait, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise FileError(
-            f"{folder} is in use by another command, which did not end within "
-            f"{wait:g} seconds: try again."
-        ) from error
-    try:
+    with locks.hold(folder, wait=wait, inside=(JOURNAL, BATCHES)):
         yield
-    finally:
-        lock.release()
 
 
 def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
     """Writes the events since `before`, all or none; call it while `locked`.
+
+    They are on the disk afterwards. A folder of format 1 becomes one of format 2.
 
     Args:
         folder: folder of the campaign.
@@ -226,16 +208,44 @@ def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
         OSError: if an event cannot be written; the campaign is then unchanged.
     """
     folder, known = Path(folder), len(before.events)
-    if len(_event_paths(folder)) != known:
-        raise FileError(f"another command has changed {folder} meanwhile: try again.")
-    kept = []
-    try:
-        for number, event in enumerate(state.events[known:], start=known + 1):
-            kept.append(_write_event(folder, number, event, state.task))
-    except Exception:
-        for path in reversed(kept):
-            path.unlink()
-        raise
+    about = _about(folder)
+    if about["version"] != VERSION:
+        about = _upgrade(folder, about)
+    records = [_stamped(record_of(event, state.task)) for event in state.events[known:]]
+    journal.append(folder / JOURNAL, about["digest"], known, records)
+
+
+def _stamped(record):
+    return {"time": datetime.now(UTC).isoformat(timespec="seconds")} | record
+
+
+def _records(folder, about) -> Sequence[journal.Record]:
+    if about["version"] == VERSION:
+        return journal.read(folder / JOURNAL, about["digest"])
+    return format_1.read(folder)
+
+
+def _upgrade(folder, about) -> dict[str, Any]:
+    """Makes a folder of format 1 one of format 2, whose events remain beside it."""
+    records = format_1.read(folder)
+    if (folder / JOURNAL).exists():  # of a command that was killed here
+        shutil.rmtree(folder / JOURNAL)
+    first = (folder / TASK).read_bytes()
+    write_atomically(folder / format_1.EVENTS / TASK, first)
+    return _begin(folder, about | {"version": VERSION, "upgraded_from": 1}, records)
+
+
+def _begin(folder, about, records) -> dict[str, Any]:
+    """Writes the journal, and then the settings, which make it count."""
+    about = about | {"task_sha256": _digest(folder / ARRAYS)}
+    about |= {"digest": _digest_of(about)}
+    (folder / JOURNAL).mkdir()
+    os.chmod(folder / JOURNAL, os.stat(folder).st_mode & 0o7777)
+    journal.begin(folder / JOURNAL, about["digest"])
+    if records:
+        journal.append(folder / JOURNAL, about["digest"], 0, records)
+    write_atomically(folder / TASK, json.dumps(about, indent=1, ensure_ascii=False))
+    return about
 
 
 # Settings
@@ -244,14 +254,18 @@ def commit(folder: str | Path, before: Campaign, state: Campaign) -> None:
 def _about(folder) -> dict[str, Any]:
     if not (folder / TASK).is_file():
         raise FileError(f"{folder} is not a campaign: make one with iwps init.")
-    about = _json(folder / TASK)
-    if about.get("version") != VERSION:
-        raise FileError(
-            f"{folder / TASK} must have version {VERSION}, got {about.get('version')}."
-        )
-    missing = [name for name in ABOUT if name not in about]
+    about = format_1.read_object(folder / TASK)
+    version = about.get("version")
+    if version not in (1, VERSION):
+        raise FileError(f"{folder / TASK} must have version 1 or 2, got {version}.")
+    more = ("task_sha256", "digest") if version == VERSION else ()
+    missing = [name for name in (*ABOUT, *more) if name not in about]
     if missing:
         raise FileError(f"{folder / TASK} is damaged: it has no {', '.join(missing)}.")
+    if version == VERSION and about["digest"] != _digest_of(about):
+        raise FileError(
+            f"{folder / TASK} is damaged: it was changed after it was written."
+        )
     if about["method"] not in METHODS:
         raise FileError(
             f"{folder / TASK}: method must be one of {', '.join(METHODS)}, got "
@@ -260,12 +274,21 @@ def _about(folder) -> dict[str, Any]:
     return about
 
 
-def _arrays(folder) -> dict[str, np.ndarray]:
+def _digest_of(about) -> str:
+    told = {name: value for name, value in about.items() if name != "digest"}
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _arrays(folder, about) -> dict[str, np.ndarray]:
+    path = folder / ARRAYS
+    if about.get("task_sha256", _digest(path)) != _digest(path):
+        raise FileError(f"{path} is damaged: it was changed after it was written.")
     try:
-        with np.load(io.BytesIO((folder / ARRAYS).read_bytes())) as arrays:
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(f"{folder / ARRAYS} is damaged: {error}") from error
+        raise FileError(f"{path} is damaged: {error}") from error
 
 
 def _probes(pool) -> list[str]:
@@ -296,96 +319,9 @@ def _require_same_pool(path, pool, about):
 
 
 def _digest_of_ids(path) -> str | None:
-    if path is None:
-        return None
+    return None if path is None else _digest(path)
+
+
+def _digest(path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# Events
-
-
-def _event_paths(folder) -> list[Path]:
-    names = sorted(os.listdir(folder / EVENTS))
-    return [folder / EVENTS / n for n in names if re.fullmatch(r"\d{6}\.json", n)]
-
-
-def _write_event(folder, number, event, task) -> Path:
-    about = {
-        "event": "ask" if isinstance(event, Batch) else "tell",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "ids": ids_of(task, event.rows),
-    }
-    fields = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in event._asdict().items()
-    }
-    path = folder / EVENTS / f"{number:06}.json"
-    write_atomically(path, json.dumps(about | fields, ensure_ascii=False))
-    return path
-
-
-def _events(folder, task) -> tuple[Batch | Answers, ...]:
-    paths = _event_paths(folder)
-    for number, path in enumerate(paths, start=1):
-        if path.name != f"{number:06}.json":
-            raise FileError(f"{folder / EVENTS} lacks {number:06}.json.")
-    events: list[Batch | Answers] = []
-    seen: set[int] = set()
-    for path in paths:
-        event = _event(path, task)
-        rows = set(event.rows.tolist())
-        if len(rows) < len(event.rows) or (isinstance(event, Batch) and rows & seen):
-            raise FileError(f"{path} is damaged: it repeats a sample.")
-        seen |= rows
-        events.append(event)
-    return tuple(events)
-
-
-def _event(path, task) -> Batch | Answers:
-    told = _json(path)
-    event: Batch | Answers
-    columns: tuple[np.ndarray, ...]
-    try:
-        if told["event"] == "ask":
-            event = Batch(
-                np.array(told["rows"], np.int64),
-                np.array(told["scores"], np.float32),
-                np.array(told["predicted"], np.int64),
-                np.array(told["confidence"], np.float32),
-                told["method"],
-            )
-            classes, columns = event.predicted, event[:4]
-        else:
-            event = Answers(
-                np.array(told["rows"], np.int64),
-                np.array(told["labels"], np.int64),
-                told["num_labeled"],
-                told["holdout_loss"],
-                told["holdout_accuracy"],
-            )
-            classes, columns = event.labels, event[:2]
-        ids = told["ids"]
-    except KeyError as error:
-        raise FileError(f"{path} is damaged: it has no {error.args[0]}.") from error
-    except (TypeError, ValueError) as error:
-        raise FileError(f"{path} is damaged: {error}.") from error
-    if len({column.shape for column in columns}) != 1 or not event.rows.size:
-        raise FileError(f"{path} is damaged: its columns differ in length.")
-    if not 0 <= event.rows.min() <= event.rows.max() < len(task.pool):
-        raise FileError(f"{path} is damaged: it has rows that are not in the pool.")
-    if not -1 <= classes.min() <= classes.max() < len(task.classes):
-        raise FileError(f"{path} is damaged: it has classes that do not exist.")
-    if ids != ids_of(task, event.rows):
-        raise FileError(f"{path} is damaged: its ids are not those of its rows.")
-    return event
-
-
-def _json(path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is damaged: {error}.") from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path} is damaged: it must hold an object.")
-    return found

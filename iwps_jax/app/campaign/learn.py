@@ -5,23 +5,40 @@ from collections.abc import Sequence
 import numpy as np
 
 from iwps_jax.app import naming
-from iwps_jax.app.campaign.state import Answers, Campaign, labels_of
+from iwps_jax.app.campaign.events import Answers
+from iwps_jax.app.campaign.state import (
+    Campaign,
+    counts_as,
+    holdout_of,
+    labels_of,
+    last_answers,
+    task_of,
+)
 from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe
 from iwps_jax.refusal import Refusal
 
+NO_ANSWER = -3
+
 
 def tell(
-    state: Campaign, ids: Sequence[str | int], labels: Sequence[str | int | None]
+    state: Campaign,
+    ids: Sequence[str | int],
+    labels: Sequence[str | int | None],
+    *,
+    annotator: str | Sequence[str] = "",
 ) -> Campaign:
     """Takes answers, all or none, and fits the head again.
+
+    An answer that differs from an earlier one to the same row corrects it.
 
     Args:
         state: state of the campaign.
         ids: distinct names of rows; the campaign need not have asked for them, and
             they may have a label already.
         labels: for each id the name of its class, or its number as an int; `skip`, in
-            any case; None or "" if there is no answer yet. Text is never a number: "1"
-            is the class called 1.
+            any case; `unsure`, likewise; None or "" if there is no answer yet. Text is
+            never a number: "1" is the class called 1.
+        annotator: who answered: one name, or one for each id.
 
     Returns:
         The state after the answers; the same state if there are none.
@@ -31,7 +48,7 @@ def tell(
             sample, has an impossible label, or has a label but features that are not
             finite.
     """
-    task = state.task
+    task = task_of(state)
     if len(ids) != len(labels):
         raise Refusal(
             f"labels must have one entry per id ({len(ids)}), got {len(labels)}."
@@ -40,22 +57,38 @@ def tell(
     rows = naming.rows_of(task.ids, len(task.pool), names)
     _refuse_holdout(task, names, rows)
     classes = naming.classes_of(task.classes, names, labels)
+    _refuse_retired(state, names, classes)
     rows = rows[[c is not None for c in classes]]
     told = np.array([c for c in classes if c is not None], int)
     if not len(rows):
         return state
-    _refuse_broken(task, rows[told != naming.SKIPPED])
-    answers = Answers(rows, told, 0, None, None)
-    state = state._replace(events=(*state.events, answers))
-    head = _fitted(state)
-    answers = Answers(
-        rows,
-        told,
-        len(labels_of(state)),
-        None if head is None else head.holdout_loss,
-        None if head is None else head.holdout_accuracy,
-    )
-    return state._replace(events=(*state.events[:-1], answers), head=head)
+    _refuse_broken(task, rows[told >= 0])
+    before = dict(last_answers(state))
+    known = np.array([before.get(row, NO_ANSWER) for row in rows.tolist()], int)
+    is_changed = (known != NO_ANSWER) & (known != told)
+    who = [annotator] * len(ids) if isinstance(annotator, str) else [*annotator]
+    who = [name for name, c in zip(who, classes, strict=True) if c is not None]
+    events = []
+    for name in dict.fromkeys(who):
+        is_of = np.array([other == name for other in who])
+        for part, is_correction in (
+            (is_of & is_changed, True),
+            (is_of & ~is_changed, False),
+        ):
+            if part.any():
+                previous = known[part] if is_correction else None
+                events.append(
+                    Answers(rows[part], told[part], 0, None, None, name, previous)
+                )
+    after = refitted(state._replace(events=(*state.events, *events)))
+    head, num_labeled = after.head, len(labels_of(after))
+    outcome = {
+        "num_labeled": num_labeled,
+        "holdout_loss": None if head is None else head.holdout_loss,
+        "holdout_accuracy": None if head is None else head.holdout_accuracy,
+    }
+    events = [event._replace(**outcome) for event in events]
+    return after._replace(events=(*state.events, *events))
 
 
 def refitted(state: Campaign) -> Campaign:
@@ -67,14 +100,24 @@ def _fitted(state) -> LinearProbe | None:
     labels = labels_of(state)
     if len(set(labels.values())) < 2:
         return None
-    task = state.task
+    task, holdout = task_of(state), holdout_of(state)
     return fit_linear_probe(
         task.scaling.rows(task.pool, list(labels)),
         np.array(list(labels.values())),
-        task.scaling.of(task.holdout_features),
-        task.holdout_labels,
+        task.scaling.of(holdout.features),
+        holdout.labels,
         num_classes=len(task.classes),
     )
+
+
+def _refuse_retired(state, ids, classes):
+    is_retired = counts_as(state) == naming.SKIPPED
+    for name, label in zip(ids, classes, strict=True):
+        if label is not None and label >= 0 and is_retired[label]:
+            retired = task_of(state).classes[label]
+            raise naming.AnswerError(
+                name, f"the label of {name!r} must not be {retired!r}, a retired class."
+            )
 
 
 def _refuse_holdout(task, ids, rows):

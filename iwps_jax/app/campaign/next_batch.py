@@ -3,15 +3,16 @@
 import numpy as np
 
 from iwps_jax import checks, methods
+from iwps_jax.app.campaign.events import NO_MODEL, Batch
 from iwps_jax.app.campaign.scaling import ScaledRows
 from iwps_jax.app.campaign.state import (
-    NO_MODEL,
-    Batch,
     Campaign,
     batches_of,
     free_rows,
+    holdout_of,
     ids_of,
     labels_of,
+    task_of,
 )
 from iwps_jax.explanations import predictions
 from iwps_jax.method import Model
@@ -51,16 +52,14 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 
 def _batch(state, k, where) -> Batch:
-    task, head = state.task, state.head
+    task, head, judged = task_of(state), state.head, holdout_of(state)
     # Without a head there are no predictions: rows are drawn at random.
     method = methods.RANDOM if head is None else methods.row_of(task.method)
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
     if head is not None:
         model = model._replace(
             head=Head(head.kernel, head.bias),
-            holdout=Holdout(
-                task.scaling.of(task.holdout_features), task.holdout_labels
-            ),
+            holdout=Holdout(task.scaling.of(judged.features), judged.labels),
             # Two batches without an answer between them draw other rows.
             batch=len(batches_of(state)),
         )

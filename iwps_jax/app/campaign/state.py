@@ -15,20 +15,29 @@ import numpy as np
 
 from iwps_jax import checks, methods
 from iwps_jax.app import naming
+from iwps_jax.app.campaign.events import (
+    Answers,
+    Batch,
+    ClassAdded,
+    ClassMerged,
+    ClassRenamed,
+    ClassRetired,
+    Event,
+    SettingsChanged,
+)
 from iwps_jax.app.campaign.scaling import Scaling, scaling_of
-from iwps_jax.app.naming import SKIP, SKIPPED, is_skip
+from iwps_jax.app.naming import SKIPPED, UNSURED
 from iwps_jax.heads.linear_probe import LinearProbe
 from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.refusal import Refusal, refusing
-from iwps_jax.types import AnyArray
+from iwps_jax.types import AnyArray, Holdout
 
-NO_MODEL = -1
 METHODS = tuple(row.name for row in methods.ROWS.values() if "draws" not in row.needs)
 """The methods that a campaign can use: its head draws no dropout masks."""
 
 
 class Task(NamedTuple):
-    """Settings and data of a campaign; they never change.
+    """Settings and data of a campaign.
 
     Attributes:
         pool: features [pool, d], an array or a memory map.
@@ -58,55 +67,18 @@ class Task(NamedTuple):
     scaling: Scaling
 
 
-class Batch(NamedTuple):
-    """Rows handed out to be labeled, best first.
-
-    Attributes:
-        rows: [k], rows of the pool.
-        scores: [k], scores of the method; NaN if it has none. They need not decrease if
-            the method picks rows together.
-        predicted: [k], the head's class, or `NO_MODEL`.
-        confidence: [k], its probability.
-        method: the method that chose them; random as long as there is no head.
-    """
-
-    rows: np.ndarray
-    scores: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray
-    method: str
-
-
-class Answers(NamedTuple):
-    """Answers of people; a later answer replaces an earlier one.
-
-    Attributes:
-        rows: [n], rows of the pool.
-        labels: [n], classes, or `SKIPPED`.
-        num_labeled: number of labeled rows after these answers.
-        holdout_loss: loss of the head fitted after them, in nats; None without a head.
-        holdout_accuracy: accuracy of that head; None without a head.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    num_labeled: int
-    holdout_loss: float | None
-    holdout_accuracy: float | None
-
-
 class Campaign(NamedTuple):
     """The complete state of a campaign.
 
     Attributes:
-        task: settings and data.
-        events: batches and answers, in order; the head follows from them.
+        task: data, and settings at the start; see `task_of` for those of now.
+        events: all that happened, in order; the head follows from them.
         head: fitted to the labels, on scaled features; None if fewer than two classes
             have labels.
     """
 
     task: Task
-    events: tuple[Batch | Answers, ...]
+    events: tuple[Event, ...]
     head: LinearProbe | None
 
 
@@ -189,11 +161,23 @@ def start(
 
 def _checked_classes(classes) -> tuple[str, ...]:
     classes = tuple(str(name) for name in classes)
-    if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
+    if len(classes) < 2 or len(set(map(naming.form, classes))) < len(classes):
         raise Refusal(f"classes must be two or more distinct names, got {classes}.")
-    if any(map(is_skip, classes)):
-        raise Refusal(f"classes must not contain {SKIP}, which is an answer.")
+    for name in classes:
+        require_class_name(name)
     return classes
+
+
+def require_class_name(name: str) -> None:
+    """Refuses what cannot be the name of a class.
+
+    Raises:
+        Refusal: if it is empty, `skip` or `unsure`, which are answers.
+    """
+    if not naming.is_class(name):
+        raise Refusal(
+            f"classes must not contain {name or 'an empty name'}, which is an answer."
+        )
 
 
 def _checked_ids(ids, size):
@@ -208,21 +192,73 @@ def _checked_ids(ids, size):
 # Derived from the events
 
 
+def task_of(state: Campaign) -> Task:
+    """The task with its classes and settings after all events.
+
+    `classes` names every class that there ever was, by its number.
+    """
+    names, task = list(state.task.classes), state.task
+    for event in state.events:
+        match event:
+            case ClassAdded(name):
+                names.append(name)
+            case ClassRenamed(label, name):
+                names[label] = name
+            case SettingsChanged():
+                task = task._replace(**event._asdict())
+    return task._replace(classes=tuple(names))
+
+
+def counts_as(state: Campaign) -> np.ndarray:
+    """For each class the one that its labels count as; `SKIPPED` if they do not count.
+
+    Returns:
+        [classes], the class itself unless it was merged or retired.
+    """
+    target = list(range(len(state.task.classes)))
+    for event in state.events:
+        match event:
+            case ClassAdded():
+                target.append(len(target))
+            case ClassMerged(label, into):
+                target = [into if c == label else c for c in target]
+            case ClassRetired(label):
+                target = [SKIPPED if c == label else c for c in target]
+    return np.array(target, np.int64)
+
+
+def holdout_of(state: Campaign) -> Holdout:
+    """The holdout set, unscaled, by the classes that count."""
+    labels = counts_as(state)[state.task.holdout_labels]
+    is_judged = labels != SKIPPED
+    return Holdout(
+        state.task.holdout_features[is_judged], labels[is_judged].astype(np.int32)
+    )
+
+
 def labels_of(state: Campaign) -> dict[int, int]:
     """The class of every labeled row, in the order of the rows."""
-    return {row: label for row, label in _last_answers(state) if label != SKIPPED}
+    target = counts_as(state).tolist()
+    labels = ((row, label) for row, label in last_answers(state) if label >= 0)
+    counted = ((row, target[label]) for row, label in labels)
+    return {row: label for row, label in counted if label != SKIPPED}
 
 
 def skipped_of(state: Campaign) -> list[int]:
     """The skipped rows, in order."""
-    return [row for row, label in _last_answers(state) if label == SKIPPED]
+    return [row for row, label in last_answers(state) if label == SKIPPED]
+
+
+def unsure_of(state: Campaign) -> list[int]:
+    """The rows of which people could not decide the class, in order."""
+    return [row for row, label in last_answers(state) if label == UNSURED]
 
 
 def unanswered_of(state: Campaign) -> list[int]:
     """The rows that the campaign asked for and that have no answer, in that order."""
-    answered = {row for row, _ in _last_answers(state)}
+    answered = {row for row, _ in last_answers(state)}
     asked = (row for batch in batches_of(state) for row in batch.rows.tolist())
-    return [row for row in asked if row not in answered]
+    return list(dict.fromkeys(row for row in asked if row not in answered))
 
 
 def batches_of(state: Campaign) -> list[Batch]:
@@ -240,7 +276,8 @@ def free_rows(state: Campaign) -> np.ndarray:
     is_free = np.ones(len(state.task.pool), bool)
     is_free[state.task.holdout_rows] = False
     for event in state.events:
-        is_free[event.rows] = False
+        if isinstance(event, Batch | Answers):
+            is_free[event.rows] = False
     return is_free
 
 
@@ -249,7 +286,8 @@ def ids_of(task: Task, rows: np.ndarray) -> list[str]:
     return naming.ids_of(task.ids, rows)
 
 
-def _last_answers(state) -> list[tuple[int, int]]:
+def last_answers(state: Campaign) -> list[tuple[int, int]]:
+    """The last answer to each row that has one, in the order of the rows."""
     last: dict[int, int] = {}
     for answers in answers_of(state):
         last.update(zip(answers.rows.tolist(), answers.labels.tolist(), strict=True))

@@ -5,14 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from iwps_jax import methods
+from iwps_jax.app.campaign.events import NO_MODEL, Answers, Batch
 from iwps_jax.app.campaign.state import (
-    NO_MODEL,
-    Batch,
     Campaign,
+    counts_as,
     free_rows,
     labels_of,
     skipped_of,
+    task_of,
     unanswered_of,
+    unsure_of,
 )
 
 RECENT = 50  # answered picks that a hint needs and uses
@@ -45,6 +47,7 @@ class Outlook(NamedTuple):
         curve: a point for each set of answers.
         num_labeled: number of labeled rows.
         num_skipped: number of skipped rows.
+        num_unsure: number of rows of which people could not decide the class.
         num_unanswered: number of rows that were asked for and have no answer.
         num_left: number of rows that the campaign may still ask for.
         labels_per_class: [classes], labels of each class.
@@ -57,6 +60,7 @@ class Outlook(NamedTuple):
     curve: tuple[Point, ...]
     num_labeled: int
     num_skipped: int
+    num_unsure: int
     num_unanswered: int
     num_left: int
     labels_per_class: np.ndarray
@@ -82,9 +86,10 @@ def outlook(state: Campaign) -> Outlook:
         curve,
         len(labels),
         len(skipped_of(state)),
+        len(unsure_of(state)),
         len(unanswered_of(state)),
         int(free_rows(state).sum()),
-        np.bincount(labels, minlength=len(state.task.classes)),
+        np.bincount(labels, minlength=len(task_of(state).classes)),
         len(recent),
         sum(recent),
         interval,
@@ -117,31 +122,49 @@ def _curve(state) -> tuple[tuple[Point, ...], list[bool]]:
     mistake does not count.
     """
     labels = labels_of(state)
+    target = counts_as(state).tolist()
     predicted: dict[int, int] = {}
     points: list[Point] = []
     wrongs: list[bool] = []
+    before = None
     for event in state.events:
         if isinstance(event, Batch):
             if methods.row_of(event.method).needs:  # else no prediction chose them
                 of_head = zip(
                     event.rows.tolist(), event.predicted.tolist(), strict=True
                 )
-                predicted.update((r, p) for r, p in of_head if p != NO_MODEL)
-            continue
-        answered = [row for row in event.rows.tolist() if row in predicted]
-        told = {row: predicted.pop(row) for row in answered if row in labels}
-        of_these = [labels[row] != prediction for row, prediction in told.items()]
-        wrongs += of_these
-        points.append(
-            Point(
+                predicted.update((r, target[p]) for r, p in of_head if p != NO_MODEL)
+        elif isinstance(event, Answers):
+            answered = [row for row in event.rows.tolist() if row in predicted]
+            told = {row: predicted.pop(row) for row in answered if row in labels}
+            of_these = [labels[row] != prediction for row, prediction in told.items()]
+            wrongs += of_these
+            point = Point(
                 event.num_labeled,
                 event.holdout_accuracy,
                 event.holdout_loss,
                 len(of_these),
                 sum(of_these),
             )
-        )
+            if _is_of_same_command(before, event):
+                point = point._replace(
+                    answered=point.answered + points[-1].answered,
+                    wrong=point.wrong + points[-1].wrong,
+                )
+                points.pop()
+            points.append(point)
+        before = event
     return tuple(points), wrongs
+
+
+def _is_of_same_command(before, event) -> bool:
+    """Whether a file of answers became both events: people, and what they corrected."""
+    return (
+        isinstance(before, Answers)
+        and before[2:5] == event[2:5]
+        and (before.annotator, before.previous is None)
+        != (event.annotator, event.previous is None)
+    )
 
 
 def _hint(state, curve, recent, interval) -> str:
@@ -149,7 +172,7 @@ def _hint(state, curve, recent, interval) -> str:
         return "Label two classes or more: until then picks are random."
     if not free_rows(state).any():
         return "Every sample is labeled, skipped or asked for."
-    if not methods.row_of(state.task.method).needs:
+    if not methods.row_of(task_of(state).method).needs:
         return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (

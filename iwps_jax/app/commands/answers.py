@@ -33,16 +33,27 @@ class Changing(OfCampaign):
 
 
 def take_answers(
-    state: Campaign, path: Path | None, answers: Sequence[Answer]
+    state: Campaign, path: Path | None, answers: Sequence[Answer], annotator: str = ""
 ) -> Campaign:
     """The state after the answers of a file, all or none.
+
+    Args:
+        state: of the campaign.
+        path: the file.
+        answers: in it.
+        annotator: who answered, where the file does not say so.
 
     Raises:
         FileError: if one cannot be taken; names the file and the line, or task.
     """
     with naming_line(path, answers):
         _require_same_rows(state.task, answers)
-        return tell(state, [a.id for a in answers], [a.label for a in answers])
+        return tell(
+            state,
+            [answer.id for answer in answers],
+            [answer.label for answer in answers],
+            annotator=[answer.annotator or annotator for answer in answers],
+        )
 
 
 def _require_same_rows(task, answers):

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from tyro import conf
 
 from iwps_jax.app.campaign import Batch, Campaign, folder, free_rows, unanswered_of
-from iwps_jax.app.campaign.state import NO_MODEL, batches_of, ids_of
+from iwps_jax.app.campaign.events import NO_MODEL, Reissue
+from iwps_jax.app.campaign.state import batches_of, ids_of, task_of
 from iwps_jax.app.commands import answers
 from iwps_jax.app.files import label_studio
 from iwps_jax.app.files.arrays import FileError
-from iwps_jax.app.files.picks import Pick, as_text, write_picks
-from iwps_jax.atomic_write import write_atomically
+from iwps_jax.app.files.picks import Pick, as_text, text_of
+from iwps_jax.atomic_write import create_atomically
 
 COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 
@@ -24,6 +26,7 @@ COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 class Output(answers.Changing):
     """The options of commands that hand out a batch: the campaign, and where to."""
 
+    writes = ("out", "label_studio")
     out: Path | None = None
     """a new .csv file (default: one in the folder batches of the campaign)"""
     label_studio: Annotated[Path | None, conf.arg(metavar="FILE")] = None
@@ -65,39 +68,41 @@ def num_left(state: Campaign, k: int) -> int:
 
 
 def hand_out(before: Campaign, state: Campaign, options: Output) -> Sequence[Path]:
-    """Writes the batch that `state` ends with, and keeps its events since `before`.
+    """Keeps the events since `before`, then writes the batch that `state` ends with.
 
-    The files come first: a batch that is asked for is there to be labeled.
+    The events come first: nobody is given a batch that the campaign does not know.
 
     Returns:
         The files.
 
     Raises:
-        OSError: if something cannot be written; no event and no file is there then.
+        FileError: if a file cannot be written; the message says how to write it again.
+        OSError: if no event can be written; the campaign is unchanged then.
     """
-    batch = batches_of(state)[-1]
-    name = f"{len(state.events):06}"
-    written = _write(picks_of(state, batch), options, name)
-    try:
-        folder.commit(options.campaign, before, state)
-    except Exception:
-        _remove(written)
-        raise
-    return written
+    picks = picks_of(state, batches_of(state)[-1])
+    return _commit_and_write(before, state, options, picks, "")
 
 
-def hand_out_again(state: Campaign, options: Output) -> Sequence[Path]:
+def hand_out_again(before: Campaign, options: Output) -> Sequence[Path]:
     """Writes what was asked for and has no answer, as it was asked for.
 
     Raises:
-        FileError: if there is none.
+        FileError: if there is none, or a file cannot be written.
+        OSError: see `hand_out`.
     """
-    waiting = set(unanswered_of(state))
-    asked = (pick for batch in batches_of(state) for pick in picks_of(state, batch))
-    picks = [pick for pick in asked if int(pick.row) in waiting]
-    if not picks:
+    waiting = set(unanswered_of(before))
+    asked = {
+        pick.row: pick
+        for batch in batches_of(before)
+        for pick in picks_of(before, batch)
+        if int(pick.row) in waiting
+    }
+    if not asked:
         raise FileError(f"{options.campaign} has no sample without an answer.")
-    return _write(picks, options, f"{len(state.events):06}-again")
+    picks = [*asked.values()]
+    again = Reissue(np.array([int(pick.row) for pick in picks]))
+    state = before._replace(events=(*before.events, again))
+    return _commit_and_write(before, state, options, picks, "-again")
 
 
 def say(written: Iterable[Path]) -> None:
@@ -108,7 +113,7 @@ def say(written: Iterable[Path]) -> None:
 
 def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
     """The lines of a batch's file, their labels empty."""
-    classes = state.task.classes
+    classes = task_of(state).classes
     columns = zip(
         ids_of(state.task, batch.rows),
         batch.rows.tolist(),
@@ -131,24 +136,29 @@ def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
     ]
 
 
-def _write(picks, options: Output, name) -> list[Path]:
+def _commit_and_write(before, state, options: Output, picks, suffix) -> list[Path]:
+    check_output(options)  # again, since another command may have written there
     batches = options.campaign / folder.BATCHES
     batches.mkdir(exist_ok=True)  # some tools do not keep empty folders
-    path = options.out or _free(batches, name)
-    write_picks(path, picks, COLUMNS)
-    if options.label_studio is None or options.image_url is None:
-        return [path]
-    try:
+    path = options.out or _free(batches, f"{len(state.events):06}{suffix}")
+    texts = {path: text_of(picks, COLUMNS)}
+    if options.label_studio is not None and options.image_url is not None:
         tasks = label_studio.tasks_of(picks, options.image_url)
-        write_atomically(options.label_studio, tasks)
-    except Exception:
-        _remove([path])
-        raise
-    return [path, options.label_studio]
+        texts[options.label_studio] = tasks
+    folder.commit(options.campaign, before, state)
+    for path, text in texts.items():
+        try:
+            create_atomically(path, text)
+        except OSError as error:
+            raise FileError(
+                f"{path}: {error.strerror}. The campaign keeps the samples: iwps next "
+                "--unanswered writes them again."
+            ) from error
+    return [*texts]
 
 
 def _free(batches, name) -> Path:
-    """A file that is not there: one of a killed command may have been filled in."""
+    """A file that is not there: that of an earlier command may have been filled in."""
     names = (f"{name}{suffix}.csv" for suffix in _suffixes())
     return next(batches / name for name in names if not (batches / name).exists())
 
@@ -156,8 +166,3 @@ def _free(batches, name) -> Path:
 def _suffixes():
     yield ""
     yield from (f"-{number}" for number in itertools.count(2))
-
-
-def _remove(paths):
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ import numpy as np
 
 from iwps_jax import methods
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.commands import advice, exit_status, inputs, outputs
+from iwps_jax.app.commands import advice, exit_status, inputs
 from iwps_jax.app.commands.answers import naming_line
 from iwps_jax.app.commands.check_report import lines_of, listed
 from iwps_jax.app.commands.inputs import Given
@@ -62,6 +62,7 @@ class BadRows(NamedTuple):
 class Options(inputs.Files):
     """The options of the command."""
 
+    writes = ("json",)
     labels: Path | None = None
     """answers to check and count: .csv with the columns id and label"""
     training_set: Path | None = None
@@ -81,7 +82,6 @@ def _check(options: Options):
         raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise Refusal(f"--json must be in a folder that exists: {options.json}.")
-    outputs.require_no_loss(options, "json")
     files = inputs.read(options, training_set=options.training_set)
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
@@ -244,7 +244,7 @@ def label_numbers(
     classes: Sequence[str] | None,
     num_classes: int | None,
 ) -> list[int | None]:
-    """The class number of every answer; `SKIPPED` of a skip, None if there is none.
+    """The class number of every answer; negative for `skip` and `unsure`, or None.
 
     Args:
         path: where they are from.
@@ -278,11 +278,11 @@ def _of_labels(options: Options, files):
     if files.pool is not None:
         size = inputs.size_of(files.pool, "--labels")
         inputs.rows_of_ids(options.labels, files.ids, size)
-    labels = np.array([n for n in numbers if n not in (None, naming.SKIPPED)], np.int64)
+    labels = np.array([n for n in numbers if n is not None and n >= 0], np.int64)
     told = {
         "path": str(options.labels),
         "labeled": len(labels),
-        "skipped": numbers.count(naming.SKIPPED),
+        "skipped": numbers.count(naming.SKIPPED) + numbers.count(naming.UNSURED),
         "open": numbers.count(None),
         "counts": _counts(files, labels, num_classes or 0),
     }

@@ -3,20 +3,24 @@
     iwps label answers.csv
     iwps label export.json --next 50
 
-A .csv file has the columns id and label. A label is a class, `skip`, or empty if there
-is no answer yet. A .json file is an export of Label Studio. A later answer to the same
-sample replaces the earlier one. If an id or a label is impossible, the command takes
-nothing from the file.
+A .csv file has the columns id and label. A label is a class, `skip`, `unsure`, or empty
+if there is no answer yet. A .json file is an export of Label Studio. If an id or a
+label is impossible, the command takes nothing from the file.
+
+The command refuses a file that answers none of the samples that wait for an answer, or
+that changes earlier labels: it may belong to another campaign. --overwrite-labels takes
+it all the same, and a later answer then replaces the earlier one.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from tyro import conf
 
 from iwps_jax.app.campaign import (
+    Answers,
     Campaign,
     ask,
     folder,
@@ -24,15 +28,19 @@ from iwps_jax.app.campaign import (
     outlook,
     unanswered_of,
 )
-from iwps_jax.app.campaign.state import answers_of
+from iwps_jax.app.campaign.state import ids_of, last_answers, task_of
 from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.answers import take_answers
 from iwps_jax.app.commands.processes import use_all_cores
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.files.picks import read_answers
+from iwps_jax.app.naming import SKIP, SKIPPED, UNSURE, UNSURED
+from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import refusing
+
+CHANGES_NAMED = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,31 @@ class Options(batch_files.Output):
     """file of answers, .csv or .json"""
     next: Annotated[int | None, conf.arg(metavar="K")] = None
     """then hand out the next K samples, like iwps next"""
+    overwrite_labels: Flag = False
+    """take the file although it answers nothing that waits for an answer, or changes
+    earlier labels"""
+    annotator: Annotated[str, conf.arg(metavar="NAME")] = ""
+    """who answered, where the file does not say so"""
+
+
+class Taken(NamedTuple):
+    """How many answers were taken, by kind.
+
+    Attributes:
+        new: labels of samples that had no answer.
+        changed: other answers than before.
+        skipped: skips of samples that had no answer.
+        unsure: samples without an answer so far of which the class is unclear.
+        same: answers as before.
+        awaited: answers to samples that waited for one.
+    """
+
+    new: int
+    changed: int
+    skipped: int
+    unsure: int
+    same: int
+    awaited: int
 
 
 def run(options: Options) -> int:
@@ -60,33 +93,87 @@ def _label(options: Options) -> None:
     use_all_cores()
     with folder.locked(options.campaign, wait=options.wait):
         before = folder.read_record(options.campaign)
-        told = take_answers(before, options.answers, answers)
+        told = take_answers(before, options.answers, answers, options.annotator)
         if told is before:
             raise FileError(
                 f"{options.answers} must have an answer, but all are empty."
             )
+        taken = _taken(before, told)
+        if not options.overwrite_labels:
+            _refuse_surprise(options.answers, before, told, taken)
+        written: Sequence[Path] = ()
         if options.next is None or not free_rows(told).any():
             folder.commit(options.campaign, before, told)
-            written: Sequence[Path] = ()
         else:
             with refusing(PoolError, MemoryError):
                 state, _ = ask(told, batch_files.num_left(told, options.next))
             written = batch_files.hand_out(before, state, options)
-    print(_said(before, told))
+    print(_said(told, taken))
     if options.next is not None and not written:
         print("No sample is left to ask for.")
     batch_files.say(written)
 
 
-def _said(before: Campaign, state: Campaign) -> str:
-    told = answers_of(state)[-1]
-    skipped = int((told.labels < 0).sum())
+def _taken(before: Campaign, told: Campaign) -> Taken:
+    had, waiting = dict(last_answers(before)), set(unanswered_of(before))
+    answers = [
+        (row, label)
+        for event in told.events[len(before.events) :]
+        if isinstance(event, Answers)
+        for row, label in zip(event.rows.tolist(), event.labels.tolist(), strict=True)
+    ]
+    first = [label for row, label in answers if row not in had]
+    again = [label == had[row] for row, label in answers if row in had]
+    return Taken(
+        sum(label >= 0 for label in first),
+        again.count(False),
+        first.count(SKIPPED),
+        first.count(UNSURED),
+        again.count(True),
+        sum(row in waiting for row, _ in answers),
+    )
+
+
+def _refuse_surprise(path: Path, before: Campaign, told: Campaign, taken: Taken):
+    """Refuses a file that is probably another campaign's, or an old one."""
+    remedy = "--overwrite-labels takes the file all the same."
+    if taken.changed:
+        raise FileError(
+            f"{path} changes {taken.changed} earlier labels: "
+            f"{_changes(before, told)}. {remedy}"
+        )
+    if taken.awaited:
+        return
+    if taken.same == sum(taken[:-1]):
+        raise FileError(
+            f"{path} has nothing new: all {taken.same} answers are in the campaign "
+            "already. Take more samples with iwps next."
+        )
+    raise FileError(
+        f"{path} answers none of the {len(unanswered_of(before))} samples that wait "
+        f"for an answer, but {sum(taken[:-1])} others. Is it the file of another "
+        f"campaign? {remedy}"
+    )
+
+
+def _changes(before: Campaign, told: Campaign) -> str:
+    names = (*task_of(told).classes, UNSURE, SKIP)  # as numbers from the end
+    said = []
+    for event in told.events[len(before.events) :]:
+        if isinstance(event, Answers) and event.previous is not None:
+            ids = ids_of(told.task, event.rows)
+            for id_, old, new in zip(ids, event.previous, event.labels, strict=True):
+                said.append(f"{id_} from {names[old]} to {names[new]}")
+    return ", ".join(said[:CHANGES_NAMED]) + ", ..." * (len(said) > CHANGES_NAMED)
+
+
+def _said(state: Campaign, taken: Taken) -> str:
     now = outlook(state)
-    asked = len(unanswered_of(before)) - now.num_unanswered
     lines = [
-        f"Took {len(told.rows) - skipped} labels and {skipped} skips, {asked} of them "
-        f"for samples that waited for an answer; {now.num_unanswered} samples still "
-        f"wait, {now.num_labeled} are labeled."
+        f"Took {sum(taken[:-1])} answers: {taken.new} new labels, {taken.changed} "
+        f"changed, {taken.skipped} skipped, {taken.unsure} unsure, {taken.same} as "
+        f"before. {taken.awaited} of them were for samples that waited for an answer; "
+        f"{now.num_unanswered} samples still wait, {now.num_labeled} are labeled."
     ]
     point = now.curve[-1]
     if point.answered:

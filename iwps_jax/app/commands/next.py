@@ -60,7 +60,10 @@ def _next(options: Options) -> None:
     if not options.unanswered:
         waiting = len(unanswered_of(before))
         if waiting:
-            print(f"{waiting} samples of earlier batches have no answer yet.")
+            print(
+                f"{waiting} samples of earlier batches have no answer yet: iwps next "
+                "--unanswered writes them again."
+            )
         if before.head is None:
             print("Drawn at random, because fewer than two classes have labels.")
     batch_files.say(written)

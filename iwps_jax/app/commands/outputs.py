@@ -2,38 +2,69 @@
 
 import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from iwps_jax.app.options import Options
 from iwps_jax.refusal import Refusal
 
+BATCHES = "batches"
+"""The one folder of a campaign in which people's files may be."""
 
-def require_no_loss(options: Options, *names: str) -> None:
-    """Refuses an output that would replace a given file, or one of the campaign.
+
+def require_no_loss(options: Options) -> None:
+    """Refuses an output that would replace an input, or stand in a campaign's folder.
 
     Args:
-        options: of the command.
-        names: of those that are outputs; the others are inputs.
+        options: of the command; `writes` names those that are outputs, and all others
+            are inputs.
 
     Raises:
         Refusal: with the option and the file.
     """
-    values = dataclasses.asdict(options).items()
-    given = {name: value for name, value in values if value is not None}
-    inputs = {
-        os.path.realpath(value)
-        for name, value in given.items()
-        if name not in names
-        and isinstance(value, str | Path)
+    values = {
+        field.name: Path(value)
+        for field in dataclasses.fields(options)
+        if isinstance(value := getattr(options, field.name), str | Path)
+        and value != ""
         and "\0" not in str(value)
     }
-    campaign = given.get("campaign")
-    for name in names:
-        path = Path(given.get(name, ""))
-        if not path.is_file():
+    inputs = [path for name, path in values.items() if name not in options.writes]
+    campaign = values.get("campaign")
+    if campaign is not None:
+        inputs += _files_of(campaign)
+    for name in options.writes:
+        if name not in values:
             continue
+        option, path = f"--{name.replace('_', '-')}", values[name]
         real = Path(os.path.realpath(path))
-        if str(real) in inputs:
-            raise Refusal(f"--{name} must not replace {path}: the command reads it.")
-        if campaign is not None and real.is_relative_to(os.path.realpath(campaign)):
-            raise Refusal(f"--{name} must not replace {path}, a file of the campaign.")
+        if any(_is_same(real, given) for given in inputs):
+            raise Refusal(f"{option} must not replace {path}: the command reads it.")
+        if campaign is not None and _is_inside(real, campaign):
+            if not _is_inside(real, campaign / BATCHES):
+                raise Refusal(
+                    f"{option} must not be in the folder of the campaign, got {path}."
+                )
+
+
+def _is_same(real: Path, given: Path) -> bool:
+    """Whether both are one file, or the file is one of those in a given folder."""
+    try:
+        if given.is_dir():
+            return real.is_file() and _is_inside(real, given)
+        return real == Path(os.path.realpath(given)) or os.path.samefile(real, given)
+    except OSError:  # one of them is not there
+        return False
+
+
+def _is_inside(real: Path, folder: Path) -> bool:
+    return real.is_relative_to(os.path.realpath(folder))
+
+
+def _files_of(campaign: Path) -> list[Path]:
+    """Pool and ids of a campaign; none if there is no campaign, which is said later."""
+    from iwps_jax.app.campaign import folder  # not all commands need its rooms
+
+    with suppress(Refusal, OSError):
+        return [path for path in folder.paths_of(campaign) if path is not None]
+    return []

@@ -39,7 +39,6 @@ from iwps_jax.app.commands import (
     exit_status,
     inputs,
     method_options,
-    outputs,
     processes,
 )
 from iwps_jax.app.commands.inputs import Given
@@ -62,6 +61,7 @@ __doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 class Options(MethodOptions, processes.Processes):
     """The options of the command."""
 
+    writes = ("out",)
     k: int
     """how many rows to pick"""
     labeled: Path | None = None
@@ -133,7 +133,6 @@ def _check(options: Options):
         raise Refusal(f"--k must be at least 1, got {options.k}.")
     if options.chunk_size is not None and options.chunk_size < 1:
         raise Refusal(f"--chunk-size must be at least 1, got {options.chunk_size}.")
-    outputs.require_no_loss(options, "out")
     _require_writable(options.out)
 
 

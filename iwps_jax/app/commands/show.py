@@ -21,7 +21,7 @@ from tyro import conf
 from iwps_jax.app import naming, options
 from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.campaign.state import ids_of
-from iwps_jax.app.commands import exit_status, outputs
+from iwps_jax.app.commands import exit_status
 from iwps_jax.app.commands.answers import naming_source
 from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.picks import Pick, read_answers, read_picks
@@ -55,6 +55,7 @@ class Known(NamedTuple):
 class Options(options.Options):
     """The options of the command."""
 
+    writes = ("out",)
     picks: conf.Positional[Path]
     """file of picks, written by `iwps next` or `iwps score`"""
     images: Path
@@ -112,7 +113,6 @@ def _check(options: Options) -> None:
         )
     if options.out.is_dir() or not options.out.parent.is_dir():
         raise Refusal(f"--out must be a file in a folder that exists: {options.out}.")
-    outputs.require_no_loss(options, "out")
     if (options.pool is None) != (options.labels is None):
         raise Refusal("--pool and --labels must be given together, got one of them.")
     if options.campaign and (options.pool or options.ids):
@@ -304,7 +304,7 @@ def _answers(path, label_of: Mapping[str, str], classes) -> list[str]:
     """Labels by id as they are written on the page."""
     with naming_source(path):
         numbers = naming.classes_of(classes, [*label_of], [*label_of.values()])
-    written = {None: "", naming.SKIPPED: naming.SKIP}
+    written = {None: "", naming.SKIPPED: naming.SKIP, naming.UNSURED: naming.UNSURE}
     return [written[n] if n in written else classes[n] for n in numbers]
 
 

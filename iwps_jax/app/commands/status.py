@@ -9,22 +9,28 @@ labels no longer pay.
 
 import dataclasses
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from tyro import conf
 
-from iwps_jax.app.campaign import Campaign, Outlook, folder, outlook
+from iwps_jax.app.campaign import Campaign, Outlook, Point, folder, outlook
 from iwps_jax.app.campaign.learn import refitted
-from iwps_jax.app.commands import answers, exit_status, outputs
+from iwps_jax.app.campaign.state import task_of
+from iwps_jax.app.commands import answers, exit_status
 from iwps_jax.app.files.arrays import FileError
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+
+LINES = 40  # of the learning curve at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options(answers.OfCampaign):
     """The options of the command."""
 
+    writes = ("json", "head")
     json: Annotated[Path | None, conf.arg(metavar="FILE")] = None
     """also write the status as JSON"""
     head: Annotated[Path | None, conf.arg(metavar="FILE")] = None
@@ -37,7 +43,6 @@ def run(options: Options) -> int:
 
 
 def _status(options: Options) -> None:
-    outputs.require_no_loss(options, "json", "head")
     state = folder.read_record(options.campaign)
     now = outlook(state)
     print(f"{options.campaign}: {_text(state, now)}")
@@ -45,7 +50,7 @@ def _status(options: Options) -> None:
         told = now._asdict() | {
             "curve": [point._asdict() for point in now.curve],
             "labels_per_class": dict(
-                zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+                zip(task_of(state).classes, now.labels_per_class.tolist(), strict=True)
             ),
         }
         write_atomically(options.json, json.dumps(told, indent=1, ensure_ascii=False))
@@ -56,12 +61,13 @@ def _status(options: Options) -> None:
 def _text(state: Campaign, now: Outlook) -> str:
     lines = [
         f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
-        f"{now.num_skipped:,} skipped, {now.num_unanswered:,} waiting for an answer, "
-        f"{now.num_left:,} left; method {state.task.method}",
+        f"{now.num_skipped:,} skipped, {now.num_unsure:,} unsure, "
+        f"{now.num_unanswered:,} waiting for an answer, {now.num_left:,} left; method "
+        f"{task_of(state).method}",
         "",
         "labels  holdout accuracy  holdout loss  wrong picks",
     ]
-    for point in now.curve:
+    for point in _shown(now.curve):
         accuracy, loss, wrong = "-", "-", "-"
         if point.holdout_accuracy is not None:
             accuracy = f"{point.holdout_accuracy:.1%}"
@@ -70,13 +76,26 @@ def _text(state: Campaign, now: Outlook) -> str:
             share = point.wrong / point.answered
             wrong = f"{point.wrong} of {point.answered} ({share:.0%})"
         lines.append(f"{point.num_labeled:6,}  {accuracy:>16}  {loss:>12}  {wrong}")
-    named = zip(state.task.classes, now.labels_per_class.tolist(), strict=True)
+    named = zip(task_of(state).classes, now.labels_per_class.tolist(), strict=True)
     lines += [
         "",
         "labels of each class: " + "; ".join(f"{name}: {n}" for name, n in named),
         now.hint,
     ]
     return "\n".join(lines)
+
+
+def _shown(curve: Sequence[Point]) -> list[Point]:
+    """At most `LINES` points, each for the answers since the one before."""
+    size = max(1, math.ceil(len(curve) / LINES))
+    parts = [curve[max(0, end - size) : end] for end in range(len(curve), 0, -size)]
+    return [
+        part[-1]._replace(
+            answered=sum(point.answered for point in part),
+            wrong=sum(point.wrong for point in part),
+        )
+        for part in reversed(parts)
+    ]
 
 
 def _write_head(path, state):

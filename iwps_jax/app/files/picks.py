@@ -51,11 +51,12 @@ class Answer(NamedTuple):
 
     Attributes:
         id: name of the sample.
-        label: name of its class; empty if there is no answer yet; "skip", in any case,
-            if nobody can label the sample.
+        label: name of its class; empty if there is no answer yet; "skip" if nobody can
+            label the sample, "unsure" if the person could not decide, in any case.
         line: number of its line or task in the file.
         unit: whether `line` counts lines or tasks.
         row: its row of the pool according to the file, or empty.
+        annotator: who answered, or empty.
     """
 
     id: str
@@ -63,6 +64,8 @@ class Answer(NamedTuple):
     line: int
     unit: str = "line"
     row: str = ""
+    annotator: str = ""
+    annotator: str = ""
 
 
 def write_picks(
@@ -78,11 +81,16 @@ def write_picks(
     Raises:
         OSError: if it cannot be written.
     """
+    write_atomically(path, text_of(picks, columns))
+
+
+def text_of(picks: Sequence[Pick], columns: Sequence[str]) -> str:
+    """These columns of the picks as CSV."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(columns)
     lines.writerows([getattr(pick, name) for name in columns] for pick in picks)
-    write_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_picks(path: str | Path) -> list[Pick]:
@@ -126,6 +134,8 @@ def read_answers(path: str | Path) -> list[Answer]:
                 f"line {line} both have {record['id']}."
             )
         lines[record["id"]] = line
-        row = record.get("row", "")
-        answers.append(Answer(record["id"], record["label"], line, row=row))
+        row, annotator = record.get("row", ""), record.get("annotator", "")
+        answers.append(
+            Answer(record["id"], record["label"], line, row=row, annotator=annotator)
+        )
     return answers

@@ -15,7 +15,7 @@ from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
 from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.tables import opened, records
 from iwps_jax.app.files.unreadable import FileError, require_file
-from iwps_jax.app.naming import is_skip
+from iwps_jax.app.naming import is_skip, is_unsure
 from iwps_jax.types import Head, Holdout
 
 MOST_CLASSES = 1000  # that are numbers, and mostly missing
@@ -305,8 +305,7 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
 
     Raises:
         FileError: if the file cannot be read, there are fewer than two names, or a
-            name is empty, occurs twice or is "skip", the answer for samples that
-            nobody can label.
+            name is empty, occurs twice or is one of the answers "skip" and "unsure".
 
     Example:
         >>> read_classes("cat, dog")
@@ -323,10 +322,10 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
     for number, name in enumerate(names, start=1):
         if not name:
             raise FileError(f"{source}: {place} {number} must not be empty.")
-        if is_skip(name):
+        if is_skip(name) or is_unsure(name):
             raise FileError(
-                f"{source}: {place} {number} must not be {name}, the answer for "
-                "samples that nobody can label."
+                f"{source}: {place} {number} must not be {name}, which is the answer "
+                "for samples without a class."
             )
     _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:

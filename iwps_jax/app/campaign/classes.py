@@ -1,0 +1,118 @@
+"""Changes of a campaign's classes and settings, each an event."""
+
+import numpy as np
+
+from iwps_jax import checks
+from iwps_jax.app import naming
+from iwps_jax.app.campaign.events import (
+    ClassAdded,
+    ClassMerged,
+    ClassRenamed,
+    ClassRetired,
+    Event,
+    SettingsChanged,
+)
+from iwps_jax.app.campaign.learn import refitted
+from iwps_jax.app.campaign.state import (
+    METHODS,
+    Campaign,
+    counts_as,
+    holdout_of,
+    require_class_name,
+    task_of,
+)
+from iwps_jax.refusal import Refusal, nearest, refusing
+
+
+def add_class(state: Campaign, name: str) -> Campaign:
+    """A class more. Samples that were labeled before are not asked for again.
+
+    Raises:
+        Refusal: if there is, or ever was, a class with this name.
+    """
+    _require_new(state, name)
+    return _after(state, ClassAdded(name))
+
+
+def rename_class(state: Campaign, name: str, new_name: str) -> Campaign:
+    """The class under another name; its labels stay.
+
+    Raises:
+        Refusal: if there is no such class, or there is or was one with the new name.
+    """
+    number = _number_of(state, name)
+    _require_new(state, new_name)
+    return _after(state, ClassRenamed(number, new_name))
+
+
+def merge_classes(state: Campaign, name: str, into: str) -> Campaign:
+    """All labels of one class count as those of another, also later ones.
+
+    Raises:
+        Refusal: if there are no two such classes.
+    """
+    number, target = _number_of(state, name), _number_of(state, into)
+    if number == target:
+        raise Refusal(f"a class must be merged into another one, got {name!r} twice.")
+    return _after(state, ClassMerged(number, target))
+
+
+def retire_class(state: Campaign, name: str) -> Campaign:
+    """The class is no answer any more, and its labels no longer count.
+
+    Raises:
+        Refusal: if there is no such class, or without it no holdout sample, or only
+            one class, is left.
+    """
+    return _after(state, ClassRetired(_number_of(state, name)))
+
+
+def change_settings(
+    state: Campaign,
+    *,
+    method: str | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+) -> Campaign:
+    """Other settings for the next batches; None keeps a setting.
+
+    Raises:
+        Refusal: if there is no such method, or a number is not positive.
+    """
+    now = task_of(state)
+    settings = SettingsChanged(
+        now.method if method is None else method,
+        now.steps if steps is None else steps,
+        now.learning_rate if learning_rate is None else learning_rate,
+    )
+    if settings.method not in METHODS:
+        raise Refusal(nearest(settings.method, "method", METHODS))
+    with refusing(ValueError, TypeError):
+        checks.require_steps(settings.steps, settings.learning_rate)
+    return _after(state, settings)
+
+
+def _number_of(state, name) -> int:
+    """The number of a class that still counts as itself."""
+    names, target = task_of(state).classes, counts_as(state)
+    is_open = target == np.arange(len(names))
+    open_names = [n for n, is_it in zip(names, is_open, strict=True) if is_it]
+    for number, known in enumerate(names):
+        if naming.form(known) == naming.form(name) and is_open[number]:
+            return number
+    raise Refusal(nearest(name, "class", open_names))
+
+
+def _require_new(state, name):
+    require_class_name(name)
+    if naming.form(name) in map(naming.form, task_of(state).classes):
+        raise Refusal(f"a new class must have a name that no class had, got {name!r}.")
+
+
+def _after(state: Campaign, event: Event) -> Campaign:
+    after = state._replace(events=(*state.events, event))
+    if len({*counts_as(after).tolist()} - {naming.SKIPPED}) < 2:
+        raise Refusal("a campaign must keep two or more classes.")
+    if not len(holdout_of(after).labels):
+        raise Refusal("a campaign must keep a class that has a holdout sample.")
+    return refitted(after)

@@ -1,0 +1,109 @@
+"""The lock of a campaign's folder, and who holds it."""
+
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from iwps_jax.app.campaign.journal import shared_mode
+from iwps_jax.app.files.arrays import FileError
+from iwps_jax.atomic_write import UNFINISHED, write_atomically
+from iwps_jax.refusal import Refusal
+
+LOCK, HOLDER = "lock", "holder.json"
+
+
+@contextmanager
+def hold(folder: Path, *, wait: int | float, inside: Sequence[str]) -> Iterator[None]:
+    """Keeps other commands from changing a campaign in the meantime.
+
+    The system releases the lock when the process ends, even if it is killed. What
+    killed writers left is removed.
+
+    Args:
+        folder: of the campaign.
+        wait: seconds to wait for another command.
+        inside: names of the folders in it to which only holders of the lock write.
+
+    Raises:
+        FileError: if another command holds the lock for more than `wait` seconds, or
+            this account may not write to the folder; the message names the holder, or
+            the missing permission.
+        Refusal: if `wait` is negative or NaN.
+        OSError: if the file system has no locks.
+    """
+    if not wait >= 0:
+        raise Refusal(f"wait must be at least 0 seconds, got {wait}.")
+    # A file in place of a lock would outlive a process that is killed.
+    lock = filelock.FileLock(
+        folder / LOCK, timeout=wait, mode=shared_mode(folder), fallback_to_soft=False
+    )
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise FileError(
+            f"{folder} is in use by {_holder(folder)}, which did not end within "
+            f"{wait:g} seconds: try again."
+        ) from error
+    except PermissionError as error:
+        raise FileError(_missing_permission(folder)) from error
+    try:
+        with suppress(OSError):  # of another account, which has done so
+            os.chmod(folder / LOCK, shared_mode(folder))
+        for place in (folder, *(folder / name for name in inside)):
+            remove_dead(place)
+        with suppress(OSError):  # it only helps others to know
+            write_atomically(folder / HOLDER, json.dumps(_me()))
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / HOLDER).unlink()
+        lock.release()
+
+
+def remove_dead(folder: Path) -> None:
+    """Removes files that killed writers left unfinished."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def _me():
+    return {
+        "process": os.getpid(),
+        "account": _account(),
+        "machine": socket.gethostname(),
+    }
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        return str(getattr(os, "getuid", lambda: "")())
+
+
+def _holder(folder) -> str:
+    """Another command, as far as it is known."""
+    try:
+        told = json.loads((folder / HOLDER).read_text("utf-8"))
+        return f"process {told['process']} of {told['account']} on {told['machine']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another command"
+
+
+def _missing_permission(folder) -> str:
+    path = folder / LOCK
+    missing = folder if not os.access(folder, os.W_OK | os.X_OK) else path
+    owner = ""
+    with suppress(OSError, KeyError):
+        owner = f", which belongs to {missing.owner()}"
+    return (
+        f"{_account()} may not write to {missing}{owner}: everyone who labels needs "
+        f"read and write permission for {folder} and all in it, as by chmod -R g+rwX."
+    )
