@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from iwps_jax.app.files.file_array import AnyRows, FileArray
 from iwps_jax.app.files.npy_header import Place, read_place, require_few_axes
-from iwps_jax.app.files.unreadable import FileError, readable, require_file
+from iwps_jax.app.files.unreadable import FileError, readable, require_file, short
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 MOST_EXPANDED = 2**28
@@ -38,8 +38,6 @@ MOST_DESCRIBED = 10_000_000
 takes many times as much."""
 READ_AT_ONCE = 2**20
 """Bytes that are decompressed at once."""
-NAMED = 10
-"""Arrays of a file that a sentence lists at most."""
 SAFETENSORS_TYPES = {
     **{"F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": jnp.bfloat16},
     **{"I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64},
@@ -119,7 +117,7 @@ def _array(path: Path, place: Place) -> AnyRows:
     if place.nbytes == 0:
         return np.zeros(place.shape, place.dtype)
     found = FileArray(path, *place._replace(shape=place.shape or (1,)))
-    return found if place.shape else np.asarray(found[0])
+    return found if place.shape else found[:].reshape(())
 
 
 def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
@@ -131,7 +129,7 @@ def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
     wanted = f"an array called {name}, or only one array"
     if beside:
         wanted = f"arrays called {' and '.join(beside)}"
-    held = ", ".join(sorted(keys)[:NAMED]) + ", ..." * (len(keys) > NAMED) or "none"
+    held = short(", ".join(sorted(keys)) or "none")
     raise FileError(f"{path} must hold {wanted}, got {held}.")
 
 
@@ -148,7 +146,7 @@ def _of_npz(path, name, beside) -> AnyRows:
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
             if key in members:
-                raise ValueError(f"it holds {key} twice")
+                raise ValueError(f"it holds {short(key)} twice")
             members[key] = member
         member = members[_key(path, name, beside, list(members))]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -18,7 +18,7 @@ ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
 MOST_SAID = 200
-"""Characters of a reason, which may quote the whole file."""
+"""Characters that a sentence quotes of a file."""
 
 
 class FileError(Refusal):
@@ -116,7 +116,16 @@ def readable(path: str | Path, what: str) -> Iterator[None]:
 
 
 def _reason(error) -> str:
-    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-    if len(reason) > MOST_SAID:
-        return f"{reason[:MOST_SAID]}.."  # the sentence has the third
+    reason = short(str(getattr(error, "strerror", None) or error))
     return reason.rstrip(".") or type(error).__name__
+
+
+def short(quoted: str) -> str:
+    """What a sentence quotes of a file, in one short line.
+
+    Example:
+        >>> short("a\\nb"), short("c" * 1000)[-6:]
+        ('a b', 'ccc...')
+    """
+    line = " ".join(quoted.split())
+    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]}..."
