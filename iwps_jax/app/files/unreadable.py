@@ -124,7 +124,7 @@ def short(quoted: str) -> str:
     """What a sentence quotes of a file, in one short line.
 
     Example:
-        >>> short("a\\nb"), short("c" * 1000)[-6:]
+        >>> short("a  b"), short("c" * 1000)[-6:]
         ('a b', 'ccc...')
     """
     line = " ".join(quoted.split())
