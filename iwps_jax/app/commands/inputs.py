@@ -29,7 +29,7 @@ from iwps_jax.app.files.readers import (
     require_width,
 )
 from iwps_jax.app.files.tables import read_table
-from iwps_jax.app.files.unreadable import require_file, require_no_address
+from iwps_jax.app.files.unreadable import require_no_address
 from iwps_jax.app.naming import AnswerError
 from iwps_jax.app.options import Options
 from iwps_jax.pool import sources
@@ -293,7 +293,7 @@ def _labeled(path, pool, ids):
     if path is None:
         return None
     size = size_of(pool, "--labeled")
-    require_file(path)
+    require_no_address(path)
     if path.suffix.lower() in (".csv", ".txt"):
         return rows_of_ids(path, ids, size)
     if path.suffix.lower() not in SUFFIXES:
