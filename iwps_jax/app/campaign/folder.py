@@ -161,6 +161,11 @@ def paths_of(folder: str | Path) -> Paths:
     return Paths(_found(Path(folder), about["pool"]), ids)
 
 
+def format_of(folder: str | Path) -> int:
+    """The format of a campaign's folder: 1 or 2."""
+    return int(_about(Path(folder))["version"])
+
+
 def _seen_from(folder, path) -> dict[str, str]:
     """A file's path relative to the campaign, for both to move, and its real path."""
     # Symbolic links to folders are followed, one to the file itself is not.

@@ -100,23 +100,34 @@ def scaling_of(pool: Any) -> Scaling:
     some = rows_of(pool, spread)
     if not np.issubdtype(some.dtype, np.number) and some.dtype.kind != "V":
         raise Refusal(f"features of the pool must be numbers, got {some.dtype}.")
-    some = some.astype(np.float64)
-    is_bad = ~np.isfinite(some).all(axis=1)
+    is_bad = ~np.isfinite(some.astype(np.float64)).all(axis=1)
     if is_bad.any():
         raise Refusal(
             "features of the pool must be finite, but those of row "
             f"{spread[int(is_bad.argmax())]} are not."
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.linalg.norm(some - np.median(some, axis=0), axis=1)
-        # Where most rows are equal, of those that are not.
-        usual = np.median(distance) or _median_of_positive(distance)
-        some = some[distance <= FAR * usual]
-        mean = some.mean(axis=0)
-        size = np.sqrt(np.mean((some - mean) ** 2))
+    return scaling_of_rows(some)
+
+
+def scaling_of_rows(rows: np.ndarray) -> Scaling:
+    """The same from rows that are given, all finite.
+
+    Raises:
+        Refusal: if they are all equal, or there is none.
+    """
+    rows = rows.astype(np.float64)
+    mean, size = np.zeros(rows.shape[1:]), 0.0
+    if len(rows):
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = np.linalg.norm(rows - np.median(rows, axis=0), axis=1)
+            # Where most rows are equal, of those that are not.
+            usual = np.median(distance) or _median_of_positive(distance)
+            rows = rows[distance <= FAR * usual]
+            mean = rows.mean(axis=0)
+            size = float(np.sqrt(np.mean((rows - mean) ** 2)))
     if size == 0 or not np.isfinite(size):
         raise Refusal("features of the pool must differ from row to row.")
-    return Scaling(mean.astype(np.float32), float(1 / size))
+    return Scaling(mean.astype(np.float32), 1 / size)
 
 
 def _median_of_positive(numbers) -> float:

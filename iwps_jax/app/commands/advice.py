@@ -4,6 +4,7 @@ One rule decides for all commands: `recommend`. What `iwps check` says beside it
 from the numbers of the given files alone.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from iwps_jax import methods
-from iwps_jax.types import AnyArray
+from iwps_jax.types import AnyArray, Head, Holdout
 
 FEWEST = 2
 """The fewest holdout samples of a class about which `check` does not warn."""
@@ -76,7 +77,7 @@ def advise(
     holdout: Int[AnyArray, " classes"] | None,
     classes: Sequence[str],
     has_labels: bool = False,
-    accuracy: float | None = None,
+    warnings: Sequence[str] = (),
     agreement: float | None = None,
     is_of_draws: bool = False,
 ) -> Advice:
@@ -89,13 +90,12 @@ def advise(
             judge by features.
         classes: their names.
         has_labels: whether labels of other samples are there.
-        accuracy: the share of the holdout set that the head predicts correctly.
+        warnings: those about the head.
         agreement: the rank correlation of IWPS and IWPS-app on a sample of the pool.
         is_of_draws: whether the logits are those of several dropout masks.
     """
-    warnings = [] if holdout is None else holdout_warnings(holdout, classes)
-    if accuracy is not None and holdout is not None:
-        warnings += _accuracy_warning(accuracy, holdout)
+    missing = [] if holdout is None else holdout_warnings(holdout, classes)
+    warnings = [*missing, *warnings]
     if is_of_draws:
         names = [row.name for row in methods.ROWS.values() if "draws" in row.needs]
         reason = f"logits of several dropout masks are for {', '.join(names)}."
@@ -144,14 +144,61 @@ def is_near_chance(accuracy: float, counts: Any) -> bool:
     return bool(accuracy - 2 * error <= counts.max() / counts.sum())
 
 
-def _accuracy_warning(accuracy, counts) -> list[str]:
+def warn(warnings: Sequence[str]) -> None:
+    """Tells people what may spoil the result, beside what the command prints."""
+    for text in warnings:
+        print(f"Warning: {text}", file=sys.stderr)
+
+
+def head_warnings(head: Head | None, holdout: Holdout | None) -> list[str]:
+    """Why a head that is near chance on its holdout set may be so; or nothing.
+
+    Args:
+        head: the last layer.
+        holdout: labeled samples that it did not learn from.
+
+    Example:
+        >>> labels = np.arange(1, 41) % 4
+        >>> shifted = Holdout(np.eye(4, dtype=np.float32)[labels - 1], labels)
+        >>> head = Head(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
+        >>> head_warnings(head, shifted)[0].split(", ")[0]
+        'the head is right on only 0% of the holdout set'
+    """
+    if head is None or holdout is None:
+        return []
+    labels = np.asarray(holdout.labels)
+    predicted = (np.asarray(holdout.features) @ head.kernel + head.bias).argmax(-1)
+    counts = np.bincount(labels, minlength=len(head.bias))
+    accuracy = float((predicted == labels).mean())
     if not is_near_chance(accuracy, counts):
         return []
-    return [
+    said = (
         f"the head is right on only {accuracy:.0%} of the holdout set, hardly more "
-        "than by always naming the most frequent class: label samples at random first, "
-        "with --method random."
+        "than by always naming the most frequent class"
+    )
+    for shift, cause in ((-1, "counted from 1"), (1, "too low by 1")):
+        moved = float((predicted == labels + shift).mean())
+        if not is_near_chance(moved, counts):
+            return [
+                f"{said}, but on {moved:.0%} of it if all labels are moved by "
+                f"{shift:+}: are the labels {cause}?"
+            ]
+    return [
+        f"{said}. Are the labels counted from 1, or in another order than the "
+        "features? Are the features those of another model, or scaled otherwise? If "
+        "the head has learned from few labels, label samples at random first, with "
+        "--method random."
     ]
+
+
+def outlying_warning(path: str, count: int, names: Sequence[str], scales: float) -> str:
+    """Names rows with a feature that many scales from the center."""
+    rows = "row" if count == 1 else "rows"
+    return (
+        f"{path}: in {count:,} {rows} a feature lies {scales:,.0f} times the usual "
+        f"distance from the center, or more: {_some(names)}. Are they damaged? "
+        "Campaigns cut such features off; scores of your own head do not."
+    )
 
 
 def holdout_warnings(

@@ -8,6 +8,9 @@ predictions are, how accurate the head is on the holdout set, and how far the lo
 (iwps) and its first-order approximation (iwps_app) agree on some rows of the pool.
 --json also writes the report to a file.
 
+--campaign verifies a campaign: each event's digest, the holdout set, pool and ids.
+The first event that was changed, removed or repeated is named.
+
 The command ends with status 2 and one sentence if it cannot use a file, or if the pool
 has rows that no method can score. In the second case it also prints the report.
 """
@@ -17,15 +20,22 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from tyro import conf
 
 from iwps_jax import methods
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.commands import advice, exit_status, inputs
+from iwps_jax.app.campaign import scaling
+from iwps_jax.app.commands import (
+    advice,
+    campaign_check,
+    exit_status,
+    inputs,
+    pool_check,
+)
 from iwps_jax.app.commands.answers import naming_line
 from iwps_jax.app.commands.check_report import lines_of, listed
 from iwps_jax.app.commands.inputs import Given
@@ -41,21 +51,7 @@ from iwps_jax.pool.scan import score_pool
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
 
-BLOCK_BYTES = 2**25
-ROWS_NAMED = 10
 SAMPLE = 2000
-
-
-class BadRows(NamedTuple):
-    """Rows of a pool that cannot be scored: with NaN, infinities or too large numbers.
-
-    Attributes:
-        total: how many.
-        first: the first of them.
-    """
-
-    total: int
-    first: list[int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +64,8 @@ class Options(inputs.Files):
     training_set: Path | None = None
     """the samples that the head was trained on: .npz or .safetensors with features
     [n, d] and labels [n]"""
+    campaign: Annotated[Path | None, conf.arg(metavar="DIR")] = None
+    """folder of a campaign, all of which is verified"""
     json: Path | None = None
     """file to write the report to"""
 
@@ -96,6 +94,8 @@ def _check(options: Options):
             **_of_sample(files),
         }
     report |= _of_advice(files, report)
+    if options.campaign is not None:
+        report["campaign"] = campaign_check.report_on(options.campaign)
     print("\n".join(lines_of(report)))
     if options.json is not None:
         write_atomically(options.json, json.dumps(report, indent=1) + "\n")
@@ -111,54 +111,14 @@ def _check(options: Options):
 # What is found
 
 
-def bad_rows(pool: Any, *, are_logits: bool = False) -> BadRows:
-    """Looks at every number of a pool of any size, a block at a time.
-
-    Args:
-        pool: anything with a length that `top_k_of_pool` takes.
-        are_logits: whether -inf is legal, in rows with a finite number.
-    """
-    is_good = _has_softmax if are_logits else _fits
-    source = sources.open_source(pool)
-    first_row, _ = sources.read_chunk(source, 0, 1)
-    row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(first_row))
-    step = max(1, BLOCK_BYTES // max(row_bytes, 1))
-    size = cast(int, source.size)  # an iterator, which has none, is no pool here
-    total = 0
-    first: list[int] = []
-    for start in range(0, size, step):
-        rows, _ = sources.read_chunk(source, start, min(start + step, size))
-        is_bad = np.zeros(sources.num_rows(rows), bool)
-        for leaf in map(np.asarray, jax.tree.leaves(rows)):
-            is_bad |= ~is_good(leaf).reshape(len(leaf), -1).all(axis=1)
-        total += int(is_bad.sum())
-        found = np.flatnonzero(is_bad)[: ROWS_NAMED - len(first)]
-        first += (start + found).tolist()
-    return BadRows(total, first)
-
-
-def _fits(numbers) -> np.ndarray:
-    """Which of them are finite in the 32 bits that JAX makes of them."""
-    if jnp.issubdtype(numbers.dtype, jnp.floating):
-        if numbers.dtype.itemsize <= 4:
-            return np.isfinite(numbers)
-        return np.abs(numbers) <= np.finfo(np.float32).max
-    if numbers.dtype.itemsize <= 4:
-        return np.ones(numbers.shape, bool)
-    kept = np.iinfo(np.int32 if numbers.dtype.kind == "i" else np.uint32)
-    return (numbers >= kept.min) & (numbers <= kept.max)
-
-
-def _has_softmax(logits) -> np.ndarray:
-    """Which rows have a finite largest number, in a column."""
-    return _fits(logits.max(axis=-1, keepdims=True))
-
-
 def _of_pool(options: Options, files):
     if files.pool is None:
         return {}
     size = inputs.size_of(files.pool, "check")
-    bad = bad_rows(files.pool, are_logits=files.are_logits)
+    tests = [pool_check.have_no_softmax if files.are_logits else pool_check.are_bad]
+    if not files.are_logits and getattr(files.pool, "ndim", None) == 2:
+        tests.append(pool_check.outlying_test(files.pool))
+    bad, *outlying = pool_check.find_rows(files.pool, *tests)
     leaves = [leaf for leaf in jax.tree.leaves(files.pool) if hasattr(leaf, "dtype")]
     told = {
         "path": options.logits or options.pool,
@@ -169,6 +129,8 @@ def _of_pool(options: Options, files):
         "bad_rows": bad.total,
         "first_bad_rows": bad.first,
     }
+    for found in outlying:
+        told |= {"outlying_rows": found.total, "first_outlying_rows": found.first}
     return {"pool": told}
 
 
@@ -235,7 +197,7 @@ def _of_copies(files):
         return {}
     rows = leaks.copies_of(files.holdout.features, files.pool)
     rows = rows[rows != leaks.NO_COPY].tolist()
-    return {"copies": {"count": len(rows), "first_rows": rows[:ROWS_NAMED]}}
+    return {"copies": {"count": len(rows), "first_rows": rows[: pool_check.ROWS_NAMED]}}
 
 
 def label_numbers(
@@ -298,7 +260,8 @@ def _of_sample(files):
     size = len(files.pool)
     rows = np.unique(np.linspace(0, size - 1, min(size, SAMPLE)).astype(np.int64))
     sample = sources.take(files.pool, rows.tolist())
-    sample = sample[(_has_softmax if is_logits else _fits)(sample).all(axis=1)]
+    is_bad = pool_check.have_no_softmax if is_logits else pool_check.are_bad
+    sample = sample[~is_bad(sample)]
     if len(sample) == 0:
         return {}
     predicted = np.asarray(logits_of(sample, files.head).argmax(-1))
@@ -320,6 +283,15 @@ def _of_sample(files):
     return told
 
 
+def _outlying_warnings(files, report) -> list[str]:
+    pool = report.get("pool", {})
+    if not pool.get("outlying_rows"):
+        return []
+    names = [files.id_of(row) for row in pool["first_outlying_rows"]]
+    count, scales = pool["outlying_rows"], scaling.OUTLYING
+    return [advice.outlying_warning(pool["path"], count, names, scales)]
+
+
 def _of_advice(files, report):
     predicted = holdout = None
     classes = []
@@ -336,7 +308,10 @@ def _of_advice(files, report):
         classes=classes,
         has_labels="training_set" in report
         or report.get("labels", {}).get("labeled", 0) > 0,
-        accuracy=report.get("holdout", {}).get("accuracy"),
+        warnings=[
+            *advice.head_warnings(files.head, files.holdout),
+            *_outlying_warnings(files, report),
+        ],
         agreement=report.get("agreement", {}).get("spearman"),
         is_of_draws=files.are_logits and getattr(files.pool, "ndim", 2) == 3,
     )

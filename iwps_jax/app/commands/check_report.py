@@ -47,10 +47,18 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         text += f", they share {overlap:.0%} of their best tenth"
         said.append(("iwps and iwps_app", f"on {agreement['rows']:,} rows: {text}"))
     advised = report["recommended"]
-    said.append(
-        ("recommended", f"{advised['method'] or 'nothing'}: {advised['reason']}")
-    )
+    if said or "campaign" not in report:
+        text = f"{advised['method'] or 'nothing'}: {advised['reason']}"
+        said.append(("recommended", text))
     said += [("warning", text) for text in advised["warnings"]]
+    if (campaign := report.get("campaign")) is not None:
+        digests = "all digests hold" if campaign["format"] > 1 else "it has no digests"
+        text = f"{campaign['path']}, format {campaign['format']}: "
+        text += f"{campaign['events']:,} events, {campaign['answers']:,} answers, "
+        text += f"{campaign['labeled']:,} labeled, {campaign['waiting']:,} waiting for "
+        text += f"an answer; {digests}"
+        said.append(("campaign", text))
+        said += [("warning", text) for text in campaign["warnings"]]
     if (copies := report.get("copies")) is not None and copies["count"]:
         text = f"{copies['count']:,} holdout samples are copies of rows of the pool: "
         text += f"{listed(copies['first_rows'], copies['count'])}; do not train on "

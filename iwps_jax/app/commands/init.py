@@ -38,7 +38,7 @@ from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.methods import ROWS
 from iwps_jax.refusal import Refusal, nearest
-from iwps_jax.types import Holdout
+from iwps_jax.types import Head, Holdout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,7 @@ def _init(options: Options):
         f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled, "
         f"method {options.method}. Next: iwps next --k 50"
     )
+    _warn(options, state)
     recommended, reason = advice.recommend(has_holdout=True, has_labels=True)
     if options.method == recommended:
         print(f"{recommended} is the recommended method: {reason}")
@@ -134,6 +135,25 @@ def _init(options: Options):
             f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot show "
             "that predictions of these are wrong."
         )
+
+
+def _warn(options: Options, state) -> None:
+    """Warns of a head that is near chance, and of rows far from all others."""
+    task = state.task
+    judged = Holdout(task.scaling.of(task.holdout_features), task.holdout_labels)
+    head = None if state.head is None else Head(state.head.kernel, state.head.bias)
+    warnings = advice.head_warnings(head, judged)
+    rows = np.array(sorted({*scaling.spread_rows(len(task.pool)), *labels_of(state)}))
+    features = scaling.rows_of(task.pool, rows.tolist())
+    outlying = rows[task.scaling.are_outlying(features)].tolist()
+    if outlying:
+        names = naming.ids_of(task.ids, np.array(outlying[:NAMED]))
+        warnings.append(
+            advice.outlying_warning(
+                str(options.pool), len(outlying), names, scaling.OUTLYING
+            )
+        )
+    advice.warn(warnings)
 
 
 def _refuse_leak(options: Options, state):

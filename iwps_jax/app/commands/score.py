@@ -162,6 +162,8 @@ def _score(options: Options):
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
     where = _where(files, options.k)
+    if jax.process_index() == 0:
+        advice.warn(advice.head_warnings(files.head, files.holdout))
     with refusing(PoolError, MemoryError, about=name):
         picks, columns = _chosen(options, files, where)
     if jax.process_index() == 0:

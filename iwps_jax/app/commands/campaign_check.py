@@ -1,0 +1,59 @@
+"""Verifies the folder of a campaign, and looks for what may spoil its picks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from iwps_jax.app.campaign import folder, labels_of, unanswered_of
+from iwps_jax.app.campaign.learn import refitted
+from iwps_jax.app.campaign.scaling import OUTLYING
+from iwps_jax.app.campaign.state import (
+    Campaign,
+    answers_of,
+    holdout_of,
+    ids_of,
+    task_of,
+)
+from iwps_jax.app.commands import advice, pool_check
+from iwps_jax.types import Head, Holdout
+
+
+def report_on(path: Path) -> dict[str, Any]:
+    """Reads all of a campaign, its pool included.
+
+    Returns:
+        Its counts, and warnings.
+
+    Raises:
+        FileError: if anything of it is damaged; names the first bad event.
+    """
+    state = folder.read_record(path)
+    pool, files = state.task.pool, folder.paths_of(path)
+    bad, outlying = pool_check.find_rows(
+        pool, pool_check.are_bad, state.task.scaling.are_outlying
+    )
+    warnings = advice.head_warnings(*_judged(state))
+    if bad.total:
+        warnings.append(f"{files.pool}: {bad.total:,} rows are not finite in 32 bits.")
+    if outlying.total:
+        names = ids_of(state.task, np.array(outlying.first))
+        warnings.append(
+            advice.outlying_warning(str(files.pool), outlying.total, names, OUTLYING)
+        )
+    return {
+        "path": str(path),
+        "format": folder.format_of(path),
+        "events": len(state.events),
+        "answers": sum(len(event.rows) for event in answers_of(state)),
+        "labeled": len(labels_of(state)),
+        "waiting": len(unanswered_of(state)),
+        "warnings": warnings,
+    }
+
+
+def _judged(state: Campaign) -> tuple[Head | None, Holdout]:
+    """The head, and the holdout set as it sees it."""
+    holdout, head = holdout_of(state), refitted(state).head
+    scaled = Holdout(task_of(state).scaling.of(holdout.features), holdout.labels)
+    return None if head is None else Head(head.kernel, head.bias), scaled
