@@ -14,7 +14,7 @@ import numpy as np
 from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
 from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.tables import opened, records
-from iwps_jax.app.files.unreadable import FileError, require_file
+from iwps_jax.app.files.unreadable import FileError, require_file, short
 from iwps_jax.app.naming import is_skip, is_unsure
 from iwps_jax.types import Head, Holdout
 
@@ -225,7 +225,7 @@ def _require_distinct(source, what, names, places, place):
         if name in first:
             raise FileError(
                 f"{source}: {what} must be distinct, but {place} {first[name]} and "
-                f"{place} {where} both have {name}."
+                f"{place} {where} both have {short(name)}."
             )
         first[name] = where
 
@@ -273,7 +273,7 @@ def _require_rows_in_order(path):
         if fields[header.index("row")].strip() != str(row):
             raise FileError(
                 f"{path}: ids must be in the order of the rows: line {line} must have "
-                f"row {row}, got {fields[header.index('row')].strip()}."
+                f"row {row}, got {short(fields[header.index('row')])}."
             )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from iwps_jax.app.files.unreadable import FileError, naming, require_file
+from iwps_jax.app.files.unreadable import FileError, naming, require_file, short
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
 
@@ -48,7 +48,7 @@ def records(
                 if header.count(name) != 1:
                     raise FileError(
                         f"{path} must have one column {name} in its first line, got "
-                        f"{', '.join(header) or 'none'}."
+                        f"{short(', '.join(header)) or 'none'}."
                     )
             for fields in lines:
                 if not fields:  # a blank line
