@@ -6,11 +6,11 @@
 Writes float32 features a block at a time, forgets the pages the system has cached of
 them, runs the command as a user does, in a process of its own, and removes the file.
 While it runs, what Linux says of the process is read twenty times a second: RssAnon,
-its own pages, and VmHWM, the most of all resident pages, among them those of the mapped
-file, which the system takes back when it needs them. The seconds are of the whole
-command, from the start of Python to the end; those of the same command on so few rows
-that only starting and compiling counts are beside them. The scores of all picks are
-held against those of the library on these rows.
+its own pages, and VmHWM, the most of all resident pages, among them those of the
+libraries. The seconds are of the whole command, from the start of Python to the end;
+those of the same command on so few rows that only starting and compiling counts are
+beside them. The scores of all picks are held against those of the library on these
+rows.
 """
 
 import dataclasses
@@ -147,7 +147,7 @@ def print_table(options: Options, results: dict) -> None:
     for name, kind in (
         ("anonymous_megabytes", "most of its own pages, MB"),
         ("anonymous_megabytes_of_few_rows", "the same on few rows, MB"),
-        ("resident_megabytes", "most of all pages, the file's too, MB"),
+        ("resident_megabytes", "most of all pages, the libraries' too, MB"),
     ):
         table.add_row(kind, f"{results[name]:,.0f}")
     error = results["largest_error_of_picked"]

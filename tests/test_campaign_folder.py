@@ -17,7 +17,8 @@ from some_campaigns import files_of
 import iwps_jax
 from iwps_jax.app.campaign import ask, folder, journal, labels_of, start, tell
 from iwps_jax.app.campaign.records import record_of
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.file_array import FileArray
+from iwps_jax.app.files.unreadable import FileError
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 SIZE = 500
@@ -66,7 +67,7 @@ def test_what_is_read_is_what_was_created(campaign):
     found = folder.read(path)
     assert_same(found, state)
     assert found.task.scaling.factor == state.task.scaling.factor
-    assert isinstance(found.task.pool, np.memmap)
+    assert isinstance(found.task.pool, FileArray)
     assert (ask(found, 9)[0].events[-1].rows == ask(state, 9)[0].events[-1].rows).all()
 
 

@@ -17,7 +17,7 @@ from iwps_jax.app.campaign import (
     skipped_of,
     unanswered_of,
 )
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 
 MADE = Path(__file__).parent / "campaign_0_6_0"
 

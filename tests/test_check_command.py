@@ -15,8 +15,8 @@ from scipy import stats
 
 from iwps_jax.__main__ import main
 from iwps_jax.app.commands import advice, check, pool_check
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.types import Head, Holdout
 
 ROOT = Path(__file__).parents[1]

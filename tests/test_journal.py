@@ -6,7 +6,7 @@ import os
 import pytest
 
 from iwps_jax.app.campaign import journal
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 
 ROOT = "r" * 64
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.label_studio import read_exported, tasks_of
 from iwps_jax.app.files.picks import Pick
+from iwps_jax.app.files.unreadable import FileError
 
 
 def exported(tmp_path, tasks):

@@ -13,9 +13,9 @@ from some_campaigns import run
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.commands.inputs import rows_of_ids
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Pick, read_answers, read_picks, write_picks
 from iwps_jax.app.files.readers import read_ids
+from iwps_jax.app.files.unreadable import FileError
 
 LINES = "id,label\n1,cat\n2,\n3,dog\n"
 

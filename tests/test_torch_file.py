@@ -1,12 +1,19 @@
 """The reader of PyTorch's files: right views, and no code but its own."""
 
+import io
+import struct
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 from torch_bytes import (
+    MAGIC_NUMBER,
     ORDERED_DICT,
     STORAGES,
     Call,
     Global,
+    Persistent,
     Tensor,
     archive_bytes,
     contiguous_bytes,
@@ -16,6 +23,7 @@ from torch_bytes import (
     tensor,
 )
 
+from iwps_jax.backbones import torch_file
 from iwps_jax.backbones.torch_file import TorchFileError, load_state_dict
 
 
@@ -111,6 +119,10 @@ def test_every_truncation_is_noticed(read, as_archive):
         (0, (2, 2), (1,)),
         (0, (-2,), (1,)),
         (0, (2**40, 2**40), (0, 0)),
+        (0, (5,), (2**60,)),  # 64-bit sums wrap: NumPy lets it pass, and crashes
+        (2**62, (1,), (1,)),
+        (0, (True,), (1,)),
+        (0, 3, 1),
     ],
 )
 @both_formats
@@ -118,6 +130,90 @@ def test_views_outside_of_their_storage(read, offset, size, strides, as_archive)
     view = Tensor("1", offset, size, strides)
     with pytest.raises(TorchFileError):
         data = state_dict_bytes({"a": view}, {"1": numbers(10)}, as_archive=as_archive)
+        read(data)
+
+
+# Small files that ask for much
+
+
+@both_formats
+def test_a_view_does_not_repeat_a_number_without_end(read, as_archive):
+    view = Tensor("1", 0, (2**14, 2**13), (0, 0))
+    few = {"a": view._replace(size=(50, 50))}
+    stored = {"1": numbers(1)}
+    assert read(state_dict_bytes(few, stored, as_archive=as_archive))["a"].sum() == 0
+    data = state_dict_bytes({"a": view}, stored, as_archive=as_archive)
+    with pytest.raises(TorchFileError, match=r"at most 268,.* got 536,870,912"):
+        read(data)
+
+
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, (content, method) in members.items():
+            archive.writestr(f"weights/{name.replace('_', '.')}", content, method)
+    return buffer.getvalue()
+
+
+def test_an_archive_does_not_expand_without_end(read, monkeypatch):
+    monkeypatch.setattr(torch_file, "MOST_REPEATED", 2**20)
+    bomb = zipped(data_pkl=(pickled({}), 0), byteorder=(b" " * 2**20, 8))
+    assert len(bomb) < 2000
+    assert read(zipped(data_pkl=(pickled({}), 8))) == {}
+    with pytest.raises(TorchFileError, match="little-endian"):
+        read(bomb)
+    with pytest.raises(TorchFileError, match="at most 1,05.* bytes"):
+        read(
+            zipped(data_pkl=(pickled({}), 0), x=(bytes(2**20), 8), y=(bytes(2**20), 8))
+        )
+    monkeypatch.undo()
+    with pytest.raises(TorchFileError, match="in 2,097,152 bytes, got 2,097,158"):
+        read(zipped(data_pkl=(pickled({}) + bytes(2**21), 8)))
+    with pytest.raises(TorchFileError, match="zip's deflation"):
+        read(zipped(data_pkl=(pickled({}), zipfile.ZIP_BZIP2)))
+    with pytest.raises(TorchFileError, match="at most 100,000 storages"):
+        read(zipped(data_pkl=(b"PK\x01\x02" * 100_001, 0)))
+
+
+PICKLES = {  # what they ask for
+    "a place of its memory far away": b"}r\xff\xff\xff\x7f.",
+    "a text of 4 GB": b"X\xf0\xff\xff\xffa.",
+    "bytes of 2^60": b"\x8e" + (2**60).to_bytes(8, "little") + b"a.",
+    "a frame of 2^60": b"\x95" + (2**60).to_bytes(8, "little") + b"}.",
+    "a number of 5,000 digits": b"I" + b"9" * 5000 + b"\n.",
+    "lists in lists": b"]" * 200_000 + b"a" * 199_999 + b".",
+}
+
+
+HEADER = pickled(MAGIC_NUMBER) + pickled(1001) + pickled({"little_endian": True})
+
+
+def test_pickles_end_before_they_fill_the_memory(read):
+    few = b"\x8f" * 9 + b"}." + pickled([])
+    assert read(HEADER + b"\x80\x04" + few) == {}
+    with pytest.raises(TorchFileError, match="broke off"):
+        read(HEADER + b"\x80\x04" + b"N0" * 2**20 + few)
+
+
+@pytest.mark.parametrize("asked", PICKLES)
+def test_a_pickle_gets_no_memory_that_it_only_asks_for(read, asked):
+    tracemalloc.start()
+    try:
+        with pytest.raises(TorchFileError, match="must "):
+            read(HEADER + b"\x80\x04" + PICKLES[asked])
+        assert tracemalloc.get_traced_memory()[1] < 5e8
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", ["O", "V8", "M8[s]", 7])
+def test_a_storage_has_a_type_of_pytorch(read, dtype):
+    pid = ("storage", dtype, "1", "cpu", 1, None)
+    arguments = (0, (1,), (1,), False, Call(ORDERED_DICT, ()))
+    rebuild = Global("torch._utils", "_rebuild_tensor_v2")
+    data = file_bytes({"a": Call(rebuild, (Persistent(pid), *arguments))}, {})
+    data += struct.pack("<q", 1) + bytes(8)
+    with pytest.raises(TorchFileError, match="must "):
         read(data)
 
 

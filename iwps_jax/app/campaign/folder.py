@@ -32,8 +32,8 @@ from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.records import events_of, record_of
 from iwps_jax.app.campaign.scaling import Scaling, rows_of
 from iwps_jax.app.campaign.state import METHODS, Campaign, Task
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.readers import read_ids, read_pool
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import (
     UNFINISHED,
     write_arrays_atomically,

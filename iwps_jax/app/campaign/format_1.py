@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from iwps_jax.app.campaign.journal import Record
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 
 EVENTS = "events"
 BATCH = ("rows", "scores", "predicted", "confidence", "method")

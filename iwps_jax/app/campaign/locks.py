@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 
 from iwps_jax.app.campaign.journal import shared_mode
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import UNFINISHED, prefix_of_process, write_atomically
 from iwps_jax.refusal import Refusal
 

@@ -25,7 +25,7 @@ from iwps_jax.app.campaign.events import (
 )
 from iwps_jax.app.campaign.journal import Record
 from iwps_jax.app.campaign.state import METHODS, Task, ids_of
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP, SKIPPED, UNSURE, UNSURED
 
 KINDS = {

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.refusal import Refusal
 
 ROWS = 10_000
@@ -136,6 +137,6 @@ def _median_of_positive(numbers) -> float:
 
 def rows_of(pool: Any, rows: Sequence[int]) -> np.ndarray:
     """Some rows of a pool; one at a time if the pool supports only slices."""
-    if isinstance(pool, np.ndarray):
+    if isinstance(pool, AnyRows):
         return np.asarray(pool[np.asarray(rows, int)])
     return np.concatenate([np.asarray(pool[row : row + 1]) for row in rows])

@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro import conf
 
 from iwps_jax.app.campaign import Campaign, tell
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import AnswerError, rows_of
 from iwps_jax.app.options import Options
 

@@ -15,8 +15,8 @@ from iwps_jax.app.campaign.events import NO_MODEL, Reissue
 from iwps_jax.app.campaign.state import batches_of, ids_of, task_of
 from iwps_jax.app.commands import answers
 from iwps_jax.app.files import label_studio
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Pick, as_text, text_of
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import create_atomically
 
 COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")

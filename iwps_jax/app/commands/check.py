@@ -39,9 +39,9 @@ from iwps_jax.app.commands import (
 from iwps_jax.app.commands.answers import naming_line
 from iwps_jax.app.commands.check_report import lines_of, listed
 from iwps_jax.app.commands.inputs import Given
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import Answer, read_answers
 from iwps_jax.app.files.readers import places_of, require_classes, require_few_classes
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.explanations import holdout_predictions
 from iwps_jax.method import Model

@@ -23,7 +23,6 @@ from iwps_jax.app.commands.answers import (
 )
 from iwps_jax.app.commands.inputs import require_pool, require_seed
 from iwps_jax.app.commands.method_options import flag
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
     places_of,
@@ -34,6 +33,7 @@ from iwps_jax.app.files.readers import (
     require_classes,
     require_few_classes,
 )
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.methods import ROWS

@@ -16,7 +16,7 @@ import numpy as np
 from tyro import conf
 
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.files.arrays import SUFFIXES, FileError, open_array
+from iwps_jax.app.files.arrays import SUFFIXES, open_array
 from iwps_jax.app.files.readers import (
     read_classes,
     read_head,
@@ -29,6 +29,7 @@ from iwps_jax.app.files.readers import (
     require_width,
 )
 from iwps_jax.app.files.tables import read_table
+from iwps_jax.app.files.unreadable import FileError, require_no_address
 from iwps_jax.app.naming import AnswerError
 from iwps_jax.app.options import Options
 from iwps_jax.pool import sources
@@ -81,7 +82,7 @@ class Files(Options):
 
     pool: Annotated[str | None, conf.arg(metavar="POOL"), AT_MOST_ONE] = None
     """features [pool, d] of the samples to choose from: .npy, .npz or .safetensors of
-    any size, read as a memory map; or module:function that returns a pool"""
+    any size, read a part at a time; or module:function that returns a pool"""
     logits: Annotated[str | None, conf.arg(metavar="LOGITS"), AT_MOST_ONE] = None
     """logits [pool, classes] instead of --pool, for methods that use only logits; for
     methods that compare dropout masks, [pool, draws, classes]"""
@@ -164,6 +165,7 @@ def open_pool(name: str, read_file: Callable[[str], Any]) -> Any:
     is_file = Path(name).suffix.lower() in SUFFIXES or Path(name).exists()
     if is_file or ":" not in name:
         return read_file(name)
+    require_no_address(name)
     pool = made_by(name)
     if pool is None:
         raise Refusal(f"{name} must return a pool, got None.")
@@ -302,6 +304,7 @@ def _labeled(path, pool, ids):
     if path is None:
         return None
     size = size_of(pool, "--labeled")
+    require_no_address(path)
     if path.suffix.lower() in (".csv", ".txt"):
         return rows_of_ids(path, ids, size)
     if path.suffix.lower() not in SUFFIXES:
@@ -311,6 +314,7 @@ def _labeled(path, pool, ids):
     rows = open_array(path)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise FileError(f"{path} must hold a vector of row numbers.")
+    rows = np.asarray(rows)
     if rows.size and not 0 <= rows.min() <= rows.max() < size:
         raise FileError(f"{path} must hold rows in [0, {size}).")
     return np.array(rows, np.int64)

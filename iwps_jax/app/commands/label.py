@@ -32,9 +32,9 @@ from iwps_jax.app.campaign.state import ids_of, last_answers, task_of
 from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.answers import take_answers
 from iwps_jax.app.commands.processes import use_all_cores
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.files.picks import read_answers
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP, SKIPPED, UNSURE, UNSURED
 from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError

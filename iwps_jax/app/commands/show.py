@@ -23,6 +23,7 @@ from iwps_jax.app.campaign import folder, labels_of
 from iwps_jax.app.campaign.state import ids_of
 from iwps_jax.app.commands import exit_status
 from iwps_jax.app.commands.answers import naming_source
+from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.picks import Pick, read_answers, read_picks
 from iwps_jax.app.files.readers import read_classes, read_ids, read_pool
 from iwps_jax.app.gallery.images import open_images
@@ -38,13 +39,13 @@ class Known(NamedTuple):
     """What is known of the pool besides the picks.
 
     Attributes:
-        pool: its features, a memory map; None if there are none.
+        pool: its features, which stay in their file; None if there are none.
         ids: of its rows; None if the numbers of the rows are the ids.
         labels: names of classes by id, of what is labeled.
         classes: their names; None if nobody named them.
     """
 
-    pool: np.ndarray | None = None
+    pool: AnyRows | None = None
     ids: naming.Ids = None
     labels: Mapping[str, str] = {}
     classes: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ from iwps_jax.app.campaign import Campaign, Outlook, Point, folder, outlook
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.state import task_of
 from iwps_jax.app.commands import answers, exit_status
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
 LINES = 40  # of the learning curve at most

@@ -1,30 +1,43 @@
-"""Arrays in .npy, .npz and .safetensors files, as memory maps.
+"""Arrays in .npy, .npz and .safetensors files.
 
-A memory map reads only the pages that are used, so a file may have any size. The one
-exception is a compressed .npz, which must be read completely.
+The rows of an array are read when they are asked for, so a file may have any size. The
+one exception is a compressed .npz, which must be read completely.
 """
 
+import io
 import json
-import math
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from iwps_jax.refusal import Refusal
+from iwps_jax.app.files.file_array import AnyRows, FileArray
+from iwps_jax.app.files.npy_header import Place, read_place, require_few_axes
+from iwps_jax.app.files.unreadable import FileError, readable, require_file, short
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
-NPY_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+MOST_EXPANDED = 2**28
+"""Bytes to which any compressed array may expand: labels and small pools do, and no
+machine that runs JAX lacks them."""
+MOST_RATIO = 16
+"""How many times its size a larger compressed array may expand to: features, even those
+that are mostly zeros, compress less, and a file made to fill the memory much more."""
+MOST_CHECKED = 2**26
+"""Bytes of an array in an uncompressed .npz whose checksum is computed before it is
+used; reading a larger one twice would take long."""
+MOST_LISTED = 2**23
+"""Bytes of the list of contents of an .npz file, that is some 100,000 arrays; in memory
+it takes many times as much."""
+MOST_DESCRIBED = 10_000_000
+"""Bytes of the header of a .safetensors file, that is some 100,000 arrays; in memory it
+takes many times as much."""
+READ_AT_ONCE = 2**20
+"""Bytes that are decompressed at once."""
 SAFETENSORS_TYPES = {
     **{"F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": jnp.bfloat16},
     **{"I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64},
@@ -33,21 +46,8 @@ SAFETENSORS_TYPES = {
 }
 
 
-class FileError(Refusal):
-    """A file cannot be used; the message is one sentence that names it."""
-
-
-class _Place(NamedTuple):
-    """Where the numbers of an array begin in its file, and how they lie there."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    order: Literal["C", "F"] = "C"
-
-
-def open_array(path: str | Path, name: str = "features") -> np.ndarray:
-    """An array of numbers in a file, as a memory map.
+def open_array(path: str | Path, name: str = "features") -> AnyRows:
+    """An array of numbers in a file, whose rows are read when they are asked for.
 
     Args:
         path: .npy, .npz or .safetensors.
@@ -55,8 +55,8 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
             only one array.
 
     Returns:
-        A read-only `np.memmap`, or a plain array if the .npz is compressed or the
-        array is empty.
+        A `FileArray`; or a plain array that cannot be written to, if it is in an .npz
+        file and small or compressed, or has no rows.
 
     Raises:
         FileError: if the file is missing, a folder, empty or truncated, if it has
@@ -68,7 +68,7 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "pool.npy"
         ...     np.save(path, np.eye(2))
-        ...     print(open_array(path))
+        ...     print(open_array(path)[:])
         [[1. 0.]
          [0. 1.]]
     """
@@ -76,9 +76,8 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
     require_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        with _readable(path, "an .npy file"), path.open("rb") as file:
-            place = _npy_place(path, file)
-        return _mapped(path, place)
+        with readable(path, "an .npy file"), path.open("rb") as file:
+            return _array(path, read_place(path, file))
     if suffix == ".npz":
         return _of_npz(path, name, ())
     if suffix == ".safetensors":
@@ -86,7 +85,7 @@ def open_array(path: str | Path, name: str = "features") -> np.ndarray:
     raise FileError(f"{path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
 
 
-def open_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
+def open_arrays(path: str | Path, names: Sequence[str]) -> list[AnyRows]:
     """Opens several named arrays of one file, each as `open_array` does.
 
     Args:
@@ -107,91 +106,18 @@ def open_arrays(path: str | Path, names: Sequence[str]) -> list[np.ndarray]:
     return [open_member(path, name, names) for name in names]
 
 
-def require_file(path: Path) -> None:
-    """Refuses a path that is not a readable file with content.
-
-    Raises:
-        FileError: if it is missing, a folder, empty or not readable.
-    """
-    try:
-        if path.is_dir():
-            raise FileError(f"{path} must be a file, got a folder.")
-        size = path.stat().st_size
-        path.open("rb").close()
-    except FileNotFoundError:
-        raise FileError(f"{path} does not exist.") from None
-    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
-        if isinstance(error, FileError):
-            raise
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"{path} cannot be read: {reason}.") from error
-    if size == 0:
-        raise FileError(f"{path} must not be empty.")
-
-
-@contextmanager
-def _readable(path: Path, what: str) -> Iterator[None]:
-    """Turns an error while reading a format into a sentence about the file."""
-    try:
-        yield
-    except FileError:
-        raise
-    except (
-        *(ValueError, EOFError, KeyError, SafetensorError, struct.error),
-        *(zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError),
-    ) as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise FileError(
-            f"{path} must be {what}, but it is damaged or has another format: {reason}."
-        ) from error
-
-
-def _npy_place(path, file) -> _Place:
-    """What the header says that `file` stands at; leaves it at the numbers."""
-    version = np.lib.format.read_magic(file)
-    if version not in NPY_HEADERS:
-        raise FileError(f"{path} must hold plain numbers, got a record array.")
-    shape, is_fortran, dtype = NPY_HEADERS[version](file)
-    _require_plain(path, dtype)
-    return _Place(file.tell(), shape, dtype, "F" if is_fortran else "C")
-
-
-def _require_plain(path, dtype):
-    if dtype.hasobject:
-        raise FileError(
-            f"{path} must hold plain numbers, got pickled objects, which are not "
-            "loaded: save numbers or strings with their own dtype."
-        )
-    if dtype.kind == "V" and dtype.names is None:
-        raise FileError(
-            f"{path} must hold numbers, got values of {dtype.itemsize} bytes without a "
-            "type, which is how np.save stores bfloat16: save float16 or float32, or a "
-            ".safetensors file."
-        )
-    if dtype.kind in "VMm":
-        raise FileError(f"{path} must hold plain numbers, got {dtype}.")
-    if dtype.kind == "f" and dtype.itemsize > 8:
-        raise FileError(f"{path} must hold numbers of at most 64 bits, got {dtype}.")
-    if not dtype.isnative:
-        raise FileError(
-            f"{path} must hold numbers in this machine's byte order, got {dtype.str}: "
-            "save array.astype(array.dtype.newbyteorder('='))."
-        )
-
-
-def _mapped(path: Path, place: _Place) -> np.ndarray:
-    """The memory map of an array, if the file is long enough."""
-    size = math.prod(place.shape)
-    end, actual = place.offset + size * place.dtype.itemsize, path.stat().st_size
+def _array(path: Path, place: Place) -> AnyRows:
+    """The array of which `place` tells, if the file is long enough."""
+    end, actual = place.offset + place.nbytes, path.stat().st_size
     if end > actual:
         raise FileError(
             f"{path} is truncated: an array of shape {place.shape} and {place.dtype} "
             f"ends at byte {end:,}, but the file ends at {actual:,}."
         )
-    if size == 0 or place.dtype.itemsize == 0:
+    if place.nbytes == 0:
         return np.zeros(place.shape, place.dtype)
-    offset, shape, dtype, order = place
-    return np.memmap(path, dtype, "r", offset, shape, order)
+    found = FileArray(path, *place._replace(shape=place.shape or (1,)))
+    return found if place.shape else found[:].reshape(())
 
 
 def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
@@ -203,34 +129,78 @@ def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
     wanted = f"an array called {name}, or only one array"
     if beside:
         wanted = f"arrays called {' and '.join(beside)}"
-    held = ", ".join(sorted(keys)) or "none"
+    held = short(", ".join(sorted(keys)) or "none")
     raise FileError(f"{path} must hold {wanted}, got {held}.")
 
 
-def _of_npz(path, name, beside) -> np.ndarray:
-    with _readable(path, "an .npz file"), zipfile.ZipFile(path) as archive:
-        members = {
-            member.filename.removesuffix(".npy"): member
-            for member in archive.infolist()
-        }
+def _of_npz(path, name, beside) -> AnyRows:
+    with (
+        readable(path, "an .npz file"),
+        _Archive(path) as content,
+        zipfile.ZipFile(content) as archive,
+    ):
+        content.seek(0)
+        if content.read(2) != b"PK":
+            raise ValueError("something stands before the archive")
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            if key in members:
+                raise ValueError(f"it holds {short(key)} twice")
+            members[key] = member
         member = members[_key(path, name, beside, list(members))]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("it is compressed in another way than NumPy does")
         with archive.open(member) as file:
-            place = _npy_place(path, file)
-            if member.compress_type != zipfile.ZIP_STORED:
-                return _read_whole(path, place, file.read())
-        return _mapped(path, place._replace(offset=_start(path, member) + place.offset))
+            place = read_place(path, file)
+            if place.offset + place.nbytes != member.file_size:
+                raise ValueError(
+                    f"an array of shape {place.shape} and {place.dtype} takes "
+                    f"{place.offset + place.nbytes:,} bytes, but it has "
+                    f"{member.file_size:,}"
+                )
+            if member.compress_type == zipfile.ZIP_DEFLATED:
+                packed = min(member.compress_size, path.stat().st_size)
+                most = max(MOST_EXPANDED, MOST_RATIO * packed)
+                if place.nbytes > most:
+                    raise FileError(
+                        f"{path} expands to {place.nbytes:,} bytes, but a compressed "
+                        f"file may expand to {most:,} at most: save it with np.save or "
+                        "np.savez, which are read a part at a time."
+                    )
+                return _unpacked(file, place)
+            if place.nbytes <= MOST_CHECKED:
+                return _unpacked(file, place)
+            if member.compress_size != member.file_size:
+                raise ValueError("its sizes differ")
+        return _array(path, place._replace(offset=_start(path, member) + place.offset))
 
 
-def _read_whole(path, place, content) -> np.ndarray:
-    size = math.prod(place.shape)
-    if len(content) < size * place.dtype.itemsize:
-        raise FileError(
-            f"{path} is truncated: an array of shape {place.shape} and {place.dtype} "
-            f"has only {len(content):,} bytes."
-        )
-    return np.frombuffer(content, place.dtype, size).reshape(
-        place.shape, order=place.order
-    )
+class _Archive(io.FileIO):
+    """A zip archive whose list of contents is not read if it is huge."""
+
+    def read(self, size=-1, /):
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > MOST_LISTED:
+            raise ValueError("its list of contents is too long")
+        return super().read(max(size, 0))
+
+
+def _unpacked(file, place) -> np.ndarray:
+    """The rest of a member; reading it to its end checks its checksum."""
+    content = np.empty(place.nbytes, np.uint8)
+    view, done = content.data, 0
+    while done < len(view):
+        count = file.readinto(view[done : done + READ_AT_ONCE])
+        if not count:
+            raise ValueError("an array is cut short")
+        done += count
+    if not len(view):
+        file.read(1)
+    array = content.view(place.dtype)
+    array.flags.writeable = False
+    return array.reshape(place.shape, order=place.order)
 
 
 def _start(path, member) -> int:
@@ -242,23 +212,27 @@ def _start(path, member) -> int:
     return member.header_offset + 30 + name_length + extra_length
 
 
-def _of_safetensors(path, name, beside) -> np.ndarray:
-    with (
-        _readable(path, "a .safetensors file"),
-        safe_open(os.fspath(path), framework="numpy") as tensors,
-    ):
-        name = _key(path, name, beside, list(tensors.keys()))
-    with _readable(path, "a .safetensors file"), path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        described = json.loads(file.read(length))[name]
-    if described["dtype"] not in SAFETENSORS_TYPES:
-        raise FileError(
-            f"{path} must hold numbers of a NumPy type, got {described['dtype']} "
-            f"in {name}."
-        )
-    dtype = np.dtype(SAFETENSORS_TYPES[described["dtype"]])
-    start = 8 + length + described["data_offsets"][0]
-    return _mapped(path, _Place(start, tuple(described["shape"]), dtype))
+def _of_safetensors(path, name, beside) -> AnyRows:
+    with readable(path, "a .safetensors file"):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MOST_DESCRIBED:
+                raise ValueError(
+                    f"its header has {length:,} bytes, more than {MOST_DESCRIBED:,}"
+                )
+            header = file.read(length)
+        with safe_open(os.fspath(path), framework="numpy") as tensors:
+            name = _key(path, name, beside, list(tensors.keys()))
+        described = json.loads(header)[name]
+        if described["dtype"] not in SAFETENSORS_TYPES:
+            raise FileError(
+                f"{path} must hold numbers of a NumPy type, got {described['dtype']} "
+                f"in {name}."
+            )
+        require_few_axes(described["shape"])
+        dtype = np.dtype(SAFETENSORS_TYPES[described["dtype"]])
+        start = 8 + length + described["data_offsets"][0]
+        return _array(path, Place(start, tuple(described["shape"]), dtype))
 
 
 def first_bad_row(
@@ -270,5 +244,5 @@ def first_bad_row(
         >>> first_bad_row(np.array([[0.0], [np.nan]]), np.isnan)
         1
     """
-    bad = is_bad(array).reshape(len(array), -1).any(axis=1)
+    bad = is_bad(array).any(axis=tuple(range(1, array.ndim)))
     return int(bad.argmax()) if bad.any() else None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
 
 LINES_READ = 20

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from iwps_jax.app.files.arrays import FileError
+from iwps_jax.app.files.json_file import read_json
 from iwps_jax.app.files.picks import Answer, Pick
-from iwps_jax.app.files.tables import read_text
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP, form
 from iwps_jax.refusal import Refusal
 
@@ -118,20 +118,7 @@ def read_exported(path: str | Path) -> list[Answer]:
 
 
 def _tasks_in(path) -> list[dict[str, Any]]:
-    try:
-        tasks = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        is_lines = error.msg == "Extra data" and error.lineno > 1
-        hint = ", not JSON lines, as other tools export" if is_lines else ""
-        raise FileError(
-            f"{path} must be JSON{hint}: {error.msg} in line {error.lineno}."
-        ) from error
-    except RecursionError as error:
-        raise FileError(
-            f"{path} must hold a list of tasks, got nested lists."
-        ) from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise FileError(f"{path} must hold shorter numbers: {error}.") from error
+    tasks = read_json(path)
     if not isinstance(tasks, list) or not all(isinstance(t, dict) for t in tasks):
         raise FileError(f"{path} must hold a list of tasks, as Label Studio exports.")
     return tasks

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iwps_jax.app.files.arrays import FileError
 from iwps_jax.app.files.tables import guarded, read_table, table_of
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP, form
 from iwps_jax.atomic_write import write_atomically
 

@@ -12,14 +12,10 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from iwps_jax.app.files.arrays import (
-    FileError,
-    first_bad_row,
-    open_array,
-    open_arrays,
-    require_file,
-)
+from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
+from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.tables import opened, records
+from iwps_jax.app.files.unreadable import FileError, require_file, short
 from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
 from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
@@ -28,16 +24,16 @@ PAIRS_NAMED = 5  # of classes that look alike
 MOST_CLASSES = 1000  # that are numbers, and mostly missing
 
 
-def read_pool(path: str | Path) -> np.ndarray:
-    """The rows to choose from, features or logits, as a memory map.
+def read_pool(path: str | Path) -> AnyRows:
+    """The rows to choose from, features or logits, which stay in the file.
 
     Args:
         path: see `open_array`; if the file holds several arrays, the one called
             features.
 
     Returns:
-        A memory map of shape [pool, d], floating point or integers. Its numbers are
-        not checked.
+        [pool, d], floating point or integers, see `open_array`. Its numbers are not
+        checked.
 
     Raises:
         FileError: if it cannot be opened, has no row or column, or is not a matrix of
@@ -48,7 +44,7 @@ def read_pool(path: str | Path) -> np.ndarray:
     return pool
 
 
-def read_logits(path: str | Path) -> np.ndarray:
+def read_logits(path: str | Path) -> AnyRows:
     """The same for logits, which may also be those of several dropout masks.
 
     Args:
@@ -73,7 +69,8 @@ def read_head(path: str | Path) -> Head:
     Raises:
         FileError: if it cannot be read, an array is missing or has another shape or
             type, a number is not finite, or there are fewer than two classes. A kernel
-            of [classes, d], as PyTorch keeps it, is recognized unless it is square.
+            of [classes, d], as PyTorch keeps it, is recognized unless it is square, and
+            so is one column for two classes, as scikit-learn keeps it.
     """
     kernel, bias = open_arrays(path, Head._fields)
     _require_matrix(path, "kernel", kernel)
@@ -82,7 +79,7 @@ def read_head(path: str | Path) -> Head:
             f"{path}: bias must have 1 axis [classes], got shape {bias.shape}."
         )
     _require_real(path, "bias", bias)
-    if kernel.shape[1] != len(bias):
+    if kernel.shape[1] != len(bias) and len(bias) != 1:
         hint = ""
         if kernel.shape[0] == len(bias):
             hint = "; it looks like [classes, d], as PyTorch keeps it: save kernel.T"
@@ -91,7 +88,12 @@ def read_head(path: str | Path) -> Head:
             f"classes, got {list(kernel.shape)}{hint}."
         )
     if len(bias) < 2:
-        raise FileError(f"{path} must have at least 2 classes, got {len(bias)}.")
+        raise FileError(
+            f"{path} must have at least 2 classes, got {len(bias)}: if it tells two "
+            "classes apart by one number w·h + b, as scikit-learn does, save kernel = "
+            "np.concatenate([np.zeros_like(w), w], axis=1) for w of shape [d, 1], and "
+            "bias = np.concatenate([np.zeros_like(b), b]) for b of shape [1]."
+        )
     return Head(_finite(path, "kernel", kernel), _finite(path, "bias", bias))
 
 
@@ -122,6 +124,7 @@ def read_holdout(path: str | Path) -> Holdout:
             f"{path}: features and labels must have the same length, got "
             f"{len(features)} and {len(labels)}."
         )
+    labels = np.asarray(labels)
     outside = first_bad_row(labels, lambda x: (x < 0) | (x > np.iinfo(np.int32).max))
     if outside is not None:
         raise FileError(
@@ -131,7 +134,7 @@ def read_holdout(path: str | Path) -> Holdout:
     return Holdout(_finite(path, "features", features), labels.astype(np.int32))
 
 
-def require_width(path: str | Path, features: np.ndarray, head: Head) -> None:
+def require_width(path: str | Path, features: AnyRows, head: Head) -> None:
     """Refuses features, of the pool or the holdout set, that the head cannot read.
 
     Raises:
@@ -231,7 +234,7 @@ def _require_distinct(source, what, names, places, place):
         if name in first:
             raise FileError(
                 f"{source}: {what} must be distinct, but {place} {first[name]} and "
-                f"{place} {where} both have {name}."
+                f"{place} {where} both have {short(name)}."
             )
         first[name] = where
 
@@ -245,12 +248,7 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
                 f"{path} must hold a vector of strings or integers, got {listed.dtype} "
                 f"of shape {listed.shape}."
             )
-        try:
-            if listed.dtype.kind == "S":
-                listed = np.char.decode(listed, "utf-8")
-            ids = [str(id_).strip() for id_ in listed.tolist()]
-        except ValueError as error:  # bytes or numbers that are no characters
-            raise FileError(f"{path} must hold Unicode text, but {error}.") from error
+        ids = [id_.strip() for id_ in _texts(path, np.asarray(listed))]
         return ids, range(len(ids)), "row"
     if path.suffix.lower() not in (".csv", ".txt"):
         raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
@@ -258,6 +256,22 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
         _require_rows_in_order(path)
     lines, ids = read_ids_of_lines(path)
     return ids, lines, "line"
+
+
+def _texts(path, listed) -> list[str]:
+    """Strings or numbers as text; refuses what no text file could hold."""
+    if listed.dtype.kind == "U":
+        codes = np.ascontiguousarray(listed).view((np.uint32, listed.itemsize // 4))
+        bad = first_bad_row(codes, lambda x: (x > 0x10FFFF) | (x >> 11 == 0xD800 >> 11))
+        if bad is not None:
+            raise FileError(f"{path}: row {bad} must be Unicode text.")
+    texts = []
+    for row, entry in enumerate(listed.tolist()):
+        try:
+            texts.append(entry.decode() if isinstance(entry, bytes) else str(entry))
+        except UnicodeDecodeError as error:
+            raise FileError(f"{path}: row {row} must be UTF-8 text.") from error
+    return texts
 
 
 def _require_rows_in_order(path):
@@ -268,7 +282,7 @@ def _require_rows_in_order(path):
         if fields[header.index("row")].strip() != str(row):
             raise FileError(
                 f"{path}: ids must be in the order of the rows: line {line} must have "
-                f"row {row}, got {fields[header.index('row')].strip()}."
+                f"row {row}, got {short(fields[header.index('row')])}."
             )
 
 

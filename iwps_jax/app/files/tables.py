@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from iwps_jax.app.files import headers
-from iwps_jax.app.files.arrays import FileError, require_file
+from iwps_jax.app.files.unreadable import FileError, naming, require_file
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
 FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -123,7 +123,10 @@ def opened(path: str | Path, newline: str | None) -> Iterator[TextIO]:
     """
     require_file(Path(path))
     try:
-        with Path(path).open(encoding=_encoding(path), newline=newline) as file:
+        with (
+            naming(path),
+            Path(path).open(encoding=_encoding(path), newline=newline) as file,
+        ):
             yield file
     except UnicodeError:
         read_text(path)  # names the line
@@ -143,9 +146,10 @@ def read_text(path: str | Path) -> str:
     """
     path = Path(path)
     require_file(path)
-    content = path.read_bytes()
+    with naming(path):
+        content, encoding = path.read_bytes(), _encoding(path)
     try:
-        return content.decode(_encoding(path))
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error

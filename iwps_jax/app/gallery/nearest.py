@@ -3,13 +3,14 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.refusal import Refusal
 
 BLOCK = 1 << 22  # numbers of the pool in memory at once, besides those of the picks
 
 
 def nearest_rows(
-    features: Shaped[np.ndarray, "pool d"],
+    features: Shaped[AnyRows, "pool d"],
     rows: Int[np.ndarray, " picks"],
     labeled: Int[np.ndarray, " labeled"],
 ) -> Int[np.ndarray, " picks"]:
@@ -19,7 +20,7 @@ def nearest_rows(
     only `rows` and `labeled`.
 
     Args:
-        features: features of the pool; a memory map stays on the disk.
+        features: features of the pool; they may stay in their file.
         rows: rows of the picks.
         labeled: rows with a label, distinct.
 
