@@ -227,7 +227,7 @@ BAD = [  # reader, file, what is in it, what the sentence says
     ("ids", "a.txt", text("caf\u00e9\nb\ncafe\u0301\nd\n"), "line 1 and line 3 both"),
     ("ids", "a.txt", text("a\nb\0\nc\nd\n"), "line 2 must not have a NUL character."),
     ("ids", "a.npy", npy(np.array(["a", "b\udcff"])), "row 1 must be Unicode text"),
-    ("ids", "a.npy", npy(np.array([b"a", b"b\xff"])), "must hold Unicode text, but"),
+    ("ids", "a.npy", npy(np.array([b"a", b"b\xff"])), "must be UTF-8 text"),
     ("ids", "a.json", text("[]"), "must end in .txt, .csv or .npy"),
     ("classes", "a.txt", text("cat\n"), "at least 2 classes, got 1."),
     ("classes", "a.txt", text("cat\n\ndog\n"), "line 2 must not be empty."),

@@ -167,8 +167,8 @@ def test_an_id_that_became_a_number_is_one(tmp_path, number, id_):
 def test_what_is_no_json_list_is_named(tmp_path):
     path = tmp_path / "export.json"
     for content, sentence in (
-        ('{"id": 1}\n{"id": 2}\n', "must be JSON, not JSON lines.* in line 2"),
-        ('[{"id": ' + "9" * 5000 + "}]", "must hold shorter numbers"),
+        ('{"id": 1}\n{"id": 2}\n', "must be JSON.*Extra data in line 2 .JSON lines"),
+        ('[{"id": ' + "9" * 5000 + "}]", "a number has thousands of digits"),
         ("[" * 100_000, "got nested lists"),
     ):
         path.write_text(content)

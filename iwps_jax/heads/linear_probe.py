@@ -24,6 +24,7 @@ from iwps_jax.types import AnyArray
 # No farther than this from the kernel of the minimum: the distance is at most
 # ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
 TOLERANCE = 1e-3
+MANY = 4096  # rows from which on padding would cost more than another program
 # Largest first: each is ten times weaker than the one before.
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3)
 
@@ -76,7 +77,8 @@ def fit_linear_probe(
 
     for each penalty of `PENALTIES`, all at once by L-BFGS; of equal holdout losses the
     larger penalty wins. Deterministic. Classes without a label get a small probability.
-    One program serves all n up to the next power of two.
+    One program serves all n up to the next power of two, and from `MANY` on up to the
+    next eighth of it.
 
     Args:
         features: of labeled samples, centered and of about unit scale: the penalties
@@ -111,7 +113,7 @@ def fit_linear_probe(
         checks.batch_size(name.replace("labels", "features"), of)
         checks.require_labels(name, its, num_classes)
         checks.require_size(name, its, 0, len(of), "its features")
-    padding = (1 << (len(features) - 1).bit_length()) - len(features)
+    padding = _size_of_program(len(features)) - len(features)
     found = _fits(
         np.pad(np.asarray(features, np.float32), ((0, padding), (0, 0))),
         np.pad(np.asarray(labels, np.int32), (0, padding)),
@@ -132,6 +134,13 @@ def fit_linear_probe(
         float(losses[best]),
         int(found.num_right[best]) / len(holdout_labels),
     )
+
+
+def _size_of_program(n: int) -> int:
+    """How many rows the program has that serves n."""
+    power = 1 << (n - 1).bit_length()
+    unit = power // 8 if n >= MANY else power
+    return -(-n // unit) * unit
 
 
 @partial(jax.jit, static_argnames="num_classes")

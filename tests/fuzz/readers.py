@@ -19,6 +19,7 @@ from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.gallery import thumbnails
 from iwps_jax.backbones.torch_file import load_state_dict
+from iwps_jax.refusal import Refusal
 from tests.fuzz import edits, valid
 from tests.fuzz.edits import Edit
 
@@ -163,6 +164,13 @@ def pillow_size(path):
         return ImageOps.exif_transpose(image).size
 
 
+def thumbnail_of(path):
+    picture = thumbnails.of_file(path, SIDE)
+    if picture.flaw:  # a card shows it
+        raise Refusal(picture.flaw)
+    return picture
+
+
 def is_its_thumbnail(picture, size):
     scale = min(1, SIDE / max(size))
     sides = zip((picture.width, picture.height), size, strict=True)
@@ -269,7 +277,7 @@ READERS = {
     ),
     "image": Reader(
         valid.image,
-        lambda path: thumbnails.of_file(path, SIDE),
+        thumbnail_of,
         pillow_size,
         (edits.png_chunk,) * 4,
         is_its_thumbnail,

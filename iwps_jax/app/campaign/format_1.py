@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from iwps_jax.app.campaign.journal import Record
-from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.files.unreadable import FileError, short
 
 EVENTS = "events"
 BATCH = ("rows", "scores", "predicted", "confidence", "method")
@@ -93,7 +93,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is damaged: {error}.") from error
+        raise FileError(f"{path} is damaged: {short(str(error))}.") from error
     if not isinstance(found, dict):
         raise FileError(f"{path} is damaged: it must hold an object.")
     return found

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.files.unreadable import FileError, short
 from iwps_jax.atomic_write import naming_file, sync_folder, write_atomically
 
 try:
@@ -36,7 +36,7 @@ SUFFIX = ".jsonl"
 CHAIN = b',"chain":"'
 HEX = 64  # digits of a SHA-256
 END = len(CHAIN) + HEX + len(b'"}')
-TIP_FIELDS = {"events": int, "chain": str, "segment": str, "bytes": int}
+TIP_FIELDS = ("events", "chain", "segment", "bytes")
 Record = dict[str, Any]
 
 
@@ -147,12 +147,13 @@ def _verified(folder, content, tail) -> tuple[list[Record], Tail]:
     """The records of some lines that follow `tail`, and the tail after them."""
     records = []
     count, chain, segment, size = tail
+    path = folder / segment
     lines = content.split(b"\n")
     if lines.pop():
-        raise FileError(f"{folder / segment}: its last line has no end.")
+        raise FileError(f"{path}: its last line has no end.")
     for line in lines:
         count += 1
-        place = f"{folder / segment}: event {count}"
+        place = f"{path}: event {count}"
         body, written = line[:-END], line[-HEX - 2 : -2]
         if line[-END : -HEX - 2] != CHAIN or line[-2:] != b'"}':
             raise FileError(f"{place} is damaged: its line does not end in its chain.")
@@ -174,11 +175,20 @@ def _tip(folder) -> Tail | None:
     """The end of the journal when a command last ended; None if nobody knows."""
     try:
         found = json.loads((folder / TIP).read_bytes())
-        return Tail(*(kind(found[name]) for name, kind in TIP_FIELDS.items()))
+        tip = Tail(*(found[name] for name in TIP_FIELDS))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FileError(f"{folder / TIP} is damaged: {error!r}.") from error
+        reason = short(f"{type(error).__name__} {error}")
+        raise FileError(f"{folder / TIP} is damaged: {reason}.") from error
+    are_counts = all(type(n) is int and 0 <= n < 2**60 for n in (tip.count, tip.size))
+    if (
+        not are_counts
+        or not isinstance(tip.chain, str)
+        or not isinstance(tip.segment, str)
+    ):
+        raise FileError(f"{folder / TIP} is damaged: it has no such counts.")
+    return tip
 
 
 def _require_all(folder, tip, count):

@@ -31,7 +31,7 @@ from iwps_jax.app.campaign import (
 from iwps_jax.app.campaign.state import ids_of, last_answers, task_of
 from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.answers import take_answers
-from iwps_jax.app.commands.processes import use_all_cores
+from iwps_jax.app.commands.jax_settings import start_jax
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.unreadable import FileError
@@ -90,7 +90,7 @@ def _label(options: Options) -> None:
         raise FileError("--out, --label-studio and --image-url need --next.")
     is_json = options.answers.suffix.lower() == ".json"
     answers = (read_exported if is_json else read_answers)(options.answers)
-    use_all_cores()
+    start_jax()
     with folder.locked(
         options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
     ):

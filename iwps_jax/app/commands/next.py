@@ -16,7 +16,7 @@ from tyro import conf
 
 from iwps_jax.app.campaign import ask, folder, unanswered_of
 from iwps_jax.app.commands import batch_files, exit_status
-from iwps_jax.app.commands.processes import use_all_cores
+from iwps_jax.app.commands.jax_settings import start_jax
 from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
@@ -46,7 +46,7 @@ def run(options: Options) -> int:
 
 def _next(options: Options) -> None:
     batch_files.check_output(options)
-    use_all_cores()
+    start_jax()
     with folder.locked(
         options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
     ):

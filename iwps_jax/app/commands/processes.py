@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -68,16 +67,6 @@ def require_described(options: Processes) -> None:
             raise Refusal(f"--process must be in [0, {processes}), got {process}.")
     if options.peer_timeout < 1:
         raise Refusal(f"--peer-timeout must be at least 1, got {options.peer_timeout}.")
-
-
-def use_all_cores() -> None:
-    """On a CPU, a device for each core: one alone leaves much of them idle."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    with suppress(RuntimeError):  # a caller of `main` may have used JAX before
-        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def join(options: Processes) -> bool:

@@ -38,6 +38,7 @@ from iwps_jax.app.commands import (
     advice,
     exit_status,
     inputs,
+    jax_settings,
     method_options,
     processes,
 )
@@ -82,7 +83,7 @@ def run(options: Options) -> int:
         nonlocal options, close, is_one_of_several
         options, reason = _choose_method(options)
         _check(options)
-        processes.use_all_cores()
+        jax_settings.start_jax()
         is_one_of_several = processes.join(options)
         if is_one_of_several:
             close = processes.watch_over(options.folder)
