@@ -6,10 +6,11 @@
 A campaign on 300 handwritten digits is fitted with and without one row of 1e6, in one
 feature, in half of them or in all; the table has the largest move of the accuracy on
 300 other digits, in points. All 300 have labels, or 100: then the row may be one of
-those, and the move is beside that of leaving out this one label. Then `iwps status` and `iwps label` run on a
-campaign of 20,000 rows with 10,000 answers, an event each, in processes of their own:
-process time from after the imports to the end, first without compiled programs from
-earlier commands, then with them.
+those, and the move is beside that of leaving out this one label.
+
+Then `iwps status` and `iwps label` run on a campaign of 20,000 rows with 10,000
+answers, an event each, in processes of their own: process time from after the imports
+to the end, first without compiled programs from earlier commands, then with them.
 """
 
 import dataclasses

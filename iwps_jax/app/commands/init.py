@@ -157,7 +157,10 @@ def _warn(options: Options, state) -> None:
 
 
 def _refuse_leak(options: Options, state):
-    """Refuses a holdout set with a sample that is learned from."""
+    """Refuses a holdout set with a sample that is learned from.
+
+    If it names rows of the pool, a copy is another sample, as in tables of few values.
+    """
     labeled = list(labels_of(state))
     if not labeled:
         return
@@ -167,6 +170,15 @@ def _refuse_leak(options: Options, state):
     if is_copy.any():
         sample = int(np.argmax(is_copy))
         name = naming.ids_of(state.task.ids, np.array([labeled[copies[sample]]]))[0]
+        if len(state.task.holdout_rows):
+            advice.warn(
+                [
+                    f"{is_copy.sum():,} samples of {options.holdout} have the features "
+                    f"of labeled ones, the first those of {name!r}: where they are the "
+                    "same thing, they cannot judge what the head has learned."
+                ]
+            )
+            return
         raise FileError(
             f"{options.holdout} must not hold samples that are labeled in "
             f"{options.labels}, because the head learns them: "
