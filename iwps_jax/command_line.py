@@ -110,7 +110,8 @@ def _help_of(kind) -> dict[str, str]:
                     case ast.AnnAssign(), _:
                         texts.setdefault(ast.unparse(field.target), "")
     names = [field.name for field in dataclasses.fields(kind)]
-    return texts | {name: "" for name in names if name not in texts}
+    known = {name: text for name, text in texts.items() if name in names}
+    return known | {name: "" for name in names if name not in texts}
 
 
 def _any_value(hint) -> Any:

@@ -1,7 +1,7 @@
 """What the options of all commands are made of."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro import conf
 
@@ -13,5 +13,5 @@ Flag = Annotated[bool, conf.FlagCreatePairsOff, conf.arg(help_behavior_hint="")]
 class Options:
     """The options of a command; those that commands share are in classes between."""
 
-    writes = ()
+    writes: ClassVar[tuple[str, ...]] = ()
     """The names of options that are files which the command writes."""

@@ -44,13 +44,13 @@ class Tail(NamedTuple):
     """Where the next record goes.
 
     Attributes:
-        count: number of records.
+        number: of the last record, or 0.
         chain: chain of the last record, or the root.
         segment: name of the last segment; empty if there is none.
         size: bytes of its complete lines.
     """
 
-    count: int
+    number: int
     chain: str
     segment: str
     size: int
@@ -73,8 +73,8 @@ def read(folder: Path, root: str) -> list[Record]:
         found, tail = _verified(folder, content, tail._replace(segment=name, size=0))
         records += found
     if tip is not None:
-        _require_all(folder, tip, tail.count)
-        if tip.count and records[tip.count - 1]["chain"] != tip.chain:
+        _require_all(folder, tip, tail.number)
+        if tip.number and records[tip.number - 1]["chain"] != tip.chain:
             raise FileError(f"{folder / TIP} is of another campaign, or was changed.")
     return records
 
@@ -94,7 +94,7 @@ def append(folder: Path, root: str, known: int, contents: Sequence[Record]) -> N
     """
     with _alone(folder):
         tail = _tail(folder, root)
-        if tail.count != known:
+        if tail.number != known:
             raise FileError(
                 f"another command has changed {folder.parent} meanwhile: try again."
             )
@@ -181,7 +181,7 @@ def _tip(folder) -> Tail | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = short(f"{type(error).__name__} {error}")
         raise FileError(f"{folder / TIP} is damaged: {reason}.") from error
-    are_counts = all(type(n) is int and 0 <= n < 2**60 for n in (tip.count, tip.size))
+    are_counts = all(type(n) is int and 0 <= n < 2**60 for n in (tip.number, tip.size))
     if (
         not are_counts
         or not isinstance(tip.chain, str)
@@ -192,9 +192,9 @@ def _tip(folder) -> Tail | None:
 
 
 def _require_all(folder, tip, count):
-    if tip.count > count:
+    if tip.number > count:
         raise FileError(
-            f"{folder}: event {count + 1} is missing, and all to event {tip.count}: "
+            f"{folder}: event {count + 1} is missing, and all to event {tip.number}: "
             "restore the folder from a copy, or delete "
             f"{folder / TIP} to continue without them."
         )
@@ -218,7 +218,7 @@ def _tail(folder, root) -> Tail:
             file.seek(begun)
             content = _complete(file.read())
         _, tail = _verified(folder, content, tail._replace(segment=name, size=begun))
-    _require_all(folder, tip, tail.count)
+    _require_all(folder, tip, tail.number)
     return tail
 
 

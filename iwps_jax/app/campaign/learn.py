@@ -81,13 +81,15 @@ def tell(
                     Answers(rows[part], told[part], 0, None, None, name, previous)
                 )
     after = refitted(state._replace(events=(*state.events, *events)))
-    head, num_labeled = after.head, len(labels_of(after))
-    outcome = {
-        "num_labeled": num_labeled,
-        "holdout_loss": None if head is None else head.holdout_loss,
-        "holdout_accuracy": None if head is None else head.holdout_accuracy,
-    }
-    events = [event._replace(**outcome) for event in events]
+    head = after.head
+    events = [
+        event._replace(
+            num_labeled=len(labels_of(after)),
+            holdout_loss=None if head is None else head.holdout_loss,
+            holdout_accuracy=None if head is None else head.holdout_accuracy,
+        )
+        for event in events
+    ]
     return after._replace(events=(*state.events, *events))
 
 

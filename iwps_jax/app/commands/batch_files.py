@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from tyro import conf
@@ -26,7 +26,7 @@ COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 class Output(answers.Changing):
     """The options of commands that hand out a batch: the campaign, and where to."""
 
-    writes = ("out", "label_studio")
+    writes: ClassVar = ("out", "label_studio")
     out: Path | None = None
     """a new .csv file (default: one in the folder batches of the campaign)"""
     label_studio: Annotated[Path | None, conf.arg(metavar="FILE")] = None

@@ -56,4 +56,6 @@ def _judged(state: Campaign) -> tuple[Head | None, Holdout]:
     """The head, and the holdout set as it sees it."""
     holdout, head = holdout_of(state), refitted(state).head
     scaled = Holdout(task_of(state).scaling.of(holdout.features), holdout.labels)
-    return None if head is None else Head(head.kernel, head.bias), scaled
+    if head is None:
+        return None, scaled
+    return Head(np.asarray(head.kernel), np.asarray(head.bias)), scaled

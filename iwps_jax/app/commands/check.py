@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax
 import numpy as np
@@ -58,7 +58,7 @@ SAMPLE = 2000
 class Options(inputs.Files):
     """The options of the command."""
 
-    writes = ("json",)
+    writes: ClassVar = ("json",)
     labels: Path | None = None
     """answers to check and count: .csv with the columns id and label"""
     training_set: Path | None = None
@@ -115,7 +115,8 @@ def _of_pool(options: Options, files):
     if files.pool is None:
         return {}
     size = inputs.size_of(files.pool, "check")
-    tests = [pool_check.have_no_softmax if files.are_logits else pool_check.are_bad]
+    is_bad = pool_check.have_no_softmax if files.are_logits else pool_check.are_bad
+    tests: list[pool_check.Test] = [is_bad]
     if not files.are_logits and getattr(files.pool, "ndim", None) == 2:
         tests.append(pool_check.outlying_test(files.pool))
     bad, *outlying = pool_check.find_rows(files.pool, *tests)

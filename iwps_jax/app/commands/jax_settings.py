@@ -29,7 +29,7 @@ def start_jax() -> None:
         cores = os.cpu_count() or 1
     with suppress(RuntimeError):  # a caller of `main` may have used JAX before
         jax.config.update("jax_num_cpu_devices", cores)
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = cache_root() / f"programs-{_kind_of_processor()}"
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", PROGRAM_BYTES)

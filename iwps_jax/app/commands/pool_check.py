@@ -11,6 +11,8 @@ from iwps_jax.app.campaign import scaling
 from iwps_jax.pool import sources
 from iwps_jax.refusal import Refusal
 
+Test = Callable[[np.ndarray], np.ndarray]
+"""Turns an array of rows into a mask of them."""
 BLOCK_BYTES = 2**25
 ROWS_NAMED = 10
 
@@ -27,7 +29,7 @@ class Rows(NamedTuple):
     first: list[int]
 
 
-def find_rows(pool: Any, *tests: Callable[[np.ndarray], np.ndarray]) -> list[Rows]:
+def find_rows(pool: Any, *tests: Test) -> list[Rows]:
     """For each test the rows that it finds, all in one pass.
 
     Args:
@@ -54,7 +56,7 @@ def find_rows(pool: Any, *tests: Callable[[np.ndarray], np.ndarray]) -> list[Row
 
 def are_bad(rows: np.ndarray) -> np.ndarray:
     """Mask of the rows with a number that is not finite in 32 bits."""
-    return ~fits(rows).reshape(len(rows), -1).all(axis=1)
+    return np.asarray(~fits(rows).reshape(len(rows), -1).all(axis=1))
 
 
 def have_no_softmax(logits: np.ndarray) -> np.ndarray:
@@ -74,7 +76,7 @@ def fits(numbers: np.ndarray) -> np.ndarray:
     return (numbers >= kept.min) & (numbers <= kept.max)
 
 
-def outlying_test(pool: Any) -> Callable[[np.ndarray], np.ndarray]:
+def outlying_test(pool: Any) -> Test:
     """A test that finds rows far from all others; none where no scale is known."""
     rows = scaling.rows_of(pool, scaling.spread_rows(len(pool)))
     try:

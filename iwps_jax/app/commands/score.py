@@ -29,6 +29,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -62,7 +63,7 @@ __doc__ = (__doc__ or "").replace("{methods}", method_options.about_methods())
 class Options(MethodOptions, processes.Processes):
     """The options of the command."""
 
-    writes = ("out",)
+    writes: ClassVar = ("out",)
     k: int
     """how many rows to pick"""
     labeled: Path | None = None

@@ -13,7 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from tyro import conf
@@ -55,7 +55,7 @@ class Known(NamedTuple):
 class Options(options.Options):
     """The options of the command."""
 
-    writes = ("out",)
+    writes: ClassVar = ("out",)
     picks: conf.Positional[Path]
     """file of picks, written by `iwps next` or `iwps score`"""
     images: Path

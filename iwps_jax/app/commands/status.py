@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro import conf
 
@@ -30,7 +30,7 @@ LINES = 40  # of the learning curve at most
 class Options(answers.OfCampaign):
     """The options of the command."""
 
-    writes = ("json", "head")
+    writes: ClassVar = ("json", "head")
     json: Annotated[Path | None, conf.arg(metavar="FILE")] = None
     """also write the status as JSON"""
     head: Annotated[Path | None, conf.arg(metavar="FILE")] = None
