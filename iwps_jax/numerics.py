@@ -196,8 +196,11 @@ def cross_entropy_change(
 def log_mean_exp(values: jax.Array) -> jax.Array:
     """log((1/n) Σ exp(values)) over the first axis; all -inf gives -inf."""
     peak = values.max(0)
-    peak = jnp.where(jnp.isneginf(peak), 0, peak)
-    return peak + jnp.log1p(jnp.expm1(values - peak[None]).mean(0))
+    is_zero = jnp.isneginf(peak)
+    peak = jnp.where(is_zero, 0, peak)
+    excess = jnp.expm1(values - peak[None]).mean(0)
+    # The logarithm of zero has no slope, and 0 times that would be NaN in a gradient.
+    return jnp.where(is_zero, -jnp.inf, peak + jnp.log1p(jnp.where(is_zero, 0, excess)))
 
 
 def log_softmax(
@@ -208,8 +211,9 @@ def log_softmax(
     The most probable class has log p = -log1p(Σ of the others relative to it), which
     does not round to zero with the sum.
     """
-    relative = logits - logits.max(-1, keepdims=True)
     is_top = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    # Not `max`, which shares its slope among all that tie, while one is left out below.
+    relative = logits - jnp.where(is_top, logits, 0).sum(-1, keepdims=True)
     others = jnp.where(is_top, 0, jnp.exp(relative)).sum(-1, keepdims=True)
     return relative - jnp.log1p(others)
 
@@ -237,5 +241,7 @@ def entropy_of(
 ) -> Float[jax.Array, "*batch"]:
     """-Σ_c p_c log p_c over the last axis, in nats, with 0 · log 0 = 0."""
     probs = jnp.exp(log_probs)
+    # Zero before the product: in a gradient, 0 times -inf would be NaN.
+    factors = jnp.where(probs > 0, log_probs, 0)
     # The absolute value only turns the -0.0 of a certain prediction into 0.0.
-    return jnp.abs(jnp.where(probs > 0, probs * log_probs, 0).sum(-1))
+    return jnp.abs((probs * factors).sum(-1))

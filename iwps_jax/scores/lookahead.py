@@ -213,7 +213,8 @@ def _look_ahead(
     deltas = jax.vmap(
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )(features, head.head_logits(features, kernel, bias))
-    reach = head.reach(features, holdout_features)
+    # It cancels, and the root in it has no slope at features of only zeros.
+    reach = jax.lax.stop_gradient(head.reach(features, holdout_features))
     by_series = [
         partial(_changes_by_series, numerics.expm1_series(radius, order))
         for radius, order in SERIES
