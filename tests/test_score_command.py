@@ -61,7 +61,7 @@ def test_labeled_rows_are_never_picked(here):
     ("arguments", "sentence"),
     [
         ((*FROM_FILES, "--seed", "-1"), "--seed must be at least 0"),
-        ((*FROM_FILES, "--seed", str(2**63)), "--seed must be at least 0"),
+        ((*FROM_FILES, "--seed", str(2**32)), "--seed must be at least 0"),
         (
             ("--pool", "features.npy", "--training-set", "features.npy"),
             "--method margin is recommended for these files, and needs --head.",

@@ -246,6 +246,7 @@ def _select(rule, key, scores, space, k, candidates_per_pick, where):
     checks.require_no_nan("scores", scores, "pool")
     for name, array in zip(Space._fields, space, strict=True):
         if array is not None:
+            checks.require_floating(f"space.{name}", array, "pool d")
             checks.require_size(f"space.{name}", array, 0, len(scores), "scores")
     number, where = number_of_candidates(scores, k, candidates_per_pick, where)
     return _pick(key, scores, space, where, rule=rule, k=int(k), number=number)

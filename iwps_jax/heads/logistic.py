@@ -98,6 +98,7 @@ def minimum(
     """
     checks.require_floating("features", features, "n d")
     checks.require_integers("labels", labels)
+    checks.require_floating("weights", weights, "n")
     for name, its in (("labels", labels), ("weights", weights)):
         checks.require_size(name, its, 0, len(features), "features")
     weighted = features * weights[:, None]

@@ -103,6 +103,8 @@ def pixel_head_gradient(
         [[-1.  1.]] [-0.5  0.5]
     """
     checks.require_finite("kernel", kernel, "d classes")
+    checks.require_finite("bias", bias, "classes")
+    checks.require_size("bias", bias, 0, kernel.shape[1], "kernel")
     factor = head.enlargement("labels", labels, "features", features)
     head.check_labeled("", features, labels, where, kernel, factor)
     return _pixel_head_gradient(features, labels, where, kernel, bias)

@@ -164,6 +164,8 @@ def dense_layers(
         >>> bool(scores[0] > 0)
         True
     """
+    checks.require_same_numbers("params", params)
+    checks.require_same_numbers("inputs", inputs)
     found = _pairs(params)
     is_batch = getattr(inputs, "ndim", 0) >= 2 and len(inputs) > 0
     if not found or not is_batch or not jnp.issubdtype(inputs.dtype, jnp.floating):

@@ -136,6 +136,7 @@ def iwps_batch(
     check_head(evidence.features, evidence.kernel, evidence.bias)
     checks.require_size("features", evidence.features, 0, len(scores), "scores")
     checks.require_integers("labels", evidence.labels)
+    checks.require_floating("labeled_features", evidence.labeled_features, "n d")
     labels, labeled = map(jnp.asarray, (evidence.labels, evidence.labeled_features))
     checks.require_size("labels", labels, 0, len(labeled), "labeled_features")
     # What stands in an empty place of the buffer does not matter.

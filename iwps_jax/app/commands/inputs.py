@@ -251,8 +251,8 @@ def require_score(name: str, score_fn: Any, pool: Any) -> None:
 
 def require_seed(seed: int) -> None:
     """Refuses a seed that no generator takes."""
-    if not 0 <= seed < 2**63:
-        raise Refusal(f"--seed must be at least 0 and less than 2**63, got {seed}.")
+    if not 0 <= seed < 2**32:
+        raise Refusal(f"--seed must be at least 0 and less than 2**32, got {seed}.")
 
 
 def size_of(pool: Any, option: str) -> int:
