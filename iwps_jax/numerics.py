@@ -11,7 +11,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Int, Key, PyTree
 
 from iwps_jax.types import AnyArray
 
@@ -23,15 +23,28 @@ CLASSES_AT_ONCE = 5
 
 
 def upcast(tree: PyTree) -> PyTree:
-    """Widens floating leaves narrower than float32; leaves the others alone."""
+    """Floating leaves in one type: float32, or float64 if one is; others as they are.
+
+    In 64-bit mode, a pool of float64 meets a head of float32.
+    """
+    tree = jax.tree.map(jnp.asarray, tree)
+    types = [leaf.dtype for leaf in jax.tree.leaves(tree)]
+    wide = jnp.float64 if jnp.float64 in types else jnp.float32
 
     def widen(leaf):
-        leaf = jnp.asarray(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4:
-            return leaf.astype(jnp.float32)
-        return leaf
+        return leaf.astype(wide) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(widen, tree)
+
+
+def uniform(key: Key[AnyArray, ""], shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws from [0, 1): the same float32 numbers in 64-bit mode."""
+    return jax.random.uniform(key, shape, jnp.float32)
+
+
+def gumbel(key: Key[AnyArray, ""], shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws of Gumbel noise: the same float32 numbers in 64-bit mode."""
+    return jax.random.gumbel(key, shape, jnp.float32)
 
 
 @jax.custom_batching.custom_vmap

@@ -114,6 +114,7 @@ def score_weighted(
 
 def _score_weighted(key, candidates, k):
     weights = relative(jnp.where(candidates.eligible, candidates.scores, 0))
+    weights = weights.astype(candidates.points.right_squares.dtype)
     return _spread(candidates, lambda i, nearest: weights * jnp.sqrt(nearest))
 
 
@@ -155,7 +156,7 @@ def k_means_plus_plus(
 
 def _k_means_plus_plus(key, candidates, k):
     def draw(i, nearest):
-        noise = jax.random.gumbel(jax.random.fold_in(key, i), nearest.shape)
+        noise = numerics.gumbel(jax.random.fold_in(key, i), nearest.shape)
         return draw_gain(nearest, noise.astype(nearest.dtype))
 
     return _spread(candidates, draw)

@@ -174,14 +174,15 @@ def _iwps_app_pixel_head(features, where, kernel, bias, gradient):
 @jax.jit
 def _pixel_head_gradient(features, labels, where, kernel, bias):
     features, kernel, bias = numerics.upcast((features, kernel, bias))
-    weight = 1 / where.sum()
+    weight = 1 / where.sum(dtype=kernel.dtype)
 
     def add_image(total, image):
         features, labels, where = image
         grid, corners = _prepare(features, where)
         labels, where = (upsampling.to_cells(fine, grid) for fine in (labels, where))
         logits = upsampling.enlarge(head.head_maps(corners, kernel, bias), grid)
-        residual = head.residual_maps(logits, labels) * (where * weight)[None]
+        residual = head.residual_maps(logits, labels)
+        residual = residual * jnp.where(where, weight, 0)[None]
         ascent = head.ascent(corners, residual, grid)
         return jax.tree.map(jnp.subtract, total, ascent), None
 

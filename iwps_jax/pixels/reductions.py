@@ -57,9 +57,10 @@ def mean_of_highest(
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}.")
     ranked = jnp.sort(jnp.where(where, values, -jnp.inf), axis=None)[::-1]
-    num_valid = where.sum()
+    num_valid = where.sum(dtype=values.dtype)
     count = jnp.maximum(jnp.ceil(share * num_valid), 1)
-    return _masked_mean(ranked, jnp.arange(len(ranked)) < jnp.minimum(count, num_valid))
+    place = jnp.arange(len(ranked), dtype=values.dtype)
+    return _masked_mean(ranked, place < jnp.minimum(count, num_valid))
 
 
 def highest_region(
@@ -122,9 +123,10 @@ def mean_of_classes(
     checks.require_same_numbers("predicted", predicted)
     classes = jnp.where(where, predicted, num_classes).ravel()
     sums = jax.ops.segment_sum(values.ravel(), classes, num_classes + 1)[:-1]
-    counts = jnp.bincount(classes, length=num_classes + 1)[:-1]
+    counts = jnp.bincount(classes, length=num_classes + 1)[:-1].astype(values.dtype)
     return _masked_mean(sums / jnp.maximum(counts, 1), counts > 0)
 
 
 def _masked_mean(values, where):
-    return jnp.where(where, values, 0).sum() / jnp.maximum(where.sum(), 1)
+    count = jnp.maximum(where.sum(dtype=values.dtype), 1)
+    return jnp.where(where, values, 0).sum() / count

@@ -308,6 +308,7 @@ def _updates(layers, candidate, *, steps, learning_rate) -> tuple[_Update, ...]:
         return activations, output
 
     dtype = first_output.dtype
+    learning_rate = jnp.asarray(learning_rate, dtype)
     at_start = tuple(
         _Update(
             jnp.zeros((steps, kernel.shape[0]), dtype) if index else candidate[None],

@@ -244,7 +244,8 @@ def form_of_step(
     """
     largest = (jnp.abs(deltas).max(-1) * reach).max()
     radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
-    return sum(~numerics.all_of_batch(largest <= radius) for radius in radii)
+    beyond = [~numerics.all_of_batch(largest <= radius) for radius in radii]
+    return jnp.stack(beyond).sum(dtype=jnp.int32)
 
 
 def _holdout(features, labels, kernel, bias) -> _Holdout:
