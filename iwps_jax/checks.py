@@ -349,8 +349,11 @@ def require_at_most(
     """Refuses a number of samples below one or above those available."""
     if require_integer(name, value) < 1:
         raise ValueError(f"{name} must be at least 1, got {value}.")
-    if _is_known_true(jnp.asarray(value) > available):
+    try:
+        most = int(available)
+    except jax.errors.ConcretizationTypeError:  # a trace hides it
+        return
+    if value > most:
         raise ValueError(
-            f"{name} must be at most the number of {what}, {int(available)}, "
-            f"got {value}."
+            f"{name} must be at most the number of {what}, {most}, got {value}."
         )

@@ -218,6 +218,12 @@ def test_picks_and_predictions_from_foreign_bytes_are_the_same():
     np.testing.assert_array_equal(told.predicted, same.predicted)
 
 
+@pytest.mark.parametrize("k", [2**32 + 1, np.int64(2**32 + 1)])
+def test_a_number_of_picks_beyond_32_bits_is_refused(without_jaxtyping, k):
+    with pytest.raises(ValueError, match="k must be at most the number"):
+        iwps_jax.top_k(LOGITS[:, 0], k)
+
+
 def test_a_seed_beyond_what_a_key_keeps_is_refused():
     with pytest.raises(ValueError, match="seed must be in"):
         picking.pick(methods.RANDOM, Model(seed=2**32), LOGITS, None, 1)

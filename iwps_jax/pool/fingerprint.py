@@ -6,7 +6,6 @@ see, a few scores must tell.
 """
 
 import hashlib
-import inspect
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -71,8 +70,8 @@ def _tell(told, value, inside):
         say(value.__module__, value.__qualname__)
         if value not in inside:  # a function that calls itself closes over itself
             inside = (*inside, value)
-            bound = inspect.getclosurevars(value).nonlocals
-            go_on(value.__code__, value.__defaults__, value.__kwdefaults__, bound)
+            go_on(value.__code__, value.__defaults__, value.__kwdefaults__)
+            go_on(*map(_content, value.__closure__ or ()))
     elif isinstance(value, Mapping):
         for key in sorted(value, key=repr):
             go_on(key, value[key])
@@ -84,6 +83,13 @@ def _tell(told, value, inside):
         go_on(jax.tree.leaves(value))
     else:
         say(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing is in it yet
+        return None
 
 
 def _bytes_of(array):
