@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from iwps_jax.types import AnyArray
@@ -51,10 +52,44 @@ def _any_outside(labels, num_classes):
     return (labels < 0).any() | (labels >= num_classes).any()
 
 
+def require_same_numbers(name: str, tree: PyTree) -> None:
+    """Refuses arrays whose numbers a compiled program would take for others.
+
+    It reads the bytes of any order as this machine's, and of 64-bit integers half of
+    the bits. JAX notices the first only while it compiles, so every call must ask.
+    """
+    for leaf in jax.tree.leaves(tree):
+        dtype = getattr(leaf, "dtype", None)
+        if not getattr(dtype, "isnative", True):
+            raise TypeError(
+                f"{name} must be in the byte order of this machine, got {dtype}: pass "
+                f"{name}.astype({name}.dtype.newbyteorder('='))."
+            )
+        if not isinstance(leaf, np.ndarray | np.integer) or leaf.size == 0:
+            continue
+        if np.issubdtype(leaf.dtype, np.integer):
+            kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
+            if kept != leaf.dtype and not fits(np.asarray(leaf), kept):
+                raise ValueError(
+                    f"{name} must fit {kept}, which JAX makes of {leaf.dtype} unless "
+                    f"jax_enable_x64 is set, got {leaf.min()} to {leaf.max()}."
+                )
+
+
+def fits(numbers: np.ndarray, dtype: Any) -> bool:
+    """Whether a type holds the integers, or the size of the finite numbers."""
+    if jnp.issubdtype(dtype, jnp.integer):
+        info = jnp.iinfo(dtype)
+        return bool(info.min <= numbers.min() and numbers.max() <= info.max)
+    largest = np.abs(numbers[np.isfinite(numbers)]).max(initial=0)
+    return bool(largest <= jnp.finfo(dtype).max)
+
+
 def require_axes(name: str, array: AnyArray, axes: str) -> None:
     """Refuses what is not an array with as many axes as `axes` has words."""
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise TypeError(f"{name} must be an array, got {type(array).__name__}.")
+    require_same_numbers(name, array)
     expected = axes.split()
     if len(array.shape) != len(expected):
         raise ValueError(
@@ -112,6 +147,7 @@ def require_finite_tree(name: str, tree: PyTree) -> None:
     leaves = jax.tree.leaves(tree)
     if not leaves:
         raise ValueError(f"{name} must hold at least one array, got none.")
+    require_same_numbers(name, tree)
     for leaf in leaves:
         if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float):
             raise TypeError(
@@ -165,6 +201,7 @@ def require_same_tree(name: str, tree: PyTree, like_name: str, like: PyTree) -> 
 
 def batch_size(name: str, inputs: PyTree) -> int:
     """The length of the leading axis that all leaves of `inputs` share."""
+    require_same_numbers(name, inputs)
     leaves = jax.tree.leaves(inputs)
     if not leaves or any(jnp.ndim(leaf) == 0 for leaf in leaves):
         raise ValueError(f"{name} must be arrays with a leading sample axis.")
@@ -232,6 +269,7 @@ def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
 
 def require_positive(name: str, value: AnyArray | float) -> None:
     """Refuses what is not one positive and finite number."""
+    require_same_numbers(name, value)
     try:
         number = jnp.asarray(value)
     except (TypeError, ValueError):
@@ -311,8 +349,11 @@ def require_at_most(
     """Refuses a number of samples below one or above those available."""
     if require_integer(name, value) < 1:
         raise ValueError(f"{name} must be at least 1, got {value}.")
-    if _is_known_true(jnp.asarray(value) > available):
+    try:
+        most = int(available)
+    except jax.errors.ConcretizationTypeError:  # a trace hides it
+        return
+    if value > most:
         raise ValueError(
-            f"{name} must be at most the number of {what}, {int(available)}, "
-            f"got {value}."
+            f"{name} must be at most the number of {what}, {most}, got {value}."
         )

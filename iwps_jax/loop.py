@@ -101,6 +101,8 @@ def acquire(
     _, score_key, select_key = _round_keys(key, state)
     scores = score(score_key, state.train_state)
     picks = select(select_key, scores, ~state.labeled)
+    for name, chosen in (("scores", scores), ("picks", picks)):
+        checks.require_same_numbers(name, chosen)
     info = RoundInfo(
         round=state.round,
         num_labeled=state.labeled.sum(),

@@ -7,6 +7,7 @@ Everybody else asks for a row by name, `row_of(name)`, or uses one by its consta
 import jax
 import jax.numpy as jnp
 
+from iwps_jax import numerics
 from iwps_jax.contrib import batches
 from iwps_jax.contrib import forms as research
 from iwps_jax.method import Cost, Method, Style
@@ -40,7 +41,7 @@ RESEARCH = "you compare ways to pick a batch"
 
 
 def _uniform(key, numbers):
-    return jax.vmap(jax.random.uniform)(sample_keys(key, numbers))
+    return jax.vmap(numerics.uniform)(sample_keys(key, numbers))
 
 
 def _error_reduction(rows, model):
@@ -303,7 +304,7 @@ IWPS_BATCH_ALONE = IWPS_BATCH._replace(
     use=RESEARCH,
     is_research=True,
     reads=("numbers",),
-    score=lambda rows, model: jnp.ones(len(rows.numbers)),
+    score=lambda rows, model: jnp.ones(len(rows.numbers), jnp.float32),
     candidates_per_pick=None,
     options=("seed",),
     style=None,

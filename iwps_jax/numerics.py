@@ -11,7 +11,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Int, Key, PyTree
 
 from iwps_jax.types import AnyArray
 
@@ -23,15 +23,28 @@ CLASSES_AT_ONCE = 5
 
 
 def upcast(tree: PyTree) -> PyTree:
-    """Widens floating leaves narrower than float32; leaves the others alone."""
+    """Floating leaves in one type: float32, or float64 if one is; others as they are.
+
+    In 64-bit mode, a pool of float64 meets a head of float32.
+    """
+    tree = jax.tree.map(jnp.asarray, tree)
+    types = [leaf.dtype for leaf in jax.tree.leaves(tree)]
+    wide = jnp.float64 if jnp.float64 in types else jnp.float32
 
     def widen(leaf):
-        leaf = jnp.asarray(leaf)
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4:
-            return leaf.astype(jnp.float32)
-        return leaf
+        return leaf.astype(wide) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
     return jax.tree.map(widen, tree)
+
+
+def uniform(key: Key[AnyArray, ""], shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws from [0, 1): the same float32 numbers in 64-bit mode."""
+    return jax.random.uniform(key, shape, jnp.float32)
+
+
+def gumbel(key: Key[AnyArray, ""], shape: tuple[int, ...] = ()) -> jax.Array:
+    """Draws of Gumbel noise: the same float32 numbers in 64-bit mode."""
+    return jax.random.gumbel(key, shape, jnp.float32)
 
 
 @jax.custom_batching.custom_vmap
@@ -196,8 +209,11 @@ def cross_entropy_change(
 def log_mean_exp(values: jax.Array) -> jax.Array:
     """log((1/n) Σ exp(values)) over the first axis; all -inf gives -inf."""
     peak = values.max(0)
-    peak = jnp.where(jnp.isneginf(peak), 0, peak)
-    return peak + jnp.log1p(jnp.expm1(values - peak[None]).mean(0))
+    is_zero = jnp.isneginf(peak)
+    peak = jnp.where(is_zero, 0, peak)
+    excess = jnp.expm1(values - peak[None]).mean(0)
+    # The logarithm of zero has no slope, and 0 times that would be NaN in a gradient.
+    return jnp.where(is_zero, -jnp.inf, peak + jnp.log1p(jnp.where(is_zero, 0, excess)))
 
 
 def log_softmax(
@@ -208,8 +224,9 @@ def log_softmax(
     The most probable class has log p = -log1p(Σ of the others relative to it), which
     does not round to zero with the sum.
     """
-    relative = logits - logits.max(-1, keepdims=True)
     is_top = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1], dtype=bool)
+    # Not `max`, which shares its slope among all that tie, while one is left out below.
+    relative = logits - jnp.where(is_top, logits, 0).sum(-1, keepdims=True)
     others = jnp.where(is_top, 0, jnp.exp(relative)).sum(-1, keepdims=True)
     return relative - jnp.log1p(others)
 
@@ -237,5 +254,7 @@ def entropy_of(
 ) -> Float[jax.Array, "*batch"]:
     """-Σ_c p_c log p_c over the last axis, in nats, with 0 · log 0 = 0."""
     probs = jnp.exp(log_probs)
+    # Zero before the product: in a gradient, 0 times -inf would be NaN.
+    factors = jnp.where(probs > 0, log_probs, 0)
     # The absolute value only turns the -0.0 of a certain prediction into 0.0.
-    return jnp.abs(jnp.where(probs > 0, probs * log_probs, 0).sum(-1))
+    return jnp.abs((probs * factors).sum(-1))

@@ -93,6 +93,7 @@ def _checked(method, model, pool, where) -> Model:
         kind = type(method).__name__
         raise TypeError(f"method must be a row of iwps_jax.methods.ROWS, got {kind}.")
     require_known(method, model)
+    model = sources.in_byte_order(model)
     if where is not None:
         size = len(where) if hasattr(pool, "__next__") else _size(pool)
         checks.require_mask("where", where, size)
@@ -125,7 +126,7 @@ def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
         [1.]
     """
     require_known(method, model)
-    known = model._replace(labeled=ABSENT, seed=0)
+    known = sources.in_byte_order(model)._replace(labeled=ABSENT, seed=0)
     if not {"features", "logits"} & {*method.reads}:
         known = known._replace(head=ABSENT)
     if "holdout" not in method.needs:
@@ -178,7 +179,11 @@ def _scored_part(method, pool):
 
 
 def _key(model):
-    return jax.random.key(model.seed) if model.key is None else model.key
+    if model.key is not None:
+        return model.key
+    if not 0 <= checks.require_integer("seed", model.seed) < 2**32:  # a key keeps 32
+        raise ValueError(f"seed must be in [0, 2**32), got {model.seed}.")
+    return jax.random.key(model.seed)
 
 
 def _drawn(method, model, pool, where) -> Model:
@@ -315,12 +320,14 @@ def logits_of(
 ) -> Float[jax.Array, "n classes"]:
     """The logits of rows of features, or, without a head, the rows themselves."""
     wide = numerics.upcast(floating(rows))
-    return wide if head is None else head_logits(wide, *map(jnp.asarray, head))
+    if head is None:
+        return wide
+    return head_logits(wide, *map(jnp.asarray, sources.in_byte_order(head)))
 
 
 def floating(rows: AnyArray) -> jax.Array:
     """Rows as floating-point numbers; integers become float32."""
-    rows = jnp.asarray(rows)
+    rows = jnp.asarray(sources.in_byte_order(rows))
     return rows.astype(_floating_type(rows.dtype))
 
 

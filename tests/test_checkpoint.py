@@ -110,9 +110,9 @@ def test_an_empty_folder_holds_nothing(tmp_path):
     assert restore(tmp_path / "not there yet", some_state()) is None
 
 
-def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
+def test_the_last_three_are_kept_and_the_newest_is_read(tmp_path):
     save(tmp_path, 1, 2, 9, 10)
-    assert {path.name for path in tmp_path.iterdir()} == {"9", "10"}
+    assert {path.name for path in tmp_path.iterdir()} == {"2", "9", "10"}
     step, state, record = restore(tmp_path, some_state())
     assert step == 10 and record == {"step": 10}
     assert_equal(state, some_state(10))
@@ -202,6 +202,57 @@ def test_another_run_is_refused_in_a_sentence(tmp_path, like):
     assert_equal(restore(tmp_path, STORED)[1], STORED)  # and nothing is spoiled
 
 
+# Damaged
+
+
+def files_of(folder):
+    """The files of a checkpoint, the largest first."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(files, key=lambda path: (-path.stat().st_size, path))
+
+
+def flip(path, at=0.5):
+    content = bytearray(path.read_bytes())
+    content[int(at * (len(content) - 1))] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "flipped": lambda files: flip(files[0]),
+    "flipped at the end": lambda files: flip(files[0], 0.9),
+    "cut": lambda files: os.truncate(files[0], files[0].stat().st_size // 2),
+    "empty": lambda files: [os.truncate(path, 0) for path in files],
+    "without the largest": lambda files: files[0].unlink(),
+    "with another record": lambda files: [
+        path.write_text(path.read_text().replace('{"step": 2}', '{"step": 7}'))
+        for path in files
+        if "record" in str(path) and b'{"step": 2}' in path.read_bytes()
+    ],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, damage):
+    save(tmp_path, 1, 2)
+    DAMAGES[damage](files_of(tmp_path / "2"))
+    with checkpoint.open_folder(tmp_path) as manager:
+        with pytest.warns(UserWarning, match=f"checkpoint 2 in {tmp_path} is damaged"):
+            step, state, record = checkpoint.restore_latest(manager, some_state())
+        assert step == 1 and record == {"step": 1}
+        assert_equal(state, some_state(1))
+        checkpoint.save(manager, 2, some_state(2), {"step": 2})
+    assert_equal(restore(tmp_path, some_state())[1], some_state(2))
+
+
+def test_if_all_are_damaged_nothing_is_removed(tmp_path):
+    save(tmp_path, 1, 2)
+    for step in ("1", "2"):
+        flip(files_of(tmp_path / step)[0])
+    with pytest.raises(checkpoint.CheckpointError, match="checkpoint 2 .* begin anew"):
+        restore(tmp_path, some_state())
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+
+
 # Killed while saving
 
 
@@ -216,7 +267,7 @@ def test_leftovers_of_a_killed_save_are_ignored_and_removed(tmp_path):
         assert_equal(state, some_state(2))
         checkpoint.save(manager, 3, some_state(3), {"step": 3})
     assert restore(tmp_path, some_state())[0] == 3
-    assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"}
 
 
 SIZE = 50_000

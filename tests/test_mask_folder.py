@@ -1,6 +1,8 @@
 """Folders of images and masks: read as they are, and refused with every reason."""
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -116,6 +118,74 @@ def test_gray_transparent_palette_and_16_bit_images_become_rgb(folder):
     train = load_folder(folder).train
     for position in range(5):
         np.testing.assert_array_equal(train[position].image, np.dstack([gray] * 3))
+
+
+STORED = {  # what lies in a file of an orientation whose picture is upright
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("turned", ["images masks", "images", "masks"])
+def test_images_and_masks_lie_as_their_files_say(folder, orientation, turned):
+    upright = {"images": some_image(0), "masks": some_ids(0)}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind in turned.split():
+        stored = np.ascontiguousarray(STORED[orientation](upright[kind]))
+        save(folder / kind / "a.png", stored, exif=exif)
+    image, mask = load_folder(folder).train[0]
+    np.testing.assert_array_equal(image, upright["images"])
+    np.testing.assert_array_equal(mask, upright["masks"])
+
+
+def test_turned_masks_of_16_bits_and_of_a_palette(folder):
+    upright, exif = some_ids(0), Image.Exif()
+    exif[0x0112] = 3
+    turned = np.ascontiguousarray(np.rot90(upright, 2))
+    palette = Image.fromarray(turned).copy()
+    palette.putpalette(list(range(256)) * 3)
+    for image in (Image.fromarray(turned.astype(np.uint16)), palette):
+        image.save(folder / "masks" / "a.png", exif=exif)
+        np.testing.assert_array_equal(load_folder(folder).train[0].mask, upright)
+
+
+def test_a_class_that_no_training_mask_has_is_refused(tmp_path):
+    for seed, name in enumerate(NAMES):
+        save(tmp_path / "images" / f"{name}.png", some_image(seed))
+        save(tmp_path / "masks" / f"{name}.png", some_ids(seed, ids=(0, 255)))
+    message = refusal(tmp_path, classes="ground,object", ignore=255)
+    assert "object has none, as they hold only 0, 255" in message
+    assert "as in masks of 0 and 255, write 1 in its place" in message
+    for name in "ej":  # of the test part
+        save(tmp_path / "masks" / f"{name}.png", some_ids(0, ids=(0, 1)))
+    assert "object has none" in refusal(tmp_path, classes="ground,object")
+    save(tmp_path / "masks" / "a.png", some_ids(0, ids=(0, 1)))
+    assert len(load_folder(tmp_path, classes="ground,object").train) == 8
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_small_file_of_a_huge_image_is_refused(folder, kind):
+    content = bytearray((folder / kind / "a.png").read_bytes())
+    content[16:24] = struct.pack(">II", 13000, 13000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (folder / kind / "a.png").write_bytes(content)
+    message = refusal(folder)
+    assert "a.png: it has more than 67,108,864 pixels: scale it down" in message
+
+
+def test_a_program_named_like_an_image_is_not_run(folder):
+    (folder / "images" / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n")
+    (folder / "images" / "b.pdf").write_bytes(
+        b"%PDF-1.4"
+    )  # beside b.png: not looked at
+    assert "a.png: it cannot be read (not an image in any known" in refusal(folder)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])

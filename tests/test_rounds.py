@@ -5,6 +5,7 @@ row, and what it measures follows from how many rows are labeled.
 """
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,25 @@ def test_arrays_of_the_host_keep_their_precision_in_a_checkpoint(finished):
     np.testing.assert_array_equal(
         state.train_state["weights"], np.full((2, 2), weights)
     )
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_damaged_checkpoints_change_no_pick(finished, tmp_path, steps):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    folder = run_folder.checkpoints(out, METHODS[-1])
+    newest = sorted(folder.iterdir(), key=lambda path: int(path.name))[-steps:]
+    for step in newest:
+        files = [path for path in step.rglob("*") if path.is_file()]
+        largest = max(files, key=lambda path: path.stat().st_size)
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+    with pytest.warns(UserWarning, match="is damaged") as warned:
+        run(out, some_rounds())
+    named = sorted(str(warning.message).split()[1] for warning in warned)
+    assert named == [step.name for step in newest]
+    assert results(out) == results(finished)
 
 
 class Bomb:

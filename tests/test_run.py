@@ -115,8 +115,8 @@ def test_the_folder_holds_what_was_promised_and_nothing_else(finished):
     checkpoints = finished.out / "checkpoints"
     assert {path.name for path in checkpoints.iterdir()} == set(METHODS)
     for method in METHODS:
-        # One after every round, the last two kept.
-        assert {p.name for p in (checkpoints / method).iterdir()} == {"2", "3"}
+        # One after every round, the last three kept.
+        assert {p.name for p in (checkpoints / method).iterdir()} == {"1", "2", "3"}
 
 
 def test_config_says_settings_versions_source_and_hash(finished, digits):

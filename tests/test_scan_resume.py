@@ -1,6 +1,8 @@
 """A scan that was stopped goes on; the scan of something else is refused."""
 
 import re
+import shutil
+from functools import partial
 
 import jax
 import numpy as np
@@ -97,6 +99,80 @@ def test_the_folder_of_another_scan_is_refused(tmp_path, change):
         top_k_of_pool(**(arguments | changed[change]), folder=tmp_path / "scan")
 
 
+def shifted(rows, weights, *, shift, key=None):
+    return rows @ weights + shift
+
+
+def test_slightly_other_settings_are_refused(tmp_path):
+    features, weights = some_features(100), some_features(8, width=1)[:, 0]
+    kept = dict(pool=features, k=5, folder=tmp_path / "scan")
+    settings = {"weights": weights, "shift": 0.001, "key": jax.random.key(0)}
+    first = top_k_of_pool(partial(shifted, **settings), **kept)
+    last = weights.copy()
+    last[-1] = np.nextafter(last[-1], np.float32(9))
+    for change in (
+        {"shift": 0.0010001},
+        {"shift": np.float32(0.001)},
+        {"weights": last},
+        {"weights": weights.astype(np.float64)},
+        {"key": jax.random.key(1)},
+    ):
+        with pytest.raises(ValueError, match="another model or setting:"):
+            top_k_of_pool(partial(shifted, **(settings | change)), **kept)
+    shift = 0.001
+    with pytest.raises(ValueError, match="another model or setting:"):
+        top_k_of_pool(lambda rows: rows @ weights + shift, **kept)
+    again = top_k_of_pool(partial(shifted, **settings), **kept, chunk_size=8)
+    assert again.rows.tolist() == first.rows.tolist()
+
+
+def test_what_a_function_closes_over_is_a_setting(tmp_path):
+    kept = dict(pool=some_features(100), k=5, folder=tmp_path / "scan")
+
+    def score(shift):
+        inner = {"by": [shift, jax.jit(lambda rows: rows + shift)]}
+        return lambda rows: inner["by"][1](rows)[:, 0]
+
+    top_k_of_pool(score(0.0), **kept)
+    top_k_of_pool(score(0.0), **kept)
+    with pytest.raises(ValueError, match="another model or setting:"):
+        top_k_of_pool(score(1e-9), **kept)
+
+
+@pytest.mark.parametrize("change", ["noise", "type"])
+def test_a_pool_that_scores_alike_is_refused(tmp_path, change):
+    features = some_features(100)
+    other = {"noise": features * np.float32(1 + 1e-6), "type": features.astype(float)}
+    kept = dict(k=5, folder=tmp_path / "scan")
+    top_k_of_pool(first_feature, features, **kept)
+    with pytest.raises(ValueError, match="another pool:"):
+        top_k_of_pool(first_feature, other[change], **kept)
+
+
+def test_an_edited_part_is_refused_and_scored_again_without_it(tmp_path):
+    features = some_features(100)
+    kept = dict(k=5, folder=tmp_path / "scan")
+    expected = top_k_of_pool(first_feature, features, **kept)
+    (part,) = (tmp_path / "scan").glob("rows_from_*.npz")
+    content = dict(np.load(part))
+    for name in ("scores", "rows", "spans"):
+        np.savez(part, **(content | {name: content[name] * 0 - 1}))
+        with pytest.raises(ValueError, match=f"{part.name} is damaged .*: delete it"):
+            top_k_of_pool(first_feature, features, **kept)
+    part.unlink()
+    again = top_k_of_pool(first_feature, features, **kept)
+    assert again.rows.tolist() == expected.rows.tolist()
+
+
+def test_parts_of_another_scan_are_refused(tmp_path):
+    features = some_features(100)
+    for folder, score in (("one", lambda rows: rows[:, 1]), ("two", first_feature)):
+        top_k_of_pool(score, features, 5, folder=tmp_path / folder)
+    shutil.copy(tmp_path / "one" / "rows_from_0.npz", tmp_path / "two")
+    with pytest.raises(ValueError, match="rows_from_0.npz is damaged"):
+        top_k_of_pool(first_feature, features, 5, folder=tmp_path / "two")
+
+
 @pytest.mark.parametrize("row", [0, 50, 99])  # the first and the last are probed
 @pytest.mark.parametrize("damage", ["NaN", "wrong", "unreadable"])
 def test_a_mended_row_lets_the_scan_go_on(tmp_path, row, damage):
@@ -126,7 +202,7 @@ def test_another_stream_is_refused(tmp_path):
     other[1:] += 5
     kept = dict(folder=tmp_path / "scan", chunk_size=8)
     top_k_of_pool(first_feature, iter([features]), 4, **kept)
-    with pytest.raises(ValueError, match="another pool or model"):
+    with pytest.raises(ValueError, match="another pool:"):
         top_k_of_pool(first_feature, iter([other]), 4, **kept)
 
 
@@ -134,7 +210,7 @@ def test_one_huge_score_does_not_hide_another_model(tmp_path):
     features = 1e-4 * some_features(1000)
     features[0] = 100
     top_k_of_pool(first_feature, features, 3, folder=tmp_path / "scan")
-    with pytest.raises(ValueError, match="another pool or model"):
+    with pytest.raises(ValueError, match="another model or setting:"):
         top_k_of_pool(lambda rows: rows[:, 1], features, 3, folder=tmp_path / "scan")
 
 

@@ -19,6 +19,7 @@ from score_runs import files as files
 from score_runs import here as here
 
 import iwps_jax
+from iwps_jax.__main__ import main
 
 WRONG = """
 number = lambda: 3
@@ -61,7 +62,7 @@ def test_labeled_rows_are_never_picked(here):
     ("arguments", "sentence"),
     [
         ((*FROM_FILES, "--seed", "-1"), "--seed must be at least 0"),
-        ((*FROM_FILES, "--seed", str(2**63)), "--seed must be at least 0"),
+        ((*FROM_FILES, "--seed", str(2**32)), "--seed must be at least 0"),
         (
             ("--pool", "features.npy", "--training-set", "features.npy"),
             "--method margin is recommended for these files, and needs --head.",
@@ -168,6 +169,45 @@ def test_a_refusal_is_one_sentence_and_no_picks(here, capfd, arguments, sentence
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and sentence in lines[0]
     assert sorted(here.rglob("*")) == before
+
+
+def some_probabilities(draws=None):
+    shape = (300, 5) if draws is None else (300, draws, 5)
+    weights = np.exp(np.random.default_rng(0).normal(size=shape))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+PROBABILITIES = {
+    "float32": some_probabilities().astype(np.float32),
+    "float16": some_probabilities().astype(np.float16),
+    "three decimals": some_probabilities().round(3),
+    "draws": some_probabilities(draws=4),
+    "one-hot": np.eye(5, dtype=np.int64)[np.arange(300) % 5],
+}
+
+
+@pytest.mark.parametrize("kind", PROBABILITIES)
+def test_probabilities_are_no_logits(here, capfd, kind):
+    np.save("p.npy", PROBABILITIES[kind])
+    method = "bald" if kind == "draws" else "margin"
+    before = {path.name for path in here.iterdir()}
+    arguments = ("--logits", "p.npy", "--method", method, "--k", "3")
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", *arguments, "--out", "new.csv"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", "--logits", "p.npy"])
+    for line in capfd.readouterr().err.splitlines():
+        assert line.startswith("p.npy must hold logits, but its rows look like prob")
+        assert line.endswith("Pass np.log(p).")
+    assert {path.name for path in here.iterdir()} == before
+
+
+def test_logits_that_only_resemble_probabilities_are_taken(here):
+    one_is_not = some_probabilities()
+    one_is_not[137, 2] += 0.1
+    for logits in (np.log(some_probabilities()), one_is_not, -one_is_not):
+        np.save("z.npy", logits)
+        assert run("--logits", "z.npy", "--method", "margin", "--k", "3") == 0
 
 
 def test_an_error_in_the_callers_code_is_shown_where_it_is(here, capfd):

@@ -167,7 +167,7 @@ def test_test_scenes_without_labels_end_a_run(
     photos_of_one_shape, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setitem(networks.RECIPES, "efficientnet_lite0", SMALL_RECIPE)
-    for mask in (photos_of_one_shape / "masks").iterdir():
+    for mask in sorted((photos_of_one_shape / "masks").iterdir())[4::5]:
         with Image.open(mask) as file:
             nothing = np.full_like(np.asarray(file), 255)
         save(mask, nothing)

@@ -96,7 +96,8 @@ def _read_split(info, split: str, facts: Facts) -> tuple[np.ndarray, np.ndarray]
         official = sorted(official, key=Hasher(split).hash_key)
     for position, record in zip(official, records, strict=True):
         feature = tf_example_pb2.Example.FromString(record).features.feature
-        with Image.open(io.BytesIO(feature["image"].bytes_list.value[0])) as image:
+        encoded = io.BytesIO(feature["image"].bytes_list.value[0])
+        with Image.open(encoded, formats=("PNG", "JPEG")) as image:
             images[position] = np.asarray(image).reshape(images.shape[1:])
         labels[position] = feature["label"].int64_list.value[0]
         if facts.tfds_id is not None and "id" in feature:  # older versions: none

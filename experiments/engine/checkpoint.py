@@ -2,15 +2,19 @@
 
 Only this module uses Orbax. A run may be killed at any moment: a checkpoint is written
 under a temporary name and renamed when it is complete, and an incomplete checkpoint is
-ignored and removed. Store a key as `jax.random.key_data(key)`.
+ignored and removed. A digest tells whether what is read is what was written; if not,
+the checkpoint before serves. Store a key as `jax.random.key_data(key)`.
 """
 
+import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import chex
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from iwps_jax.refusal import Refusal
@@ -21,9 +25,9 @@ class CheckpointError(Refusal, RuntimeError):
 
 
 def open_folder(folder: str | Path) -> ocp.CheckpointManager:
-    """Opens or creates a folder of numbered checkpoints; it keeps the last two."""
+    """Opens or creates a folder of numbered checkpoints; it keeps the last three."""
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False
+        max_to_keep=3, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
     handlers = {
         "state": ocp.StandardCheckpointHandler(),
@@ -46,7 +50,7 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: Any) -> 
     arguments = ocp.args.Composite(
         state=ocp.args.StandardSave(state),
         # Orbax's JSON must be an object at the top.
-        record=ocp.args.JsonSave({"record": record}),
+        record=ocp.args.JsonSave({"record": record, "digest": _digest(state, record)}),
     )
     try:
         saved = manager.save(step, args=arguments)
@@ -65,7 +69,9 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any, record: Any) -> 
 def restore_latest(
     manager: ocp.CheckpointManager, like: Any
 ) -> tuple[int, Any, Any] | None:
-    """Reads the newest complete checkpoint, or returns None if there is none.
+    """Reads the newest checkpoint, or returns None if there is none.
+
+    A damaged one is removed with a warning if there is one before it that is whole.
 
     Args:
         manager: from `open_folder`.
@@ -76,11 +82,41 @@ def restore_latest(
 
     Raises:
         CheckpointError: if the stored arrays differ from `like` in structure, shape
-            or type.
+            or type, or all checkpoints are damaged.
     """
-    step = manager.latest_step()
-    if step is None:
+    errors: dict[int, Exception] = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            found = _restore(manager, step, like)
+        except MemoryError:
+            raise
+        except Exception as error:  # of any type, whatever part of a file is damaged
+            errors[step] = error
+            continue
+        for damaged, error in errors.items():
+            warnings.warn(
+                f"checkpoint {damaged} in {manager.directory} is damaged "
+                f"({_first_line(error)}): removed, the run goes on from {step}.",
+                stacklevel=2,
+            )
+            manager.delete(damaged)
+        return found
+    if not errors:
         return None
+    step, error = max(errors.items())
+    if isinstance(error, CheckpointError):
+        raise error
+    raise CheckpointError(
+        f"checkpoint {step} in {manager.directory} cannot be read, nor one before it "
+        f"({_first_line(error)}): delete the folder to begin anew."
+    ) from error
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _restore(manager, step, like) -> tuple[int, Any, Any]:
     stored, expected = (
         _shapes_and_types(manager.item_metadata(step).state),
         _shapes_and_types(like),
@@ -102,7 +138,20 @@ def restore_latest(
         ),
     )
     chex.assert_trees_all_equal_shapes_and_dtypes(restored.state, like)
-    return step, restored.state, restored.record["record"]
+    record = restored.record["record"]
+    written = restored.record.get("digest")  # earlier releases wrote none
+    if written is not None and written != _digest(restored.state, record):
+        raise ValueError("it is not what was written")
+    return step, restored.state, record
+
+
+def _digest(state: Any, record: Any) -> str:
+    """A state and a record in a word."""
+    told = hashlib.sha256(json.dumps(record).encode())
+    for leaf in jax.tree.leaves(state):
+        array = np.asarray(leaf)
+        told.update(f" {array.dtype}{array.shape} ".encode() + array.tobytes())
+    return told.hexdigest()
 
 
 def _shapes_and_types(tree: Any) -> dict[str, str]:

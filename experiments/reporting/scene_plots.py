@@ -89,7 +89,12 @@ def _read_pick(
         raise Refusal(f"picks.jsonl must index these {len(train)} scenes, got {scene}.")
     image, mask = np.asarray(train[scene].image), np.asarray(train[scene].mask)
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=["PNG"]) as file:
+            if file.size != mask.shape[::-1]:  # a small file may hold a huge image
+                raise Refusal(
+                    f"{path} must have the scene's shape {mask.shape}, got "
+                    f"{file.size[::-1]}."
+                )
             predicted = np.asarray(file)
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise Refusal(f"{path} must be a PNG: {error}.") from error

@@ -114,6 +114,7 @@ def score_weighted(
 
 def _score_weighted(key, candidates, k):
     weights = relative(jnp.where(candidates.eligible, candidates.scores, 0))
+    weights = weights.astype(candidates.points.right_squares.dtype)
     return _spread(candidates, lambda i, nearest: weights * jnp.sqrt(nearest))
 
 
@@ -155,7 +156,7 @@ def k_means_plus_plus(
 
 def _k_means_plus_plus(key, candidates, k):
     def draw(i, nearest):
-        noise = jax.random.gumbel(jax.random.fold_in(key, i), nearest.shape)
+        noise = numerics.gumbel(jax.random.fold_in(key, i), nearest.shape)
         return draw_gain(nearest, noise.astype(nearest.dtype))
 
     return _spread(candidates, draw)
@@ -246,6 +247,7 @@ def _select(rule, key, scores, space, k, candidates_per_pick, where):
     checks.require_no_nan("scores", scores, "pool")
     for name, array in zip(Space._fields, space, strict=True):
         if array is not None:
+            checks.require_floating(f"space.{name}", array, "pool d")
             checks.require_size(f"space.{name}", array, 0, len(scores), "scores")
     number, where = number_of_candidates(scores, k, candidates_per_pick, where)
     return _pick(key, scores, space, where, rule=rule, k=int(k), number=number)

@@ -115,8 +115,8 @@ def rescored_iwps(
 def _rescored(scores, look_ahead, where, learning_rate, *, k, steps, number):
     candidates = top_rows(scores, where, k=number)
     labels = look_ahead.holdout_labels.astype(jnp.int32)
-    kernel, bias, others = numerics.upcast(look_ahead[1:4])
-    features = numerics.upcast(jnp.asarray(look_ahead.features)[candidates])
+    of_candidates = jnp.asarray(look_ahead.features)[candidates]
+    features, kernel, bias, others = numerics.upcast((of_candidates, *look_ahead[1:4]))
     logits = head.head_logits(features, kernel, bias)
     predicted, reach = logits.argmax(-1), head.couplings(features, others)
     displace = jax.vmap(

@@ -93,11 +93,12 @@ def cross_fitted_heads(
     checks.require_labels("labels", jnp.where(where, labels, 0), num_classes)
     checks.require_at_most("num_folds", num_folds, where.sum())
     checks.require_positive("penalty", penalty)
-    return _heads(
-        *(key, features, labels, where, penalty),
-        num_classes=num_classes,
-        num_folds=int(num_folds),
-    )
+    with jax.numpy_dtype_promotion("standard"):  # Optax knows no other
+        return _heads(
+            *(key, features, labels, where, penalty),
+            num_classes=num_classes,
+            num_folds=int(num_folds),
+        )
 
 
 @partial(jax.jit, static_argnames=("num_classes", "num_folds"))
@@ -119,7 +120,7 @@ def _heads(key, features, labels, where, penalty, *, num_classes, num_folds):
 
 def _stratified(key, labels, where, num_folds):
     """Deals the samples out, class by class, to the folds in turn."""
-    draws = jax.random.uniform(key, labels.shape)
+    draws = numerics.uniform(key, labels.shape)
     order = jnp.lexsort((draws, labels, ~where))
     size = -(-len(labels) // num_folds)
     order = jnp.pad(order, (0, size * num_folds - len(labels)))

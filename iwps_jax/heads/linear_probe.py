@@ -114,14 +114,16 @@ def fit_linear_probe(
         checks.require_labels(name, its, num_classes)
         checks.require_size(name, its, 0, len(of), "its features")
     padding = _size_of_program(len(features)) - len(features)
-    found = _fits(
+    arrays = (
         np.pad(np.asarray(features, np.float32), ((0, padding), (0, 0))),
         np.pad(np.asarray(labels, np.int32), (0, padding)),
         np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
-        jnp.asarray(holdout_features, jnp.float32),
-        jnp.asarray(holdout_labels, jnp.int32),
-        num_classes=num_classes,
+        np.asarray(holdout_features, np.float32),
+        np.asarray(holdout_labels, np.int32),
     )
+    # The same head in every mode of JAX; Optax knows no strict promotion.
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        found = _fits(*arrays, num_classes=num_classes)
     losses = np.asarray(found.holdout_loss)
     if not np.isfinite(losses).any():
         raise ValueError("features must be of about unit scale: no head fits them.")

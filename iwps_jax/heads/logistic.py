@@ -98,8 +98,14 @@ def minimum(
     """
     checks.require_floating("features", features, "n d")
     checks.require_integers("labels", labels)
+    checks.require_floating("weights", weights, "n")
     for name, its in (("labels", labels), ("weights", weights)):
         checks.require_size(name, its, 0, len(features), "features")
+    with jax.numpy_dtype_promotion("standard"):  # Optax knows no other
+        return _minimum(features, labels, weights, penalty, num_classes, tolerance)
+
+
+def _minimum(features, labels, weights, penalty, num_classes, tolerance):
     weighted = features * weights[:, None]
 
     def gradient_of(at):

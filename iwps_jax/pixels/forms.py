@@ -5,9 +5,9 @@ Features, `where`, head and labels are those of `iwps_pixel_head`.
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
+from iwps_jax import numerics
 from iwps_jax.method import Pixels
 from iwps_jax.pixels.kernel import (
     iwps_app_pixel_head,
@@ -87,7 +87,7 @@ def _iwps_app(features, where, head, gradient, options):
 
 
 def _uniform(key, size):
-    return jax.random.uniform(key, (size,))
+    return numerics.uniform(key, (size,))
 
 
 RANDOM = Pixels(draw=_uniform)

@@ -103,6 +103,8 @@ def pixel_head_gradient(
         [[-1.  1.]] [-0.5  0.5]
     """
     checks.require_finite("kernel", kernel, "d classes")
+    checks.require_finite("bias", bias, "classes")
+    checks.require_size("bias", bias, 0, kernel.shape[1], "kernel")
     factor = head.enlargement("labels", labels, "features", features)
     head.check_labeled("", features, labels, where, kernel, factor)
     return _pixel_head_gradient(features, labels, where, kernel, bias)
@@ -172,14 +174,15 @@ def _iwps_app_pixel_head(features, where, kernel, bias, gradient):
 @jax.jit
 def _pixel_head_gradient(features, labels, where, kernel, bias):
     features, kernel, bias = numerics.upcast((features, kernel, bias))
-    weight = 1 / where.sum()
+    weight = 1 / where.sum(dtype=kernel.dtype)
 
     def add_image(total, image):
         features, labels, where = image
         grid, corners = _prepare(features, where)
         labels, where = (upsampling.to_cells(fine, grid) for fine in (labels, where))
         logits = upsampling.enlarge(head.head_maps(corners, kernel, bias), grid)
-        residual = head.residual_maps(logits, labels) * (where * weight)[None]
+        residual = head.residual_maps(logits, labels)
+        residual = residual * jnp.where(where, weight, 0)[None]
         ascent = head.ascent(corners, residual, grid)
         return jax.tree.map(jnp.subtract, total, ascent), None
 

@@ -142,7 +142,7 @@ def _iwps_pixel_head(
 
     images = holdout_features, holdout_labels.astype(jnp.int32), holdout_where
     total = blocks.fold(add_image, jnp.zeros(len(features), features.dtype), images)
-    return (total / holdout_where.sum()).astype(jnp.float32)
+    return (total / holdout_where.sum(dtype=total.dtype)).astype(jnp.float32)
 
 
 def _images_at_once(where, num_classes) -> int:
@@ -168,6 +168,7 @@ def _displacement(
     """θ_x - θ after T SGD steps on one image under its own predictions (Eq. 2)."""
     grid, corners = head.grid_of(features, where), head.corners_of(features)
     start = head.head_maps(corners, kernel, bias)
+    learning_rate = jnp.asarray(learning_rate, start.dtype)
     labels = blocks.argmax(upsampling.enlarge(start, grid))
     share = head.share_of_valid(upsampling.to_cells(where, grid))
 
@@ -202,8 +203,9 @@ class _Sums(NamedTuple):
 
 def _softmax_sums(logits, labels, grid) -> _Sums:
     enlarge = partial(upsampling.enlarge, grid=grid)
-    of_classes = logits, jnp.arange(len(logits))
-    lowest, zeros = jnp.full(labels.shape, -jnp.inf), jnp.zeros(labels.shape)
+    of_classes = logits, jnp.arange(len(logits), dtype=labels.dtype)
+    zeros = jnp.zeros(labels.shape, logits.dtype)
+    lowest = jnp.full_like(zeros, -jnp.inf)
 
     def compare(sums, of_class):
         peak, of_label = sums
@@ -267,7 +269,8 @@ def _sum_of_changes(
     )
     # Enlarging blends neighbors, so no fine change is larger than every coarse one.
     largest = jnp.abs(change).max()
-    form = sum(~numerics.all_of_batch(largest <= r) for r in (RADIUS, PLAIN_RADIUS))
+    beyond = [~numerics.all_of_batch(largest <= r) for r in (RADIUS, PLAIN_RADIUS)]
+    form = jnp.stack(beyond).sum(dtype=jnp.int32)
     changes = jax.lax.switch(
         form,
         [
@@ -299,7 +302,9 @@ def _change_by_series(change, pixels: _Pixels, grid):
 
     zeros = jnp.zeros((change.shape[1], *pixels.labels.shape), change.dtype)
     total, label_change = _over_classes(
-        add_class, (zeros, zeros), (change, pixels.others, jnp.arange(len(change)))
+        add_class,
+        (zeros, zeros),
+        (change, pixels.others, jnp.arange(len(change), dtype=pixels.labels.dtype)),
     )
     shrink = numerics.polynomial(series, -label_change)
     excess = total + (total + pixels.others.sum(0)[None]) * shrink
@@ -314,7 +319,9 @@ def _label_change(change, pixels: _Pixels, grid):
         return jnp.where((pixels.labels == of_class[1])[None], u, chosen)
 
     zeros = jnp.zeros((change.shape[1], *pixels.labels.shape), change.dtype)
-    return _over_classes(choose, zeros, (change, jnp.arange(len(change))))
+    return _over_classes(
+        choose, zeros, (change, jnp.arange(len(change), dtype=pixels.labels.dtype))
+    )
 
 
 def _change_by_exp(change, pixels: _Pixels, grid):

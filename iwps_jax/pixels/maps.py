@@ -265,7 +265,7 @@ def _kept(key, rate, shape):
     """A mask whose every entry depends on its place alone, not on the map's size."""
     rows, *row_shape = shape
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows))
-    return jax.vmap(lambda k: jax.random.bernoulli(k, rate, tuple(row_shape)))(row_keys)
+    return jax.vmap(lambda k: numerics.uniform(k, tuple(row_shape)) < rate)(row_keys)
 
 
 def _log_mean_probs(log_probs, num_draws):

@@ -28,6 +28,7 @@ def mean_of_pixels(
         >>> print(mean_of_pixels(values, where, jnp.zeros((1, 3), int)))
         2.0
     """
+    checks.require_same_numbers("values", values)
     del predicted
     return _masked_mean(values, where)
 
@@ -51,13 +52,15 @@ def mean_of_highest(
         >>> print(mean_of_highest(values, where, jnp.zeros((4, 5), int)))
         18.5
     """
+    checks.require_same_numbers("values", values)
     del predicted
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}.")
     ranked = jnp.sort(jnp.where(where, values, -jnp.inf), axis=None)[::-1]
-    num_valid = where.sum()
+    num_valid = where.sum(dtype=values.dtype)
     count = jnp.maximum(jnp.ceil(share * num_valid), 1)
-    return _masked_mean(ranked, jnp.arange(len(ranked)) < jnp.minimum(count, num_valid))
+    place = jnp.arange(len(ranked), dtype=values.dtype)
+    return _masked_mean(ranked, place < jnp.minimum(count, num_valid))
 
 
 def highest_region(
@@ -80,6 +83,7 @@ def highest_region(
         >>> print(highest_region(values, where, jnp.zeros((1, 4), int), side=2))
         2.25
     """
+    checks.require_same_numbers("values", values)
     del predicted
     if checks.require_integer("side", side) < 1:
         raise ValueError(f"side must be at least 1, got {side}.")
@@ -115,11 +119,14 @@ def mean_of_classes(
         >>> print(mean_of_classes(values, where, predicted, num_classes=3))
         3.0
     """
+    checks.require_same_numbers("values", values)
+    checks.require_same_numbers("predicted", predicted)
     classes = jnp.where(where, predicted, num_classes).ravel()
     sums = jax.ops.segment_sum(values.ravel(), classes, num_classes + 1)[:-1]
-    counts = jnp.bincount(classes, length=num_classes + 1)[:-1]
+    counts = jnp.bincount(classes, length=num_classes + 1)[:-1].astype(values.dtype)
     return _masked_mean(sums / jnp.maximum(counts, 1), counts > 0)
 
 
 def _masked_mean(values, where):
-    return jnp.where(where, values, 0).sum() / jnp.maximum(where.sum(), 1)
+    count = jnp.maximum(where.sum(dtype=values.dtype), 1)
+    return jnp.where(where, values, 0).sum() / count

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from iwps_jax import checks
 from iwps_jax.types import AnyArray
 
 
@@ -77,8 +78,7 @@ def upsample(
         >>> print(rows[0, :, 0, 0])
         [0. 1. 3. 4.]
     """
-    if not jnp.issubdtype(maps.dtype, jnp.floating):
-        raise TypeError(f"maps must be floating point, got {maps.dtype}.")
+    checks.require_floating("maps", maps, "n h w c")
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}.")
     height, width = maps.shape[1:3]

@@ -103,6 +103,7 @@ def sample_keys(
         True
     """
     checks.require_key("key", key)
+    checks.require_same_numbers("rows", rows)
     rows = jnp.asarray(rows)
     if rows.ndim != 1 or not jnp.issubdtype(rows.dtype, jnp.integer):
         raise TypeError(

@@ -150,6 +150,7 @@ def _split(score_fn) -> tuple[_Call, list[AnyArray]]:
     leaves, structure = jax.tree.flatten((score_fn.args, score_fn.keywords))
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
     arrays = [leaf for leaf, yes in zip(leaves, is_array, strict=True) if yes]
+    checks.require_same_numbers("arrays bound to score_fn", arrays)
     static = [None if yes else x for x, yes in zip(leaves, is_array, strict=True)]
     types = tuple(map(type, static))
     return _Call(score_fn.func, tuple(static), types, structure), arrays

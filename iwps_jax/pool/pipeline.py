@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from iwps_jax.pool import sources
+from iwps_jax.pool import fingerprint, sources
 from iwps_jax.pool.devices import Program
 from iwps_jax.pool.row_ranges import Spans
 from iwps_jax.pool.sources import PoolError, Source
@@ -79,10 +79,20 @@ def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Ch
         ) from error
 
 
-def probe(
-    program: Program, source: Source, rows: Sequence[int]
-) -> dict[int, float | None]:
-    """The scores of single rows; None for one that cannot be read or is NaN.
+class Probe(NamedTuple):
+    """A row of the pool, by which a scan is known again.
+
+    Attributes:
+        content: its fingerprint; None if it cannot be read.
+        score: what the score says of it; None also if that is NaN.
+    """
+
+    content: str | None
+    score: float | None
+
+
+def probe(program: Program, source: Source, rows: Sequence[int]) -> dict[int, Probe]:
+    """Single rows and their scores.
 
     Of a stream these must be its first rows; those it does not have are left out.
     """
@@ -105,7 +115,10 @@ def probe(
         found = np.asarray(program.run(placed))[: len(some)].astype(float).tolist()
         told = (None if math.isnan(score) else score for score in found)
         scores.update(zip(some, told, strict=True))
-    return scores
+    return {
+        row: Probe(None if row not in known else fingerprint.of_rows(read[row]), score)
+        for row, score in scores.items()
+    }
 
 
 def _concatenate(*parts):

@@ -22,7 +22,7 @@ from iwps_jax.pool.ranking import Candidates, TopK
 from iwps_jax.pool.row_ranges import Spans
 from iwps_jax.refusal import Refusal
 
-FORMAT = 1
+FORMAT = 2
 SECONDS_BETWEEN_SAVES = 1.0
 END_OF_STREAM = 2**62  # the rows of a pool whose size only its end will tell
 # Devices differ in rounding, models in much more.
@@ -51,14 +51,18 @@ class Identity(NamedTuple):
         size: rows of the pool, or None for a stream.
         k: rows to pick.
         where: sha256 of the mask of rows that may be picked, or None.
+        score: its fingerprint, with all that is bound to it.
         probe_rows: a few rows of the pool.
+        probe_contents: their fingerprints; None where one could not be read.
         probe_scores: what the score says of them; None where it could not be told.
     """
 
     size: int | None
     k: int
     where: str | None
+    score: str
     probe_rows: list[int]
+    probe_contents: list[str | None]
     probe_scores: list[float | None]
 
 
@@ -86,7 +90,7 @@ def open_record(
     if path.exists():
         stored = _read_identity(path)
         _require_same(folder, stored, identify(stored.probe_rows))
-        return _load(folder)
+        return _load(folder, scan_word(stored))
     # Another process may be starting the same record at this moment.
     ours = {"scan.json", *(path.name for path in folder.glob("rows_from_*.npz"))}
     others = {path.name for path in folder.glob("[!.]*")} - ours
@@ -120,21 +124,30 @@ def differences(one: Identity, other: Identity) -> list[str]:
         for name in ("size", "k", "where")
         if getattr(one, name) != getattr(other, name)
     ]
-    return names if _agree(one, other) else [*names, "pool or model"]
+    if one.score != other.score:
+        names.append("model or setting")
+    if not _agree(one.probe_contents, other.probe_contents, str.__eq__):
+        names.append("pool")
+    # What fingerprints do not see of a score, its values tell.
+    known = [abs(score) for score in one.probe_scores if score is not None]
+    # Few scores are far from the others; the floor is for those near zero.
+    floor = ROUNDING * float(np.median(known or [0.0]))
+
+    def is_close(a, b):
+        return a == b or abs(a - b) <= ROUNDING * abs(a) + floor
+
+    if not (names or _agree(one.probe_scores, other.probe_scores, is_close)):
+        names.append("pool or model")
+    return names
 
 
-def _agree(one, other) -> bool:
+def _agree(some, others, is_same) -> bool:
     """Whether most probes say the same; a row may have been mended in between."""
-    pairs = [
-        (a, b)
-        for a, b in zip(one.probe_scores, other.probe_scores, strict=False)
+    same = [
+        is_same(a, b)
+        for a, b in zip(some, others, strict=False)
         if a is not None and b is not None
     ]
-    if not pairs:
-        return True
-    # Few scores are far from the others; the floor is for those near zero.
-    floor = ROUNDING * float(np.median(np.abs([pair[0] for pair in pairs])))
-    same = [a == b or abs(a - b) <= ROUNDING * abs(a) + floor for a, b in pairs]
     return sum(same) >= SHARE_OF_PROBES * len(same)
 
 
@@ -147,11 +160,27 @@ def _require_same(folder, stored, present):
         )
 
 
-def _load(folder):
+def scan_word(identity: Identity) -> str:
+    """A scan in a word: what does not depend on devices or on rows being mended."""
+    told = (identity.size, identity.k, identity.where, identity.score)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _digest_of_part(scan, content):
+    told = hashlib.sha256(scan.encode())
+    for name in ("spans", "rows", "scores"):
+        array = np.ascontiguousarray(content[name])
+        told.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+    return told.hexdigest()
+
+
+def _load(folder, scan):
     done, tops = [row_ranges.NOTHING], [TopK(ranking.NONE.rows, ranking.NONE.scores)]
     for path in sorted(folder.glob("rows_from_*.npz")):
         try:
             with np.load(path) as stored:
+                if str(stored["digest"]) != _digest_of_part(scan, stored):
+                    raise ValueError("it was changed, or is of another scan")
                 done.append(stored["spans"])
                 tops.append(TopK(stored["rows"], stored["scores"]))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
@@ -176,12 +205,19 @@ class Saver:
         """Writes nothing yet."""
         self._folder, self._k = None if folder is None else Path(folder), k
         self._saved_at = time.monotonic()
+        self._scan = ""
 
     def open(self, identify: Callable[[list[int] | None], Identity]) -> Finished:
         """What earlier attempts have finished; see `open_record`."""
         if self._folder is None:
             return NOTHING_FINISHED
-        return open_record(self._folder, identify)
+
+        def noted(rows):
+            identity = identify(rows)
+            self._scan = scan_word(identity)
+            return identity
+
+        return open_record(self._folder, noted)
 
     def save_if_due(self, finished: Finished) -> None:
         """Saves, if the last time was a second ago."""
@@ -191,13 +227,14 @@ class Saver:
     def save(self, finished: Finished) -> None:
         """Saves, in place of the last time."""
         if self._folder is not None and len(finished.spans):
-            _save(self._folder, finished, self._k)
+            _save(self._folder, finished, self._k, self._scan)
         self._saved_at = time.monotonic()
 
 
-def _save(folder, finished, k):
+def _save(folder, finished, k, scan):
     # The first row names the file: no two attempts finish the same one.
     top = ranking.ranked(finished.candidates, k)
     content = {"spans": finished.spans, "rows": top.rows, "scores": top.scores}
+    content["digest"] = np.array(_digest_of_part(scan, content))
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays_atomically(folder / f"rows_from_{finished.spans[0, 0]}.npz", content)

@@ -10,7 +10,14 @@ import numpy as np
 from jaxtyping import Bool, PyTree
 
 from iwps_jax import checks
-from iwps_jax.pool import processes, ranking, resume, row_ranges, sources
+from iwps_jax.pool import (
+    fingerprint,
+    processes,
+    ranking,
+    resume,
+    row_ranges,
+    sources,
+)
 from iwps_jax.pool.pipeline import probe, scored_chunks
 from iwps_jax.pool.planning import plan_program
 from iwps_jax.pool.progress import progress_bar
@@ -93,7 +100,7 @@ def top_k_of_pool(
     source, mask, program = processes.together(prepare)
 
     def identify(rows):
-        return _identity(program, source, k, mask, rows)
+        return _identity(program, source, rows, (k, mask, score_fn))
 
     _require_same_everywhere(identify, has_folder=folder is not None)
     before = _of_all_processes([processes.together(lambda: saver.open(identify))], k)
@@ -194,8 +201,9 @@ def _check_vector(program):
         raise TypeError(f"scores must be floating point, got {program.scores.dtype}.")
 
 
-def _identity(program, source, k, where, rows) -> Identity:
+def _identity(program, source, rows, asked) -> Identity:
     """What tells this scan from others, probed at `rows`, or at some if None."""
+    k, where, score_fn = asked
     if rows is None and source.size is None:
         rows = range(PROBES)
     elif rows is None:
@@ -205,7 +213,13 @@ def _identity(program, source, k, where, rows) -> Identity:
         rows = [row for row in rows if row < source.size]
     probes = probe(program, source, rows)
     return Identity(
-        source.size, k, resume.digest(where), list(probes), list(probes.values())
+        size=source.size,
+        k=k,
+        where=resume.digest(where),
+        score=fingerprint.of_score(score_fn),
+        probe_rows=list(probes),
+        probe_contents=[each.content for each in probes.values()],
+        probe_scores=[each.score for each in probes.values()],
     )
 
 

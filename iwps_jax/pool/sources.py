@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from iwps_jax import checks
 from iwps_jax.pool.chunks import take_rows
 
 
@@ -181,19 +182,23 @@ def check_numbers(rows: PyTree) -> None:
         if not (leaf.dtype == bool or jnp.issubdtype(leaf.dtype, jnp.number)):
             raise TypeError(f"rows must be of numbers, got {leaf.dtype}; see Records.")
         kept = jax.dtypes.canonicalize_dtype(leaf.dtype)
-        if kept != leaf.dtype and not _fit(leaf, kept):
+        if kept != leaf.dtype and not checks.fits(leaf, kept):
             raise ValueError(
                 f"numbers of {leaf.dtype} do not fit {kept}, which JAX makes of them "
                 "unless jax_enable_x64 is set."
             )
 
 
-def _fit(numbers, dtype):
-    if jnp.issubdtype(dtype, jnp.integer):
-        info = jnp.iinfo(dtype)
-        return info.min <= numbers.min() and numbers.max() <= info.max
-    largest = np.abs(numbers[np.isfinite(numbers)]).max(initial=0)
-    return largest <= jnp.finfo(dtype).max
+def in_byte_order(tree: PyTree) -> PyTree:
+    """Arrays in the byte order of this machine, the only one that JAX reads."""
+    return jax.tree.map(_in_byte_order, tree)
+
+
+def _in_byte_order(leaf):
+    dtype = getattr(leaf, "dtype", None)
+    if getattr(dtype, "isnative", True):
+        return leaf
+    return np.asarray(leaf).astype(dtype.newbyteorder("="))
 
 
 def take(pool: Any, rows: Sequence[int]) -> PyTree:
@@ -255,7 +260,7 @@ def _checked(rows, expected):
     lengths = {len(leaf) for leaf in jax.tree.leaves(rows)}
     if lengths != {expected}:
         raise ValueError(f"{expected} rows were asked for, got {sorted(lengths)}.")
-    return rows
+    return in_byte_order(rows)
 
 
 class _Stream:
@@ -292,7 +297,7 @@ class _Stream:
 
     def _next(self):
         try:
-            chunk = jax.tree.map(np.asarray, next(self._chunks))
+            chunk = in_byte_order(jax.tree.map(np.asarray, next(self._chunks)))
             if self._like is None:
                 self._like = jax.tree.map(lambda leaf: leaf[:0], chunk)
             check_like(chunk, self._like)

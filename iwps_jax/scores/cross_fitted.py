@@ -172,6 +172,7 @@ def _first_order(
 
 def _checked_weights(features, cross_fit, labeled_features, labels, weights):
     """Refuses what the public functions refuse; the weights, or ones."""
+    checks.require_same_numbers("cross_fit", cross_fit)
     for name, axes in (("kernel", 3), ("bias", 2), ("rows", 2), ("where", 2)):
         array = getattr(cross_fit, name)
         if jnp.ndim(array) != axes or len(array) != len(cross_fit.kernel):

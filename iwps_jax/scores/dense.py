@@ -164,6 +164,8 @@ def dense_layers(
         >>> bool(scores[0] > 0)
         True
     """
+    checks.require_same_numbers("params", params)
+    checks.require_same_numbers("inputs", inputs)
     found = _pairs(params)
     is_batch = getattr(inputs, "ndim", 0) >= 2 and len(inputs) > 0
     if not found or not is_batch or not jnp.issubdtype(inputs.dtype, jnp.floating):
@@ -306,6 +308,7 @@ def _updates(layers, candidate, *, steps, learning_rate) -> tuple[_Update, ...]:
         return activations, output
 
     dtype = first_output.dtype
+    learning_rate = jnp.asarray(learning_rate, dtype)
     at_start = tuple(
         _Update(
             jnp.zeros((steps, kernel.shape[0]), dtype) if index else candidate[None],

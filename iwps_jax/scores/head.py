@@ -47,6 +47,7 @@ def head_logits(
     bias: Float[AnyArray, " classes"],
 ) -> Float[jax.Array, "n classes"]:
     """The outputs z = h kernel + bias of every row."""
+    features, kernel, bias = numerics.upcast((features, kernel, bias))
     return jnp.matmul(features, kernel, precision=numerics.PRECISION) + bias[None]
 
 
@@ -106,6 +107,7 @@ def displacement(
     if label is None:
         label = jnp.argmax(logits)
     own_coupling = 1 + squared_norm(features)
+    learning_rate = jnp.asarray(learning_rate, logits.dtype)
 
     def step(delta, _):
         residual = numerics.label_residual(logits + own_coupling * delta, label)

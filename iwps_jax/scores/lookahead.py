@@ -213,7 +213,8 @@ def _look_ahead(
     deltas = jax.vmap(
         partial(head.displacement, steps=steps, learning_rate=learning_rate)
     )(features, head.head_logits(features, kernel, bias))
-    reach = head.reach(features, holdout_features)
+    # It cancels, and the root in it has no slope at features of only zeros.
+    reach = jax.lax.stop_gradient(head.reach(features, holdout_features))
     by_series = [
         partial(_changes_by_series, numerics.expm1_series(radius, order))
         for radius, order in SERIES
@@ -243,7 +244,8 @@ def form_of_step(
     """
     largest = (jnp.abs(deltas).max(-1) * reach).max()
     radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
-    return sum(~numerics.all_of_batch(largest <= radius) for radius in radii)
+    beyond = [~numerics.all_of_batch(largest <= radius) for radius in radii]
+    return jnp.stack(beyond).sum(dtype=jnp.int32)
 
 
 def _holdout(features, labels, kernel, bias) -> _Holdout:

@@ -123,7 +123,9 @@ def _iwps(
 
 
 def _add(params, displacement, scale=1.0):
-    return jax.tree.map(lambda p, d: p + scale * d, params, displacement)
+    return jax.tree.map(
+        lambda p, d: p + jnp.asarray(scale, d.dtype) * d, params, displacement
+    )
 
 
 def _pseudo_label_displacement(apply_fn, params, candidate, *, steps, learning_rate):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Key
 
-from iwps_jax import checks
+from iwps_jax import checks, numerics
 from iwps_jax.scores.predictive import margin
 from iwps_jax.types import AnyArray
 
@@ -52,8 +52,9 @@ def power_margin(
     if not 0 <= beta < float("inf"):
         raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
     scores = margin(logits)
+    checks.require_same_numbers("keys", keys)
     checks.require_size("keys", keys, 0, len(scores), "logits")
     # A row that is certain scores zero, whose logarithm no power could tell from -inf.
     logarithm = jnp.log(jnp.maximum(scores, jnp.finfo(scores.dtype).tiny))
-    noise = jax.vmap(jax.random.gumbel)(keys).astype(scores.dtype)
+    noise = jax.vmap(numerics.gumbel)(keys)
     return beta * logarithm + noise

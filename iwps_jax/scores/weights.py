@@ -43,7 +43,7 @@ def class_balanced_weights(
     labels = jnp.where(where, labels, 0)
     checks.require_labels("labels", labels, num_classes)
     counts = jax.ops.segment_sum(where.astype(jnp.float32), labels, num_classes)
-    num_present = (counts > 0).sum()
+    num_present = (counts > 0).sum(dtype=counts.dtype)
     share = 1 / jnp.maximum(counts * num_present, 1)
     return jnp.where(where, share[labels], 0)
 

@@ -8,6 +8,7 @@ arguments are.
 
 import jax.numpy as jnp
 
+from iwps_jax import numerics
 from iwps_jax.selection import gradients
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
@@ -19,7 +20,7 @@ def k_center(key, scores, features, model, k, where):
     """Core-set; rows that may not be picked are centers, and so are labeled samples."""
     is_center = ~where
     if model.labeled is not None:
-        labeled = model.labeled.features
+        features, labeled = numerics.upcast((features, model.labeled.features))
         features = jnp.concatenate([features, labeled])
         is_center = jnp.concatenate([is_center, jnp.ones(len(labeled), bool)])
     return k_center_greedy(features, k, is_center)

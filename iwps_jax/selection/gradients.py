@@ -102,7 +102,7 @@ def _badge(key, features, logits, where, *, k):
     largest = blocks.argmax(jnp.where(where, residual_square * square, -1))
 
     def gain(i, distance, eligible):
-        noise = jax.random.gumbel(jax.random.fold_in(key, i), distance.shape)
+        noise = numerics.gumbel(jax.random.fold_in(key, i), distance.shape)
         return draw_gain(jnp.where(eligible, distance, 0), noise)
 
     def update(i, distance, row):
@@ -144,7 +144,8 @@ def softmax_of(logits):
 
 def residual_of(logits, predicted, largest, total, others):
     """`numerics.label_residual` entry by entry: a copy of a row has the same bits."""
-    is_predicted = jnp.arange(logits.shape[-1])[None] == predicted[:, None]
+    classes = jnp.arange(logits.shape[-1], dtype=predicted.dtype)
+    is_predicted = classes[None] == predicted[:, None]
     probs = jnp.exp(logits - largest[:, None]) / total[:, None]
     return jnp.where(is_predicted, others[:, None], -probs)
 

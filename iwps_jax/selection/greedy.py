@@ -54,4 +54,5 @@ def draw_gain(
 
     Uniform where all weights are zero.
     """
+    noise = noise.astype(weights.dtype)
     return jnp.where(weights.max() > 0, jnp.log(weights), 0.0) + noise

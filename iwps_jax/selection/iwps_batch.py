@@ -136,7 +136,9 @@ def iwps_batch(
     check_head(evidence.features, evidence.kernel, evidence.bias)
     checks.require_size("features", evidence.features, 0, len(scores), "scores")
     checks.require_integers("labels", evidence.labels)
-    labels, labeled = map(jnp.asarray, (evidence.labels, evidence.labeled_features))
+    checks.require_floating("labeled_features", evidence.labeled_features, "n d")
+    labels = jnp.asarray(evidence.labels).astype(jnp.int32)
+    labeled = jnp.asarray(evidence.labeled_features)
     checks.require_size("labels", labels, 0, len(labeled), "labeled_features")
     # What stands in an empty place of the buffer does not matter.
     labeled = jnp.where((labels >= 0)[:, None], labeled, 0)
@@ -152,11 +154,15 @@ def iwps_batch(
 @partial(jax.jit, static_argnames=("k", "number"))
 def _iwps_batch(key, scores, evidence, where, *, k, number):
     where = jnp.asarray(where)
-    dtype = jnp.result_type(jnp.float32, *evidence[:5])
+    scores, *narrow = numerics.upcast((scores, *(part[:1] for part in evidence[:5])))
+    dtype = narrow[0].dtype
     head_ = Head(evidence.kernel.astype(dtype), evidence.bias.astype(dtype))
-    is_class = evidence.labels[:, None] == jnp.arange(len(evidence.bias))[None]
+    is_class = (
+        evidence.labels[:, None]
+        == jnp.arange(len(evidence.bias), dtype=jnp.int32)[None]
+    )
     counts = is_class.sum(0).astype(dtype)
-    usefulness = relative(jnp.where(where, numerics.upcast(scores), 0))
+    usefulness = relative(jnp.where(where, scores, 0))
     rarity = _rarity(evidence.features, head_, counts)
     # What is of no use is ordered by its score, and so it is picked where it must be.
     order = jnp.where(usefulness > 0, usefulness * rarity, jnp.minimum(scores, 0))
@@ -243,7 +249,7 @@ def _targets(key, evidence, where, head_):
     """Features of the targets, and their w_m v_m."""
     dtype = head_.kernel.dtype
     if evidence.pool_sample is None:
-        draws = jax.random.uniform(key, where.shape)
+        draws = numerics.uniform(key, where.shape)
         drawn = top_rows(draws, where, k=min(NUM_DRAWN, len(where)))
         from_pool, is_there = _rows(evidence.features, drawn, dtype), where[drawn]
     else:

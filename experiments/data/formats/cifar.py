@@ -204,7 +204,7 @@ def _read_sheets(contents: dict[str, bytes], place: Path) -> Arrays:
             raise ValueError("not all labels are integers")
         sizes = []
         for name in SHEETS.files[:-2]:
-            with Image.open(io.BytesIO(contents[name])) as sheet:
+            with Image.open(io.BytesIO(contents[name]), formats=["PNG"]) as sheet:
                 pixels = np.asarray(sheet).reshape(-1, 32 * 32, 3)
             batches.append(pixels.transpose(0, 2, 1).reshape(-1, ROW))
             sizes.append(len(pixels))

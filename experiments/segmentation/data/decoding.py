@@ -16,6 +16,7 @@ MASK_FORM = (
     "a mask is a PNG with the class's number in every pixel, gray (8 or 16 bits) or "
     "palette"
 )
+MOST_PIXELS = 2**26  # a file of 300 kB can hold an image of gigabytes
 # In a PNG file: width and height at 16, bits a sample at 24, kind of color at 25.
 BIT_DEPTH, COLOR_TYPE = 24, 25
 GRAY, PALETTE = 0, 3
@@ -32,6 +33,20 @@ class Classes(NamedTuple):
     known: np.ndarray  # bool [65536] whether a value means anything
 
 
+def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """An image whose pixels are not decoded yet; refuses one with too many."""
+    too_large = DecodeError(
+        f"it has more than {MOST_PIXELS:,} pixels: scale it down or cut it into tiles."
+    )
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise too_large from None
+    if image.width * image.height > MOST_PIXELS:
+        raise too_large
+    return image
+
+
 def read_image(data: bytes) -> np.ndarray:
     """The pixels of a picture the right way up, uint8 [height, width, 3].
 
@@ -39,7 +54,7 @@ def read_image(data: bytes) -> np.ndarray:
     gray is divided by 256.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with _open(data) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I;16"):
                 gray = (np.asarray(image) >> 8).astype(np.uint8)
@@ -70,23 +85,28 @@ def check_image(data: bytes) -> tuple[int, int]:
         height, width, _ = read_image(data).shape
         return height, width
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with _open(data, formats=("PNG",)) as image:
             width, height = image.size
             image.verify()
+    except DecodeError:
+        raise
     except Exception as error:  # as above
         raise DecodeError(f"it cannot be read ({_reason(error)}).") from None
     return height, width
 
 
 def read_values(data: bytes) -> np.ndarray:
-    """The numbers in a mask as they stand in the file, uint8 or uint16 [h, w]."""
+    """The numbers in a mask the right way up, uint8 or uint16 [h, w].
+
+    As for images, EXIF orientation is honored: a file that says nothing is upright.
+    """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             if image.format != "PNG":
                 raise DecodeError(f"{MASK_FORM}; got a {image.format} file.")
             if data[COLOR_TYPE] not in (GRAY, PALETTE):
                 raise DecodeError(f"{MASK_FORM}; got {image.mode}.")
-            values = np.asarray(image)
+            values = np.asarray(ImageOps.exif_transpose(image))
     except DecodeError:
         raise
     except Exception as error:  # as above

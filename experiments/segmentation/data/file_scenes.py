@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.data import prepare
 from experiments.segmentation.data.decoding import (
     Classes,
@@ -56,6 +58,7 @@ class Checked(NamedTuple):
 
     size: tuple[int, int]  # height, width
     digest: bytes  # of what `identity` covers
+    values: frozenset[int]  # in the mask's file
     problems: tuple[tuple[str, str], ...]  # kind and sentence part
 
 
@@ -232,6 +235,7 @@ def identity(parts: Sequence[tuple[Sequence[Pair], Sequence[Checked]]]) -> str:
 def _check_pair(classes: Classes, pair: Pair) -> Checked:
     """Everything about one scene that can be wrong with its files."""
     digest, problems, sizes = hashlib.sha256(), [], []
+    values = np.zeros((0, 0), np.uint8)
     for file, kind in ((pair.image, "damaged images"), (pair.mask, "unusable masks")):
         try:
             data = file.read()
@@ -259,7 +263,8 @@ def _check_pair(classes: Classes, pair: Pair) -> Checked:
             )
         )
     size = sizes[0] if sizes else (0, 0)
-    return Checked(size, digest.digest(), tuple(problems))
+    found = frozenset(np.flatnonzero(np.bincount(values.ravel())).tolist())
+    return Checked(size, digest.digest(), found, tuple(problems))
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -94,6 +94,8 @@ def load(
         )
     checked = check(str(root), train + test, table, problems)
     parts = ((train, checked[: len(train)]), (test, checked[len(train) :]))
+    found = frozenset().union(*(each.values for each in parts[0][1]))
+    _require_every_class(root, names, table, found)
     sources = [
         FileSource(pairs, [found.size for found in part], table)
         for pairs, part in parts
@@ -164,6 +166,34 @@ def _table(num_classes: int, ignore: int | tuple[int, ...] | None) -> Classes:
             )
     meaning = {index: index for index in range(num_classes)}
     return class_table(meaning | dict.fromkeys(values, IGNORE))
+
+
+def _require_every_class(
+    root: Path, names: tuple[str, ...], table: Classes, found: frozenset[int]
+) -> None:
+    """Refuses classes that no training mask has, which nothing can be learned of."""
+    present = {int(table.table[value]) for value in found} - {IGNORE}
+    absent = [
+        name
+        for index, name in enumerate(names)
+        # Who ignores a class by its own number wants none of it.
+        if index not in present and table.table[index] != IGNORE
+    ]
+    if not absent:
+        return
+    ignored = sorted(value for value in found if table.table[value] == IGNORE)
+    shown = ", ".join(map(str, sorted(found)[:10])) + ", ..." * (len(found) > 10)
+    hint = "Leave it out of the classes, or move masks that have it to the training set"
+    if ignored:
+        hint = (
+            f"The masks hold {ignored[-1]}, which is ignored: if it is the class, as "
+            "in masks of 0 and 255, write 1 in its place, and leave 255 to pixels "
+            "without a class"
+        )
+    raise SceneError(
+        f"every class must have a pixel in the training masks of {root}; "
+        f"{', '.join(absent[:5])} has none, as they hold only {shown}. {hint}."
+    )
 
 
 def _pairs(images: Path, masks: Path, problems: dict[str, list[str]]) -> list[Pair]:

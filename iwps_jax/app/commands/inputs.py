@@ -37,6 +37,9 @@ from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import Head, Holdout
 
+ROWS_LOOKED_AT = 1000
+OFF_BY_ROUNDING = 0.01
+"""How far from one the sum of probabilities may be, in float16 or three decimals."""
 ROWS_TRIED = 8
 """How many rows a score of the user's is asked to say something of, at first."""
 
@@ -130,10 +133,32 @@ def read(
     num_classes = None if head is None else len(head.bias)
     if options.logits is not None and hasattr(pool, "shape"):
         num_classes = pool.shape[-1]
+        _refuse_probabilities(str(name), pool)
     classes, ids = _classes(options, num_classes), _ids(options, pool)
     rows = _labeled(labeled, pool, ids)
     are_logits = options.logits is not None
     return Given(pool, head, holdout, training, ids, classes, rows, are_logits)
+
+
+def _refuse_probabilities(name, pool):
+    """Refuses logits whose rows all look like probabilities, in a sample of them.
+
+    Of probabilities the softmax is another distribution, which ranks other rows first.
+    Among logits a row may be nonnegative and sum to one, but not every row.
+    """
+    if pool.ndim < 2 or len(pool) == 0:
+        return
+    spread = np.linspace(0, len(pool) - 1, min(ROWS_LOOKED_AT, len(pool)))
+    rows = sources.take(pool, sorted({int(row) for row in spread}))
+    rows = np.asarray(rows, np.float64)
+    off = np.abs(rows.sum(-1) - 1)
+    if rows.min(initial=0) >= 0 and off.max(initial=0) <= OFF_BY_ROUNDING:
+        first = ", ".join(f"{number:.3g}" for number in rows[0].ravel()[:3])
+        raise FileError(
+            f"{name} must hold logits, but its rows look like probabilities: row 0 "
+            f"begins with {first}, and in every row the numbers are at least 0 and sum "
+            "to 1. Pass np.log(p)."
+        )
 
 
 def _labeled_set(path, head):
@@ -264,8 +289,8 @@ def require_score(name: str, score_fn: Any, pool: Any) -> None:
 
 def require_seed(seed: int) -> None:
     """Refuses a seed that no generator takes."""
-    if not 0 <= seed < 2**63:
-        raise Refusal(f"--seed must be at least 0 and less than 2**63, got {seed}.")
+    if not 0 <= seed < 2**32:
+        raise Refusal(f"--seed must be at least 0 and less than 2**32, got {seed}.")
 
 
 def size_of(pool: Any, option: str) -> int:
