@@ -172,7 +172,7 @@ def _changes(before: Campaign, told: Campaign) -> str:
 def _said(state: Campaign, taken: Taken) -> str:
     now = outlook(state)
     lines = [
-        f"Took {sum(taken[:-1])} answers: {taken.new} new labels, {taken.changed} "
+        f"Took {sum(taken[:-1])} answers: {taken.new} new, {taken.changed} "
         f"changed, {taken.skipped} skipped, {taken.unsure} unsure, {taken.same} as "
         f"before. {taken.awaited} of them were for samples that waited for an answer; "
         f"{now.num_unanswered} samples still wait, {now.num_labeled} are labeled."
