@@ -1,6 +1,7 @@
 """`iwps check --campaign`, robust scaling, and warnings about heads and rows."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from some_campaigns import (
     CLASSES,
     files_of,
+    read_batch,
     run,
     some_digits,
     write_answers,
@@ -102,6 +104,34 @@ def test_a_feature_is_cut_off_at_the_cap_and_not_where_it_is_no_number():
     np.testing.assert_array_equal(scaled, [[CAP, -CAP], [CAP / 2, np.nan], [np.nan, 0]])
     far = np.array([[OUTLYING, 0], [OUTLYING / 2, 0], [0, -1e300]])
     assert scaling.are_outlying(far).tolist() == [True, False, True]
+
+
+SURPRISES = {
+    "nothing new": ([0, 1], "has nothing new: all 2 answers are in the campaign"),
+    "of another campaign": ([500, 501], "answers 0 of the 3 samples that wait"),
+    "mostly of another": (
+        ["first", 500, 501],
+        "answers 1 of the 3 .* and 2 that nobody",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SURPRISES)
+def test_a_file_that_surprises_is_refused_and_then_taken(desk, capsys, case):
+    ids, said = SURPRISES[case]
+    truth = desk["truth"]
+    known = [(row, CLASSES[truth[row]]) for row in range(30)]
+    write_answers("initial.csv", known)
+    assert run("init", *GIVEN, "--labels", "initial.csv", "--method", "random") == 0
+    assert run("next", "--k", 3, "--out", "b.csv") == 0
+    first = read_batch("b.csv")[0]["id"]
+    rows = [int(first) if id_ == "first" else id_ for id_ in ids]
+    write_answers("a.csv", [(row, CLASSES[truth[row]]) for row in rows])
+    before = files_of("campaign")
+    assert run("label", "a.csv") == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert files_of("campaign") == before
+    assert run("label", "a.csv", "--overwrite-labels") == 0
 
 
 def test_labels_in_another_order_are_warned_of_at_the_start(desk, capsys):

@@ -7,9 +7,10 @@ A .csv file has the columns id and label. A label is a class, `skip`, `unsure`, 
 if there is no answer yet. A .json file is an export of Label Studio. If an id or a
 label is impossible, the command takes nothing from the file.
 
-The command refuses a file that answers none of the samples that wait for an answer, or
-that changes earlier labels: it may belong to another campaign. --overwrite-labels takes
-it all the same, and a later answer then replaces the earlier one.
+The command refuses a file that changes earlier labels, or that answers more samples
+that nobody was given than samples that wait for an answer: it may belong to another
+campaign. --overwrite-labels takes it all the same, and a later answer then replaces the
+earlier one.
 """
 
 import dataclasses
@@ -52,8 +53,8 @@ class Options(batch_files.Output):
     next: Annotated[int | None, conf.arg(metavar="K")] = None
     """then hand out the next K samples, like iwps next"""
     overwrite_labels: Flag = False
-    """take the file although it answers nothing that waits for an answer, or changes
-    earlier labels"""
+    """take the file although it changes earlier labels, or mostly answers samples that
+    nobody was given"""
     annotator: Annotated[str, conf.arg(metavar="NAME")] = ""
     """who answered, where the file does not say so"""
 
@@ -144,18 +145,18 @@ def _refuse_surprise(path: Path, before: Campaign, told: Campaign, taken: Taken)
             f"{path} changes {taken.changed} earlier labels: "
             f"{_changes(before, told)}. {remedy}"
         )
-    if taken.awaited:
-        return
-    if taken.same == sum(taken[:-1]):
+    first = taken.new + taken.skipped + taken.unsure
+    if not first:
         raise FileError(
             f"{path} has nothing new: all {taken.same} answers are in the campaign "
             "already. Take more samples with iwps next."
         )
-    raise FileError(
-        f"{path} answers none of the {len(unanswered_of(before))} samples that wait "
-        f"for an answer, but {sum(taken[:-1])} others. Is it the file of another "
-        f"campaign? {remedy}"
-    )
+    if first - taken.awaited > taken.awaited:
+        raise FileError(
+            f"{path} answers {taken.awaited} of the {len(unanswered_of(before))} "
+            f"samples that wait for an answer, and {first - taken.awaited} that nobody "
+            f"was given. Is it the file of another campaign? {remedy}"
+        )
 
 
 def _changes(before: Campaign, told: Campaign) -> str:
