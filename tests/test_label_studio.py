@@ -169,7 +169,7 @@ def test_what_is_no_json_list_is_named(tmp_path):
     for content, sentence in (
         ('{"id": 1}\n{"id": 2}\n', "must be JSON.*Extra data in line 2 .JSON lines"),
         ('[{"id": ' + "9" * 5000 + "}]", "a number has thousands of digits"),
-        ("[" * 100_000, "got nested lists"),
+        ("[" * 100_000, "lists are nested too deep"),
     ):
         path.write_text(content)
         with pytest.raises(FileError, match=sentence):

@@ -164,8 +164,6 @@ def _score(options: Options):
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)
     where = _where(options, files)
-    if jax.process_index() == 0:
-        advice.warn(advice.head_warnings(files.head, files.holdout))
     with refusing(PoolError, MemoryError, about=name):
         picks, columns = _chosen(options, files, where)
     if jax.process_index() == 0:
@@ -184,6 +182,8 @@ def _chosen(options: Options, files, where) -> tuple[list[Pick], tuple[str, ...]
         columns += HURT
     # All before the first scan: a refusal need not wait for hours.
     pickers = {name: _picker(options, name, files) for name in _methods(options)}
+    if jax.process_index() == 0:
+        advice.warn(advice.head_warnings(files.head, files.holdout))
     for method, pick in pickers.items():
         top = pick(where, options.k)
         why = None
