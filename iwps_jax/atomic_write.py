@@ -81,8 +81,8 @@ def _written(path, target, content, mode) -> Iterator[Path]:
         handle = os.open(half, flags, 0o666 if mode is None else mode)
         try:
             with os.fdopen(handle, "wb") as file:
-                if mode not in (None, stat.S_IMODE(os.fstat(handle).st_mode)):
-                    os.chmod(half, mode)
+                if mode is not None:
+                    _keep_owners(half, target, mode)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -92,6 +92,14 @@ def _written(path, target, content, mode) -> Iterator[Path]:
                 os.unlink(half)
             raise
     sync_folder(target.parent)
+
+
+def _keep_owners(half, target, mode):
+    """Gives a file the mode and the group of the one that it replaces."""
+    if hasattr(os, "chown"):
+        with suppress(OSError):  # the user is not in that group
+            os.chown(half, -1, os.stat(target).st_gid)
+    os.chmod(half, mode)
 
 
 @contextmanager

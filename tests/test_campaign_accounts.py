@@ -12,7 +12,7 @@ import pytest
 import iwps_jax
 from iwps_jax.app.campaign import folder, skipped_of, start, tell
 
-NOBODY, DAEMON = 65534, 1
+NOBODY, DAEMON, GROUP = 65534, 1, 5000
 ROOT = Path(iwps_jax.__file__).parents[1]
 OTHERS = """
 import os, sys
@@ -24,7 +24,7 @@ for account, row in zip(sys.argv[1::2], sys.argv[2::2]):
     if os.fork():
         os.wait()
         continue
-    os.setgid(int(account)), os.setuid(int(account))
+    os.setgroups([5000]), os.setgid(int(account)), os.setuid(int(account))
     os.umask(0o022)
     try:
         with folder.locked("campaign", wait=1):
@@ -81,6 +81,14 @@ def test_both_may_write_in_turn(shared):
 
 def test_files_that_one_account_makes_are_writable_for_the_other(shared):
     subprocess.run(["chmod", "-R", "a+rwX", "campaign"], check=True)
+    assert run_as(NOBODY, 7, DAEMON, 8, NOBODY, 9) == ""
+    assert skipped_of(folder.read_record("campaign")) == [7, 8, 9]
+
+
+def test_accounts_of_one_group_need_nothing_for_others(shared):
+    """As chgrp and chmod g+rwX make a folder for a few people."""
+    subprocess.run(["chown", "-R", f"0:{GROUP}", "campaign"], check=True)
+    subprocess.run(["chmod", "-R", "g+rwX,o-rwx", "campaign"], check=True)
     assert run_as(NOBODY, 7, DAEMON, 8, NOBODY, 9) == ""
     assert skipped_of(folder.read_record("campaign")) == [7, 8, 9]
 

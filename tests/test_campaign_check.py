@@ -109,10 +109,7 @@ def test_a_feature_is_cut_off_at_the_cap_and_not_where_it_is_no_number():
 SURPRISES = {
     "nothing new": ([0, 1], "has nothing new: all 2 answers are in the campaign"),
     "of another campaign": ([500, 501], "answers 0 of the 3 samples that wait"),
-    "mostly of another": (
-        ["first", 500, 501],
-        "answers 1 of the 3 .* and 2 that nobody",
-    ),
+    "half of another": (["first", 500], "answers 1 of the 3 .* and 1 that nobody"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from some_campaigns import run
 
 from iwps_jax.app.campaign import (
     add_class,
@@ -104,6 +105,12 @@ def test_settings_hold_for_the_next_batch(begun, tmp_path):
 
 REFUSED = {
     "a name that is there": (add_class, ("a",), "no class had, got 'a'"),
+    "a name of before": (
+        lambda s, n: add_class(rename_class(s, "c", "x"), n),
+        ("c",),
+        "no class had",
+    ),
+    "no text": (add_class, ("",), "a class must have a name"),
     "an answer": (add_class, ("Skip",), "is an answer"),
     "no class": (rename_class, ("x", "y"), "unknown class 'x'"),
     "into itself": (merge_classes, ("a", "a"), "into another one"),
@@ -128,6 +135,25 @@ def test_two_classes_must_be_left(begun):
         change_settings(state, method="magic")
 
 
+def test_the_page_has_the_classes_of_now(begun, tmp_path, capsys):
+    """Also for a batch that was handed out before the classes changed."""
+    state, _ = ask(begun, 6)
+    state = rename_class(add_class(retire_class(state, "b"), "fish"), "c", "café")
+    row = str(np.flatnonzero(TRUTH == 3)[-1])
+    state = tell(state, [row], ["fish"])
+    round_trip(state, tmp_path)
+    picks = state.events[1].rows.tolist()
+    lines = "".join(f"{r},{r},{n}\n" for r, n in zip(picks, "abcabc", strict=True))
+    (tmp_path / "old.csv").write_text(f"id,row,predicted\n{lines}")
+    np.save(tmp_path / "images.npy", np.zeros((80, 4, 4), np.uint8))
+    files = ("--images", tmp_path / "images.npy", "--campaign", tmp_path / "campaign")
+    page = tmp_path / "page.html"
+    assert run("show", tmp_path / "old.csv", *files, "--out", page) == 0
+    html = page.read_text()
+    assert '"classes": ["a", "caf' in html or '"classes":["a","caf' in html
+    assert "fish" in html
+
+
 def test_another_answer_is_a_correction_with_the_one_before(begun, tmp_path):
     first = [*labels_of(begun)][:3]
     names = [*map(str, first), "0"]
@@ -143,6 +169,13 @@ def test_another_answer_is_a_correction_with_the_one_before(begun, tmp_path):
     found = round_trip(state, tmp_path)
     assert [event.annotator for event in found.events] == ["", "Ann", "Ann"]
     assert found.events[-2].previous.tolist() == corrected.previous.tolist()
+
+
+def test_annotators_are_checked(begun):
+    with pytest.raises(Refusal, match="one name per id"):
+        tell(begun, ["0", "1"], ["skip", "skip"], annotator=["x"])
+    with pytest.raises(Refusal, match="an annotator's name must be Unicode"):
+        tell(begun, ["0"], ["skip"], annotator="\udcff")
 
 
 def test_each_answer_may_have_an_annotator_of_its_own(begun):

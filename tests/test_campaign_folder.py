@@ -1,5 +1,6 @@
 """A campaign on disk: killed anywhere, met by several, damaged, moved."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -214,6 +215,40 @@ def _hold(path, held):
     with folder.locked(path, wait=1):
         held.set()
         time.sleep(600)
+
+
+def test_files_of_others_are_not_removed(campaign, tmp_path):
+    """Whatever an edited file says of the last holder of the lock."""
+    path, _ = campaign
+    mine = tmp_path / "thesis.half"
+    mine.write_text("mine")
+    dead = tmp_path / ".0123456789abcdef.7.0.half"
+    dead.write_text("of a killed command")
+    for prefix in ("", ".", "*", ".0123456789abcdef.7."):
+        told = {"prefix": prefix, "outputs": [str(tmp_path)]}
+        (path / "holder.json").write_text(json.dumps(told))
+        with folder.locked(path, wait=1):
+            pass
+    assert mine.exists() and not dead.exists()
+
+
+@pytest.mark.parametrize("name", [".", ""])
+def test_the_current_folder_becomes_no_campaign(campaign, tmp_path, monkeypatch, name):
+    path, state = campaign
+    (tmp_path / "empty").mkdir()
+    paths = folder.Paths(*map(Path.absolute, folder.paths_of(path)))
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(FileError, match="a folder of its own"):
+        folder.create(name, paths, state)
+
+
+def test_a_link_to_an_empty_folder_becomes_a_campaign(campaign, tmp_path):
+    path, state = campaign
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    folder.create(tmp_path / "link", folder.paths_of(path), state)
+    assert (tmp_path / "link").is_symlink()
+    assert_same(folder.read_record(tmp_path / "empty"), state)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(campaign):

@@ -99,7 +99,7 @@ def test_answers_that_correct_others_become_corrections(week):
 
 
 DAMAGES = {
-    "an event that is not there": (None, r"lacks 000002\.json"),
+    "an event that is not there": (None, r"000002\.json is missing"),
     "an empty event": ("", r"000002\.json is damaged"),
     "an event of text": ('{"event": "ask", "rows": "abc"}', r"000002\.json is damaged"),
     "no object": ("[]", "must hold an object"),
@@ -112,6 +112,51 @@ def test_damage_is_named(week, damage):
     path = Path("campaign") / format_1.EVENTS / "000002.json"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(FileError, match=sentence):
+        folder.read_record("campaign")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("pool", 3), ("ids", []), ("pool_probes", [1]), ("classes", ["a"])),
+        *(("steps", None), ("learning_rate", []), ("seed", "x"), ("pool_shape", [1])),
+    ],
+)
+def test_settings_that_no_command_writes_are_named(week, name, value):
+    path = Path("campaign/campaign.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(FileError, match=f"no command writes such a {name}"):
+        folder.read_record("campaign")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("holdout_features", None), ("holdout_labels", np.array([9] * 30))),
+        *(("holdout_rows", np.array([70])), ("mean", np.zeros(3))),
+        *(("factor", np.array(0.0)), ("factor", np.array("x"))),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(week, name, value):
+    with np.load("campaign/task.npz") as arrays:
+        changed = dict(arrays) | {name: value}
+    np.savez("campaign/task.npz", **{k: v for k, v in changed.items() if v is not None})
+    with pytest.raises(FileError, match=r"task\.npz is damaged: .*" + name):
+        folder.read_record("campaign")
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (1, {"holdout_loss": float("inf")}),
+        (1, {"num_labeled": "4"}),
+        (2, {"scores": [float("inf")] * 6}),
+    ],
+)
+def test_numbers_of_no_head_are_named(week, number, changes):
+    path = Path(f"campaign/events/{number:06}.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(FileError, match=f"event {number} is damaged"):
         folder.read_record("campaign")
 
 

@@ -127,8 +127,35 @@ def test_segments_hold_all_records_in_order(tmp_path, monkeypatch):
     assert 4 <= len(names) <= 10 and names[0] == "00000001.jsonl"
     (tmp_path / names[1]).unlink()
     lost = int(names[1].split(".")[0])
-    with pytest.raises(FileError, match=f"event {lost} is damaged: .* is missing"):
+    with pytest.raises(FileError, match=f"event {lost} is missing"):
         journal.read(tmp_path, ROOT)
+
+
+def test_half_a_line_in_a_full_segment_is_removed(five, monkeypatch):
+    with segment(five).open("ab") as file:
+        file.write(b'{"number":6,"ev')  # of a writer that was killed
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 100)
+    assert numbers(five) == [1, 2, 3, 4, 5]
+    journal.append(five, ROOT, 5, contents(6, 6))
+    assert numbers(five) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "change", [{"bytes": 5}, {"events": 0}, {"bytes": 10**6}, {"events": 1}]
+)
+def test_a_tip_that_does_not_fit_is_named_before_anyone_writes(five, change):
+    tip = json.loads((five / "tip.json").read_text())
+    first = json.loads(segment(five).read_text().splitlines()[0])["chain"]
+    chain = {0: ROOT, 1: first}.get(change.get("events"), tip["chain"])
+    (five / "tip.json").write_text(json.dumps(tip | change | {"chain": chain}))
+    with pytest.raises(FileError, match=r"tip\.json does not fit .* delete it"):
+        journal.read(five, ROOT)
+
+
+def test_copies_of_other_programs_are_no_segments(five):
+    for name in ("00000001 (copy).jsonl", "._00000001.jsonl", "00000001.jsonl~"):
+        (five / name).write_text("something else")
+    assert numbers(five) == [1, 2, 3, 4, 5]
 
 
 def test_a_segment_that_was_only_begun_is_continued(tmp_path, monkeypatch):

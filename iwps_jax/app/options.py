@@ -15,3 +15,5 @@ class Options:
 
     writes: ClassVar[tuple[str, ...]] = ()
     """The names of options that are files which the command writes."""
+    texts: ClassVar[tuple[str, ...]] = ("method", "title", "annotator", "image_url")
+    """The names of options that name no file; all others with a text or path do."""

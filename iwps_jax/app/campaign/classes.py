@@ -16,6 +16,7 @@ from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.state import (
     METHODS,
     Campaign,
+    all_names,
     counts_as,
     holdout_of,
     require_class_name,
@@ -82,8 +83,8 @@ def change_settings(
     now = task_of(state)
     settings = SettingsChanged(
         now.method if method is None else method,
-        now.steps if steps is None else steps,
-        now.learning_rate if learning_rate is None else learning_rate,
+        now.steps if steps is None else checks.require_integer("steps", steps),
+        now.learning_rate if learning_rate is None else float(learning_rate),
     )
     if settings.method not in METHODS:
         raise Refusal(nearest(settings.method, "method", METHODS))
@@ -105,7 +106,7 @@ def _number_of(state, name) -> int:
 
 def _require_new(state, name):
     require_class_name(name)
-    if naming.form(name) in map(naming.form, task_of(state).classes):
+    if naming.form(name) in map(naming.form, all_names(state)):
         raise Refusal(f"a new class must have a name that no class had, got {name!r}.")
 
 

@@ -27,15 +27,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from iwps_jax.app.campaign import format_1, journal, locks
+from iwps_jax.app.campaign import format_1, journal, locks, settings
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.records import events_of, record_of
 from iwps_jax.app.campaign.scaling import Scaling, rows_of
 from iwps_jax.app.campaign.state import METHODS, Campaign, Task
 from iwps_jax.app.files.readers import read_ids, read_pool
-from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.files.unreadable import FileError, require_file
 from iwps_jax.atomic_write import (
     UNFINISHED,
+    naming_file,
+    sync_folder,
     write_arrays_atomically,
     write_atomically,
 )
@@ -73,18 +75,24 @@ def create(folder: str | Path, paths: Paths, state: Campaign) -> None:
         FileError: if the folder is not empty.
         OSError: if it cannot be written.
     """
-    folder = Path(folder)
+    named, folder = folder, Path(os.path.realpath(folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileError(f"{folder} must not exist yet, or must be an empty folder.")
+        raise FileError(f"{named} must not exist yet, or must be an empty folder.")
+    if folder == Path.cwd():
+        raise FileError(
+            "a campaign must have a folder of its own, not the current one."
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     for dead in folder.parent.glob(f".{glob.escape(folder.name)}.*{UNFINISHED}"):
         locks.remove_half_made(dead)
     half = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{UNFINISHED}")
     try:
-        half.mkdir()
-        with locks.hold_half_made(half):
-            _fill(half, folder, paths, state)
-            os.replace(half, folder)
+        with naming_file(named):
+            half.mkdir()
+            with locks.hold_half_made(half):
+                _fill(half, folder, paths, state)
+                os.replace(half, folder)
+            sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(half, ignore_errors=True)
         raise
@@ -143,6 +151,11 @@ def read_record(folder: str | Path) -> Campaign:
     folder = Path(folder)
     about = _about(folder)
     paths = paths_of(folder)
+    if not paths.pool.exists():
+        raise FileError(
+            f"{paths.pool} does not exist: the pool of {folder} must be there, or "
+            "where it was as seen from the campaign."
+        )
     pool = read_pool(paths.pool)
     _require_same_pool(paths.pool, pool, about)
     ids = None if paths.ids is None else read_ids(paths.ids, len(pool))
@@ -293,6 +306,7 @@ def _about(folder) -> dict[str, Any]:
         raise FileError(
             f"{folder / TASK} is damaged: it was changed after it was written."
         )
+    settings.require_settings(folder / TASK, about)
     if about["method"] not in METHODS:
         raise FileError(
             f"{folder / TASK}: method must be one of {', '.join(METHODS)}, got "
@@ -313,9 +327,11 @@ def _arrays(folder, about) -> dict[str, np.ndarray]:
         raise FileError(f"{path} is damaged: it was changed after it was written.")
     try:
         with np.load(io.BytesIO(path.read_bytes())) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(f"{path} is damaged: {error}") from error
+    settings.require_arrays(path, found, about)
+    return found
 
 
 def _probes(pool) -> list[str]:
@@ -350,5 +366,6 @@ def _digest_of_ids(path) -> str | None:
 
 
 def _digest(path) -> str:
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

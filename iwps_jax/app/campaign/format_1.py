@@ -31,7 +31,8 @@ def read(folder: Path) -> list[Record]:
     paths = _paths(folder)
     for number, path in enumerate(paths, start=1):
         if path.name != f"{number:06}.json":
-            raise FileError(f"{folder / EVENTS} lacks {number:06}.json.")
+            missing = folder / EVENTS / f"{number:06}.json"
+            raise FileError(f"{missing} is missing: restore it from a copy.")
     records: list[Record] = []
     last: dict[int, Any] = {}
     for path in paths:
@@ -49,6 +50,8 @@ def read(folder: Path) -> list[Record]:
 
 
 def _paths(folder) -> list[Path]:
+    if not (folder / EVENTS).is_dir():
+        raise FileError(f"{folder / EVENTS} is missing: restore it from a copy.")
     names = sorted(os.listdir(folder / EVENTS))
     return [folder / EVENTS / n for n in names if re.fullmatch(r"\d{6}\.json", n)]
 

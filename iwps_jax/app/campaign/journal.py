@@ -8,13 +8,14 @@ A line ends with its chain: the SHA-256 of the chain before and of the bytes of 
 before `,"chain":`. The first chain is that of the root, which the caller gives. So no
 record can be changed, removed or moved without a trace, except at the end: there the
 tip shows how many records there were. A record is on the disk before `append` returns,
-and nothing replaces it. Half a line at the end is a record that nobody was told of:
-readers ignore it, and the next writer removes it.
+and nothing replaces it. An incomplete last line belongs to a writer that was killed
+before it reported success: readers ignore it, and the next writer removes it.
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ SEGMENT_BYTES = 2**22
 and few files serve many records."""
 TIP = "tip.json"
 SUFFIX = ".jsonl"
+SEGMENT = re.compile(r"\d{8}\.jsonl")
 CHAIN = b',"chain":"'
 HEX = 64  # digits of a SHA-256
 END = len(CHAIN) + HEX + len(b'"}')
@@ -67,6 +69,8 @@ def read(folder: Path, root: str) -> list[Record]:
     records: list[Record] = []
     names = _names(folder)
     for name in names:
+        if name != f"{tail.number + 1:08}{SUFFIX}":
+            raise FileError(f"{folder}: event {tail.number + 1} is missing.")
         content = (folder / name).read_bytes()
         if name == names[-1]:
             content = _complete(content)
@@ -76,6 +80,7 @@ def read(folder: Path, root: str) -> list[Record]:
         _require_all(folder, tip, tail.number)
         if tip.number and records[tip.number - 1]["chain"] != tip.chain:
             raise FileError(f"{folder / TIP} is of another campaign, or was changed.")
+        _require_place(folder, root, tail.number)
     return records
 
 
@@ -104,6 +109,8 @@ def append(folder: Path, root: str, known: int, contents: Sequence[Record]) -> N
             line, chain = _line({"number": number} | content, chain)
             lines += line
         segment, size = tail.segment, tail.size
+        if segment and size >= SEGMENT_BYTES:
+            _cut(folder / segment, size)  # half a line, before another begins
         if not segment or size >= SEGMENT_BYTES:
             segment, size = f"{known + 1:08}{SUFFIX}", 0
         _write(folder / segment, size, lines)
@@ -135,7 +142,11 @@ def _chain(before: str, body: bytes) -> str:
 
 
 def _names(folder) -> list[str]:
-    return sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+    """The segments in order; other programs leave copies beside them."""
+    try:
+        return sorted(filter(SEGMENT.fullmatch, os.listdir(folder)))
+    except FileNotFoundError:
+        raise FileError(f"{folder} is missing: restore it from a copy.") from None
 
 
 def _complete(content: bytes) -> bytes:
@@ -200,8 +211,21 @@ def _require_all(folder, tip, count):
         )
 
 
+def _require_place(folder, root, number):
+    """Refuses a tip by which a writer would not find the end of the journal."""
+    try:
+        if _tail(folder, root).number >= number:  # another command may go on meanwhile
+            return
+    except FileError:
+        pass
+    raise FileError(
+        f"{folder / TIP} does not fit the events, which are whole: delete it to "
+        "continue."
+    )
+
+
 def _tail(folder, root) -> Tail:
-    """Where the next record goes: reads what the tip does not know yet."""
+    """The place of the next record; reads only the lines written after the tip."""
     tip, names = _tip(folder), _names(folder)
     if tip is None or tip.segment not in names[-1:]:  # or a writer was killed
         tip, tail = tip or Tail(0, root, "", 0), Tail(0, root, "", 0)
@@ -239,6 +263,12 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _cut(path: Path, size: int) -> None:
+    """Removes what follows the complete lines of a segment."""
+    if path.stat().st_size > size:
+        os.truncate(path, size)
+
+
 def _write(path: Path, size: int, lines: bytes) -> None:
     """Writes lines at `size`, in place of half a line; all or none of them."""
     is_new = not path.exists()
@@ -247,7 +277,7 @@ def _write(path: Path, size: int, lines: bytes) -> None:
     handle = os.open(path, flags, shared_mode(path.parent))
     try:
         if is_new:
-            os.chmod(path, shared_mode(path.parent))
+            share(path)
             sync_folder(path.parent)
         with naming_file(path):
             os.ftruncate(handle, size)
@@ -266,6 +296,14 @@ def _write(path: Path, size: int, lines: bytes) -> None:
 def _write_tip(folder, tail):
     told = dict(zip(TIP_FIELDS, tail, strict=True))
     write_atomically(folder / TIP, json.dumps(told) + "\n")
+
+
+def share(path: Path) -> None:
+    """Lets those who may write to the folder write to a new file in it, too."""
+    with suppress(OSError):  # another account owns it, and has done so
+        os.chmod(path, shared_mode(path.parent))
+        if hasattr(os, "chown"):
+            os.chown(path, -1, os.stat(path.parent).st_gid)
 
 
 def shared_mode(folder: Path) -> int:

@@ -66,7 +66,7 @@ def tell(
     before = dict(last_answers(state))
     known = np.array([before.get(row, NO_ANSWER) for row in rows.tolist()], int)
     is_changed = (known != NO_ANSWER) & (known != told)
-    who = [annotator] * len(ids) if isinstance(annotator, str) else [*annotator]
+    who = _checked_annotators(annotator, len(ids))
     who = [name for name, c in zip(who, classes, strict=True) if c is not None]
     events = []
     for name in dict.fromkeys(who):
@@ -110,6 +110,17 @@ def _fitted(state) -> LinearProbe | None:
         holdout.labels,
         num_classes=len(task.classes),
     )
+
+
+def _checked_annotators(annotator, size) -> list[str]:
+    who = [annotator] * size if isinstance(annotator, str) else [*annotator]
+    if len(who) != size:
+        raise Refusal(f"annotator must have one name per id ({size}), got {len(who)}.")
+    for name in dict.fromkeys(who):
+        flaw = name and naming.flaw_of(name)
+        if flaw:
+            raise Refusal(f"an annotator's name {flaw}, got {name!r}.")
+    return who
 
 
 def _refuse_retired(state, ids, classes):

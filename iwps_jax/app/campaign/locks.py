@@ -4,6 +4,7 @@ import getpass
 import glob
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import filelock
 
-from iwps_jax.app.campaign.journal import shared_mode
+from iwps_jax.app.campaign.journal import share, shared_mode
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import UNFINISHED, prefix_of_process, write_atomically
 from iwps_jax.refusal import Refusal
 
 LOCK, HOLDER = "lock", "holder.json"
+PREFIX = re.compile(r"\.[0-9a-f]{16}\.\d+\.")
 
 
 @contextmanager
@@ -26,8 +28,8 @@ def hold(
 ) -> Iterator[None]:
     """Keeps other commands from changing a campaign in the meantime.
 
-    The system releases the lock when the process ends, even if it is killed. What
-    killed writers left is removed.
+    The system releases the lock when the process ends, even if it is killed. Files
+    that killed commands left are removed.
 
     Args:
         folder: of the campaign.
@@ -58,8 +60,7 @@ def hold(
     except PermissionError as error:
         raise FileError(_missing_permission(folder)) from error
     try:
-        with suppress(OSError):  # of another account, which has done so
-            os.chmod(folder / LOCK, shared_mode(folder))
+        share(folder / LOCK)
         _clean_up(folder, inside)
         with suppress(OSError):  # it only helps others to know
             write_atomically(folder / HOLDER, json.dumps(_me(outputs)))
@@ -91,8 +92,9 @@ def _clean_up(folder, inside):
         _remove(place, ".")
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((folder / HOLDER).read_text("utf-8"))
-        for place in told["outputs"]:
-            _remove(Path(place), str(told["prefix"]))
+        if PREFIX.fullmatch(told["prefix"]):  # no other files, whoever wrote this
+            for place in told["outputs"]:
+                _remove(Path(place), told["prefix"])
 
 
 def _remove(folder, prefix):

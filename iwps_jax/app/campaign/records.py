@@ -4,6 +4,7 @@ A field of a record has the name of the event's attribute. Answers are class num
 "skip" or "unsure"; a score that is not there is null.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -157,10 +158,17 @@ class _History:
             raise ValueError("it hands out a sample again.")
         if event.method not in METHODS:
             raise ValueError(f"there is no method {event.method!r}.")
+        if np.isinf(event.scores).any():
+            raise ValueError("a score is infinite.")
         self._require_classes(event.predicted.tolist(), NO_MODEL)
 
     def _check_answers(self, event, kind):
         self._require_classes(event.labels.tolist(), UNSURED)
+        if type(event.num_labeled) is not int or not all(
+            value is None or (type(value) is float and math.isfinite(value))
+            for value in (event.holdout_loss, event.holdout_accuracy)
+        ):
+            raise ValueError("its numbers are not those of a head.")
         if (event.previous is None) != (kind == "answered"):
             raise ValueError("its previous answers are not there, or should not be.")
         if event.previous is not None:

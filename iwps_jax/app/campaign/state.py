@@ -175,6 +175,8 @@ def require_class_name(name: str) -> None:
         Refusal: if it is empty, `skip` or `unsure`, which are answers, or has a flaw
             with which no file would keep it.
     """
+    if not isinstance(name, str) or not name:
+        raise Refusal(f"a class must have a name, got {name!r}.")
     if not naming.is_class(name):
         raise Refusal(
             f"classes must not contain {name or 'an empty name'}, which is an answer."
@@ -215,6 +217,26 @@ def task_of(state: Campaign) -> Task:
             case SettingsChanged():
                 task = task._replace(**event._asdict())
     return task._replace(classes=tuple(names))
+
+
+def all_names(state: Campaign) -> dict[str, int]:
+    """The class of every name that a class ever had; names are not used twice."""
+    names = list(state.task.classes)
+    known = {name: label for label, name in enumerate(names)}
+    for event in state.events:
+        match event:
+            case ClassAdded(name):
+                known[name] = len(names)
+                names.append(name)
+            case ClassRenamed(label, name):
+                known[name] = label
+    return known
+
+
+def open_classes(state: Campaign) -> tuple[str, ...]:
+    """The classes that count as themselves: neither merged nor retired."""
+    names, target = task_of(state).classes, counts_as(state).tolist()
+    return tuple(name for label, name in enumerate(names) if target[label] == label)
 
 
 def counts_as(state: Campaign) -> np.ndarray:

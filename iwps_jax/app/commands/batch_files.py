@@ -12,6 +12,7 @@ from tyro import conf
 
 from iwps_jax.app.campaign import Batch, Campaign, folder, free_rows, unanswered_of
 from iwps_jax.app.campaign.events import NO_MODEL, Reissue
+from iwps_jax.app.campaign.journal import share
 from iwps_jax.app.campaign.state import batches_of, ids_of, task_of
 from iwps_jax.app.commands import answers
 from iwps_jax.app.files import label_studio
@@ -39,23 +40,21 @@ def check_output(options: Output) -> None:
     """Refuses what cannot be written, before the work for it is done.
 
     Raises:
-        FileError: if a file is there, which may hold answers, or its folder is not; if
-            both files are one; or if tasks have no images.
+        FileError: if a file is there, which may hold answers, or its folder is not, or
+            may not be written to; or if tasks have no images.
     """
     if (options.label_studio is None) != (options.image_url is None):
         raise FileError("--label-studio and --image-url must be given together.")
     if options.image_url is not None:
         label_studio.require_id(options.image_url)
     given = [path for path in (options.out, options.label_studio) if path is not None]
-    if len({os.path.realpath(path) for path in given}) < len(given):
-        raise FileError(
-            f"--out and --label-studio must differ, but both are {given[0]}."
-        )
     for path in given:
         if path.exists() or path.is_symlink():
             raise FileError(f"{path} must be a new file: the old one may hold answers.")
         if not path.parent.is_dir():
             raise FileError(f"{path} must be in a folder that exists.")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise FileError(f"{path} must be in a folder that you may write to.")
 
 
 def folders_of(options: Output) -> list[Path]:
@@ -154,10 +153,12 @@ def _commit_and_write(before, state, options: Output, picks, suffix) -> list[Pat
     for path, text in texts.items():
         try:
             create_atomically(path, text)
+            if path.parent == batches:
+                share(path)
         except OSError as error:
             raise FileError(
                 f"{path}: {error.strerror}. The campaign keeps the samples: iwps next "
-                "--unanswered writes them again."
+                "--unanswered writes all that have no answer."
             ) from error
     return [*texts]
 

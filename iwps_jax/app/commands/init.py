@@ -32,6 +32,7 @@ from iwps_jax.app.files.readers import (
     read_pool,
     require_classes,
     require_few_classes,
+    warn_of_lookalikes,
 )
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
@@ -202,7 +203,7 @@ def _classes(options: Options, told, judged, holdout) -> tuple[str, ...]:
         if holdout is not None:
             _require_order(classes)
         return classes
-    names: set[str] = set()
+    names: dict[str, str] = {}  # by their form: of two spellings the first counts
     places: dict[int, str] = {}
     for path, answers in ((options.labels, told), (options.holdout, judged)):
         for answer in answers:
@@ -210,14 +211,15 @@ def _classes(options: Options, told, judged, holdout) -> tuple[str, ...]:
             if number is not None:
                 places.setdefault(number, f"{path}: line {answer.line}")
             if naming.is_class(answer.label):
-                names.add(answer.label)
+                names.setdefault(naming.form(answer.label), answer.label)
     if len(places) < len(names):
         if holdout is not None:
             raise FileError(
                 "--classes must be given if labels are names: their order says which "
                 "name belongs to which number in the holdout file."
             )
-        classes = tuple(sorted(names))
+        classes = tuple(sorted(names.values()))
+        warn_of_lookalikes(f"{options.labels or options.holdout}", classes)
     else:
         if holdout is not None:
             places |= places_of(options.holdout, holdout.labels)
@@ -259,7 +261,7 @@ def _holdout_of_pool(options: Options, judged, pool, ids, classes):
     rows = naming.rows_of(ids, len(pool), names)
     labels = naming.classes_of(classes, names, [answer.label for answer in judged])
     for name, label in zip(names, labels, strict=True):
-        if label is None or label == naming.SKIPPED:
+        if label is None or label < 0:
             raise naming.AnswerError(
                 name, f"a holdout sample must have a class, {name!r} has none."
             )

@@ -60,15 +60,16 @@ class Options(batch_files.Output):
 
 
 class Taken(NamedTuple):
-    """How many answers were taken, by kind.
+    """How many answers were taken, by kind; each is of one of the first five.
 
     Attributes:
-        new: labels of samples that had no answer.
-        changed: other answers than before.
-        skipped: skips of samples that had no answer.
-        unsure: samples without an answer so far of which the class is unclear.
+        new: labels of samples that had none.
+        changed: answers to samples that had another label.
+        skipped: skips of samples that had no label.
+        unsure: `unsure` for samples that had no label.
         same: answers as before.
         awaited: answers to samples that waited for one.
+        unasked: answers to samples that nobody was given, and that had no answer.
     """
 
     new: int
@@ -77,6 +78,7 @@ class Taken(NamedTuple):
     unsure: int
     same: int
     awaited: int
+    unasked: int
 
 
 def run(options: Options) -> int:
@@ -125,15 +127,17 @@ def _taken(before: Campaign, told: Campaign) -> Taken:
         if isinstance(event, Answers)
         for row, label in zip(event.rows.tolist(), event.labels.tolist(), strict=True)
     ]
-    first = [label for row, label in answers if row not in had]
-    again = [label == had[row] for row, label in answers if row in had]
+    same = sum(had.get(row) == label for row, label in answers)
+    others = [(row, label) for row, label in answers if had.get(row) != label]
+    first = [label for row, label in others if had.get(row, SKIPPED) < 0]
     return Taken(
         sum(label >= 0 for label in first),
-        again.count(False),
+        len(others) - len(first),
         first.count(SKIPPED),
         first.count(UNSURED),
-        again.count(True),
+        same,
         sum(row in waiting for row, _ in answers),
+        sum(row not in waiting and row not in had for row, _ in answers),
     )
 
 
@@ -145,17 +149,16 @@ def _refuse_surprise(path: Path, before: Campaign, told: Campaign, taken: Taken)
             f"{path} changes {taken.changed} earlier labels: "
             f"{_changes(before, told)}. {remedy}"
         )
-    first = taken.new + taken.skipped + taken.unsure
-    if not first:
+    if taken.same == sum(taken[:5]):
         raise FileError(
             f"{path} has nothing new: all {taken.same} answers are in the campaign "
             "already. Take more samples with iwps next."
         )
-    if first - taken.awaited > taken.awaited:
+    if taken.unasked and taken.unasked >= taken.awaited:
         raise FileError(
             f"{path} answers {taken.awaited} of the {len(unanswered_of(before))} "
-            f"samples that wait for an answer, and {first - taken.awaited} that nobody "
-            f"was given. Is it the file of another campaign? {remedy}"
+            f"samples that wait for an answer, and {taken.unasked} that nobody was "
+            f"given. Is it the file of another campaign? {remedy}"
         )
 
 
@@ -166,17 +169,19 @@ def _changes(before: Campaign, told: Campaign) -> str:
         if isinstance(event, Answers) and event.previous is not None:
             ids = ids_of(told.task, event.rows)
             for id_, old, new in zip(ids, event.previous, event.labels, strict=True):
-                said.append(f"{id_} from {names[old]} to {names[new]}")
+                if old >= 0:
+                    said.append(f"{id_} from {names[old]} to {names[new]}")
     return ", ".join(said[:CHANGES_NAMED]) + ", ..." * (len(said) > CHANGES_NAMED)
 
 
 def _said(state: Campaign, taken: Taken) -> str:
     now = outlook(state)
     lines = [
-        f"Took {sum(taken[:-1])} answers: {taken.new} new, {taken.changed} "
-        f"changed, {taken.skipped} skipped, {taken.unsure} unsure, {taken.same} as "
-        f"before. {taken.awaited} of them were for samples that waited for an answer; "
-        f"{now.num_unanswered} samples still wait, {now.num_labeled} are labeled."
+        f"Took {sum(taken[:5])} answers: {taken.new} new, {taken.changed} changed, "
+        f"{taken.skipped} skipped, {taken.unsure} unsure, {taken.same} as before.",
+        f"Of these, {taken.awaited} were for samples that waited for an answer, and "
+        f"{taken.unasked} for samples that nobody was given. {now.num_unanswered} "
+        f"samples still wait, {now.num_labeled} are labeled.",
     ]
     point = now.curve[-1]
     if point.answered:

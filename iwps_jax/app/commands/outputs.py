@@ -8,6 +8,8 @@ from pathlib import Path
 from iwps_jax.app.options import Options
 from iwps_jax.refusal import Refusal
 
+SETTINGS = "campaign.json"
+"""The file that makes a folder that of a campaign."""
 BATCHES = "batches"
 """The one folder of a campaign in which people's files may be."""
 
@@ -29,7 +31,9 @@ def require_no_loss(options: Options) -> None:
         and value != ""
         and "\0" not in str(value)
     }
-    inputs = [path for name, path in values.items() if name not in options.writes]
+    texts = {*options.texts, *options.writes}
+    inputs = [path for name, path in values.items() if name not in texts]
+    outputs: dict[Path, str] = {}
     campaign = values.get("campaign")
     if campaign is not None:
         inputs += _files_of(campaign)
@@ -40,15 +44,17 @@ def require_no_loss(options: Options) -> None:
         real = Path(os.path.realpath(path))
         if any(_is_same(real, given) for given in inputs):
             raise Refusal(f"{option} must not replace {path}: the command reads it.")
-        if campaign is not None and _is_inside(real, campaign):
-            if not _is_inside(real, campaign / BATCHES):
-                raise Refusal(
-                    f"{option} must not be in the folder of the campaign, got {path}."
-                )
+        if any(_is_of_campaign(folder, real) for folder in real.parents[:2]):
+            raise Refusal(
+                f"{option} must not be in the folder of the campaign, got {path}."
+            )
+        if real in outputs:
+            raise Refusal(f"{outputs[real]} and {option} must differ, both are {path}.")
+        outputs[real] = option
 
 
 def _is_same(real: Path, given: Path) -> bool:
-    """Whether both are one file, or the file is one of those in a given folder."""
+    """Whether both are one file, or `given` is a folder that holds the file."""
     try:
         if given.is_dir():
             return real.is_file() and _is_inside(real, given)
@@ -57,13 +63,18 @@ def _is_same(real: Path, given: Path) -> bool:
         return False
 
 
+def _is_of_campaign(folder: Path, real: Path) -> bool:
+    """Whether the folder is a campaign's, and the file no batch of it."""
+    return (folder / SETTINGS).is_file() and not _is_inside(real, folder / BATCHES)
+
+
 def _is_inside(real: Path, folder: Path) -> bool:
     return real.is_relative_to(os.path.realpath(folder))
 
 
 def _files_of(campaign: Path) -> list[Path]:
     """Pool and ids of a campaign; none if there is no campaign, which is said later."""
-    from iwps_jax.app.campaign import folder  # not all commands need its rooms
+    from iwps_jax.app.campaign import folder  # here: most commands have no campaign
 
     with suppress(Refusal, OSError):
         return [path for path in folder.paths_of(campaign) if path is not None]

@@ -20,7 +20,13 @@ from tyro import conf
 
 from iwps_jax.app import naming, options
 from iwps_jax.app.campaign import folder, labels_of
-from iwps_jax.app.campaign.state import ids_of
+from iwps_jax.app.campaign.state import (
+    all_names,
+    counts_as,
+    ids_of,
+    open_classes,
+    task_of,
+)
 from iwps_jax.app.commands import exit_status
 from iwps_jax.app.commands.answers import naming_source
 from iwps_jax.app.files.file_array import AnyRows
@@ -43,12 +49,14 @@ class Known(NamedTuple):
         ids: of its rows; None if the numbers of the rows are the ids.
         labels: names of classes by id, of what is labeled.
         classes: their names; None if nobody named them.
+        renamed: for every name that a class had, its name of now; empty if it has none.
     """
 
     pool: AnyRows | None = None
     ids: naming.Ids = None
     labels: Mapping[str, str] = {}
     classes: tuple[str, ...] | None = None
+    renamed: Mapping[str, str] = {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,7 @@ def _show(options: Options) -> None:
     picks = _merged(options.picks, read_picks(options.picks))
     images = open_images(options.images)
     known = _known(options, images)
+    picks = [_renamed(pick, known.renamed) for pick in picks]
     classes = known.classes or _classes_in(options.picks, picks, known.labels)
     cards = _cards(options, picks, images, known, classes)
     flaws = [card.picture.flaw for card in cards if card.picture.flaw]
@@ -155,6 +164,15 @@ def _joined(path, picks) -> Pick:
     return first._replace(method=", ".join(names), score="")
 
 
+def _renamed(pick: Pick, renamed: Mapping[str, str]) -> Pick:
+    """A pick by the names of now, if its file is older than them."""
+    now = {
+        field: renamed.get(getattr(pick, field), getattr(pick, field))
+        for field in ("predicted", "label")
+    }
+    return pick._replace(**now)
+
+
 def _known(options: Options, images) -> Known:
     if options.campaign:
         known = _known_of_campaign(options.campaign)
@@ -173,14 +191,20 @@ def _known(options: Options, images) -> Known:
 
 def _known_of_campaign(path: Path) -> Known:
     state = folder.read_record(path)
-    task, labels = state.task, labels_of(state)
+    task, labels = task_of(state), labels_of(state)
     ids = ids_of(task, np.array([*labels], np.int64))
     names = (task.classes[label] for label in labels.values())
+    counts = counts_as(state).tolist()
+    targets = {name: counts[label] for name, label in all_names(state).items()}
     return Known(
         task.pool,
         task.ids,
         dict(zip(ids, names, strict=True)),
-        task.classes,
+        open_classes(state),
+        {
+            name: "" if target == naming.SKIPPED else task.classes[target]
+            for name, target in targets.items()
+        },
     )
 
 

@@ -338,6 +338,12 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
     _require_distinct(source, "classes", names, range(1, len(names) + 1), place)
     if len(names) < 2:
         raise FileError(f"{source} must name at least 2 classes, got {len(names)}.")
+    warn_of_lookalikes(source, names)
+    return tuple(names)
+
+
+def warn_of_lookalikes(source: str, names: Sequence[str]) -> None:
+    """Warns of classes that differ only in case or in what nobody can see."""
     if pairs := lookalikes(names):
         told = [f"{one!r} and {other!r}" for one, other in pairs[:PAIRS_NAMED]]
         more = ", ..." * (len(pairs) > PAIRS_NAMED)
@@ -346,7 +352,6 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
             f"two: {', '.join(told)}{more}.",
             file=sys.stderr,
         )
-    return tuple(names)
 
 
 def _require_matrix(path, name, array):
