@@ -89,11 +89,16 @@ def safetensors_array(path):
 def text_of(path) -> str:
     content = path.read_bytes()
     is_utf_16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    # A second mark stands where two programs have each set one.
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig").lstrip("\ufeff")
 
 
 def text_lines(path):
-    return [line.strip() for line in text_of(path).removesuffix("\n").split("\n")]
+    text = io.StringIO(text_of(path), newline=None).read()  # as open() reads lines
+    lines = [line.strip() for line in text.split("\n")]
+    while lines and not lines[-1]:  # blank lines at the end do not count
+        lines.pop()
+    return lines
 
 
 def numpy_texts(path):
@@ -118,8 +123,9 @@ def columns_of_ids(path):
     found = []
     for rows in tables(path):
         header = [cell.strip().casefold() for cell in rows[0]] if rows else []
-        if header.count("id") == 1:
-            at = header.index("id")
+        name = "sample_id" if "sample_id" in header else "id"
+        if header.count(name) == 1:
+            at = header.index(name)
             found.append([row[at].strip() for row in rows[1:] if len(row) > at])
     return found
 
