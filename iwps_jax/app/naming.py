@@ -178,7 +178,8 @@ def _made_of(ids: Ids, size: int, name) -> str:
         if other is not None and math.isclose(
             other, number, rel_tol=1e-5 if is_rounded else 0.0
         ):
-            return f"; it may be {id_!r}, which a spreadsheet has turned into a number"
+            meant = _quoted(id_)
+            return f"; it may be {meant}, which a spreadsheet has turned into a number"
     return ""
 
 
