@@ -93,7 +93,8 @@ def text_of(path) -> str:
 
 
 def text_lines(path):
-    return [line.strip() for line in text_of(path).removesuffix("\n").split("\n")]
+    """Blank lines at the end do not count."""
+    return [line.strip() for line in text_of(path).rstrip().split("\n")]
 
 
 def numpy_texts(path):
