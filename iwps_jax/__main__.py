@@ -2,9 +2,12 @@
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from typing import NoReturn
 
 from iwps_jax.command_line import parse
 from iwps_jax.refusal import nearest
@@ -27,28 +30,44 @@ PACKAGES = {
     "PIL": "pillow",
 }
 """What the extra `app` installs, by the name of the import."""
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as the shell has it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def program() -> NoReturn:
+    """Is the process: runs `main`, and ends the process at once if interrupted.
+
+    Else Python would end in order, while threads of JAX still work, and some crash.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, open(os.devnull, "w"))
+    try:
+        main()
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Reads the command line and runs the command it names."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that a terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     name, *arguments = (sys.argv[1:] if arguments is None else arguments) or [""]
-    if name in ("-h", "--help"):
-        print(_help())
-        sys.exit(0)
-    if name not in COMMANDS:
-        unknown = nearest(name, "command", tuple(COMMANDS))
-        print(unknown if name else _help(), file=sys.stderr)
-        sys.exit(2)
-    _require_packages(name)
-    command, exit_status, outputs = (
-        importlib.import_module(f"iwps_jax.app.commands.{module}")
-        for module in (name, "exit_status", "outputs")
-    )
+    exit_status = importlib.import_module("iwps_jax.app.commands.exit_status")
     try:
+        with exit_status.naming_output():
+            _require_command(name)
+        command, outputs = (
+            importlib.import_module(f"iwps_jax.app.commands.{module}")
+            for module in (name, "outputs")
+        )
         with exit_status.naming_output():
             options = parse(
                 command.Options,
@@ -60,6 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BaseException as error:
         sys.exit(exit_status.tell(error))
     sys.exit(command.run(options))
+
+
+def _require_command(name: str) -> None:
+    """Ends the program after the help, or if there is no such command."""
+    if name in ("-h", "--help"):
+        print(_help())
+        sys.exit(0)
+    if name not in COMMANDS:
+        unknown = nearest(name, "command", tuple(COMMANDS))
+        print(unknown if name else _help(), file=sys.stderr)
+        sys.exit(2)
+    _require_packages(name)
 
 
 def _help() -> str:
@@ -90,4 +121,4 @@ def _what_to_install(command: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    program()

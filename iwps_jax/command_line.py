@@ -8,12 +8,15 @@ reads them. It is imported when a command line is read: the library does without
 import ast
 import dataclasses
 import inspect
+import io
 import sys
 import textwrap
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from iwps_jax.refusal import printable
 
 Kind = TypeVar("Kind")
 
@@ -52,13 +55,35 @@ def parse(
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def read(asked: type) -> Any:
-        return tyro.cli(asked, prog=prog, description="", args=words)
+        with _printable_output(words):
+            return tyro.cli(asked, prog=prog, description="", args=words)
 
     if {"-h", "--help"} & {*words}:
         print(about or "")  # here, because tyro would break its lines elsewhere
     elif _requires(kind, default):
         read(_shown(kind, default, is_all_optional=True))
     return kind(**_values(kind, read(_shown(kind, default))))
+
+
+@contextmanager
+def _printable_output(words: Sequence[str]) -> Iterator[None]:
+    """Spells out control characters of the words where they are quoted.
+
+    The colors of tyro are such characters, too: it uses none for what is no terminal.
+    """
+    if all(word == printable(word) for word in words):
+        yield
+        return
+    out, err = sys.stdout, sys.stderr
+    try:
+        with (
+            redirect_stdout(io.StringIO()) as told_out,
+            redirect_stderr(io.StringIO()) as told_err,
+        ):
+            yield
+    finally:
+        print(printable(told_out.getvalue()), end="", file=out)
+        print(printable(told_err.getvalue()), end="", file=err)
 
 
 def _values(kind, given) -> dict[str, Any]:

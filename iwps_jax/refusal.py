@@ -16,6 +16,8 @@ CONTROLS = re.compile(
     "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 """Characters that control a terminal, turn the direction of writing, or hide."""
+MOST_SAID = 200
+"""Characters that a sentence quotes of a file."""
 
 
 def printable(text: str) -> str:
@@ -30,6 +32,17 @@ def printable(text: str) -> str:
         cat\x1b[2J, \u202egnp.exe
     """
     return CONTROLS.sub(lambda m: m[0].encode("unicode_escape").decode(), text)
+
+
+def short(quoted: str) -> str:
+    """What a sentence quotes of a file, in one short line.
+
+    Example:
+        >>> short("a  b"), short("c" * 1000)[-6:]
+        ('a b', 'ccc...')
+    """
+    line = " ".join(quoted.split())
+    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]}..."
 
 
 class Refusal(ValueError):

@@ -180,9 +180,9 @@ TABLE = {
         export({"sample_id": "1", "choice": {"choices": CLASSES[:2]}}),
         "bad.json: task 1 cannot be read: an annotation must have one choice, got 2",
     ),
-    "one sample in two tasks": (
+    "two tasks that disagree": (
         ("label", "bad.json"),
-        export(annotated("1", CLASSES[0]), annotated("1", CLASSES[0])),
+        export(annotated("1", CLASSES[0]), annotated("1", CLASSES[1])),
         "bad.json: sample 1 must have one answer",
     ),
     "a class of another project": (

@@ -14,7 +14,7 @@ import iwps_jax
 from iwps_jax.__main__ import COMMANDS
 from iwps_jax.__main__ import main as iwps
 from iwps_jax.command_line import parse
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, printable
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 
@@ -135,6 +135,20 @@ def test_the_value_has_the_type_and_the_defaults_asked_for():
 def test_mistakes_are_named(arguments, said, capsys):
     text = refused(lambda: read(*arguments), capsys)
     assert all(part in text for part in said), text
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--m\x1b[31mx", "3"), ("p", "--k", "\x9b2J"), ("p", "\u202ea")]
+)
+def test_a_mistake_is_shown_and_not_obeyed(arguments, capsys):
+    text = refused(lambda: read("--pool", "p", *arguments), capsys)
+    assert printable(text) == text
+    (evil,) = (word for word in arguments if printable(word) != word)
+    assert printable(evil) in text
+
+
+def test_words_with_control_characters_are_read_as_they_are():
+    assert read("\x1b[2J", "--k", "3", "--pool", "\u202e").picks == Path("\x1b[2J")
 
 
 def test_what_the_type_refuses_is_refused():

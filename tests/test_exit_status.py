@@ -164,6 +164,51 @@ def test_a_full_disk_is_named_by_what_is_written(folder, command, monkeypatch, c
     assert "Traceback" not in told
 
 
+@FULL
+def test_a_full_disk_is_named_by_the_help(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "stdout", full)
+            __main__.main(["--help"])
+        full.flush()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "standard output: No space left on device.\n"
+
+
+# A process of its own
+
+INTERRUPTED = """
+import atexit, os, signal, sys
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "iwps_jax.app.commands.status":
+            os.kill(os.getpid(), signal.SIGINT)
+
+from iwps_jax.__main__ import program
+
+sys.meta_path.insert(0, Interrupting)
+sys.argv = ["iwps", "status"]
+os.close(1)
+sys.stdout = None
+atexit.register(os.kill, os.getpid(), signal.SIGSEGV)  # as a thread of JAX may crash
+program()
+"""
+
+
+def test_an_interrupted_program_says_so_and_ends_at_once():
+    """While it imports the command, and although standard output is closed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "interrupted\n")
+
+
 # Functions of the user's
 
 

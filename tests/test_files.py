@@ -331,6 +331,18 @@ def test_classes_are_a_list_or_a_file():
     assert readers.read_classes("cat,dog") == ("cat", "dog")
 
 
+def test_blank_lines_at_the_end_of_a_list_do_not_count():
+    Path("a.txt").write_text("b\nc\n\n \n")
+    assert readers.read_ids("a.txt", 2).tolist() == ["b", "c"]
+    assert readers.read_classes("a.txt") == ("b", "c")
+    assert readers.read_classes("cat,dog,") == ("cat", "dog")
+    for text in ("cat,", ","):
+        with pytest.raises(FileError, match="must name at least 2 classes"):
+            readers.read_classes(text)
+    with pytest.raises(FileError, match="name 1 must not be empty"):
+        readers.read_classes(",cat")
+
+
 def test_classes_that_look_alike_are_named(capsys):
     names = [
         "cat",

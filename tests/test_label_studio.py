@@ -97,13 +97,19 @@ def annotated(label, *, control="choice", who=1, **marks):
     return {"completed_by": who, "was_cancelled": False, "result": [result], **marks}
 
 
+def of_value(value):
+    found = annotated("a")
+    return {**found, "result": [{**found["result"][0], "value": value}]}
+
+
+QUALITY = with_annotations(annotated("sharp", control="quality"))
 CANCELLED = {"completed_by": 2, "was_cancelled": True, "result": []}
 SKIPPED = {"completed_by": {"id": 7, "email": "bo@example.org"}, "skipped": True}
 SEVERAL = {
     "skipped by one, labeled by another": ([CANCELLED, annotated("a")], "a", "1"),
     "skipped with a choice": ([annotated("b", was_cancelled=True)], "skip", "1"),
     "skipped by all": ([CANCELLED, SKIPPED], "skip", "2, bo@example.org"),
-    "skipped, or nothing chosen": ([CANCELLED, {"result": []}], "skip", "2"),
+    "skipped by one, nothing chosen by another": ([CANCELLED, {"result": []}], "", ""),
     "agreeing": ([annotated("a"), annotated("a", who=3)], "a", "1, 3"),
     "the same person twice": ([annotated("a"), annotated("a")], "a", "1"),
     "ground truth": (
@@ -150,10 +156,25 @@ def test_the_control_is_ours_or_the_only_one(tmp_path):
     only = with_annotations(annotated("a", control="animal"))
     assert exported(tmp_path, [only]) == [("photos/1.jpg", "a")]
     # Where ours is there at all, another's answer is never taken for it.
-    quality = with_annotations(annotated("sharp", control="quality"))
-    quality = {**quality, "data": {"sample_id": "b"}}
-    tasks = [with_annotations(annotated("a")), quality]
+    quality = {**QUALITY, "data": {"sample_id": "b"}}
+    skipped = {**with_annotations(annotated("cat", control="animal", skipped=True))}
+    tasks = [with_annotations(both_controls("a")), quality]
+    assert exported(tmp_path, [TASK, {**skipped, "data": {"id": 1}}])[1] == (
+        "1",
+        "skip",
+    )
     assert exported(tmp_path, tasks) == [("photos/1.jpg", "a"), ("b", "")]
+    minimal = [{**MIN, "note": "x"}, {"sample_id": "b", "note": "blurred"}]
+    assert exported(tmp_path, minimal) == [("photos/1.jpg", "Kätzchen"), ("b", "")]
+
+
+def test_tasks_of_one_sample_must_agree(tmp_path):
+    for one in (TASK, MIN):
+        again = [one, {**one, "id": 18}]
+        assert exported(tmp_path, again) == [("photos/1.jpg", "Kätzchen")]
+    other = {**with_annotations(annotated("dog")), "id": 18}
+    with pytest.raises(FileError, match="task 1 says Kätzchen and task 2 says dog"):
+        exported(tmp_path, [TASK, other])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +213,21 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
         ([{**TASK, "data": {"sample_id": ""}}], "no sample_id"),
         ([{**TASK, "data": {"sample_id": True}}], "no sample_id"),
         ([{**TASK, "data": None}], "task 1 cannot be read"),
-        ([TASK, {**TASK, "id": 18}], "sample photos/1.jpg must have one answer"),
+        ([{**TASK, "data": [1]}], "its data has no sample_id"),
+        ([{**MIN, "sample_id": 1e300}], "must be text or a whole number, got 1e[+]300"),
+        ([{**TASK, "annotations": 5}], "annotations must be a list of objects, got 5"),
+        ([{**TASK, "annotations": [[]]}], r"list of objects, got \[\[\]\]"),
+        ([with_annotations({"result": 3})], "result of an annotation must be a list"),
+        ([with_annotations({"result": ["a"]})], r'a list of objects, got \["a"\]'),
+        ([with_annotations({"id": 3})], "must be a list of objects, got null"),
+        ([with_annotations(of_value(None))], "a choice must be text, got null"),
+        ([with_annotations(of_value({"text": "a"}))], "must be text, got null"),
+        ([with_annotations(of_value({"choices": [{}]}))], "must be text, got {}"),
+        (
+            [TASK, QUALITY, with_annotations(annotated("a", control="animal"))],
+            "other controls alone: quality in task 2, animal in task 3. Rename them to",
+        ),
+        ([MIN, {"sample_id": "b", "animal": "cat"}], "animal in task 2"),
         ([MIN, {**MIN, "choice": "dog"}], "task 1 says Kätzchen and task 2 says dog"),
         ([{**TASK, "data": {"sample_id": 5.5}}], "no sample_id"),
         ([{**TASK, "data": {"sample_id": " "}}], "no sample_id"),
@@ -235,8 +270,23 @@ def test_the_datas_own_id_serves_where_there_is_no_other(tmp_path):
     ],
 )
 def test_what_is_no_export_is_named(tmp_path, tasks, sentence):
-    with pytest.raises(FileError, match=sentence):
+    with pytest.raises(FileError, match=sentence) as caught:
         exported(tmp_path, tasks)
+    assert "Error" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_no_sentence_quotes_all_of_a_long_text(tmp_path):
+    long = "9" * 5000
+    for tasks in (
+        [{**MIN, "sample_id": long}, {**MIN, "sample_id": long, "choice": "dog"}],
+        [with_annotations(annotated(long), annotated("a"))],
+        [{**MIN, "choice": [[long]]}],
+        [MIN, {"sample_id": "b", long: "a"}],
+        [{"sample_id": "b", long: "a"}],
+    ):
+        with pytest.raises(FileError) as caught:
+            exported(tmp_path, tasks)
+        assert len(str(caught.value)) < 700
 
 
 def test_tasks_have_ids_images_and_predictions():

@@ -1,5 +1,7 @@
 """What rows and classes are called: one rule, whoever asks."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import labels_of, skipped_of, start, tell
 
+NUMBERS = np.array([str(row) for row in range(60)], np.dtypes.StringDType())
 NAMES = np.array(["7", "07", "größe", "", "a,b"], np.dtypes.StringDType())
 
 
@@ -42,6 +45,54 @@ def test_an_id_is_no_number_where_rows_have_names():
     np.testing.assert_array_equal(naming.rows_of(NAMES, 5, ["07", "7"]), [1, 0])
     with pytest.raises(naming.AnswerError, match="got '0'"):
         naming.rows_of(NAMES, 5, ["0"])
+
+
+@pytest.mark.parametrize("ids", [None, NUMBERS])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *(("55.0", "55"), ("5.5E+01", "55"), ("55.5", None), ("60.0", None)),
+        *(("1e999", None), ("x.0", None)),
+    ],
+)
+def test_a_row_that_became_a_decimal_number_is_guessed(ids, name, meant):
+    guess = f"; it may be '{meant}', which a spreadsheet" if meant else r"\.$"
+    with pytest.raises(naming.AnswerError, match=re.escape(f"got '{name}'") + guess):
+        naming.rows_of(ids, 60, ["3", name])
+
+
+def test_an_id_of_that_very_text_is_no_other():
+    assert naming.rows_of(np.array(["55", "55.0"]), 2, ["55.0"]).tolist() == [1]
+
+
+def test_a_long_name_is_quoted_in_part():
+    long = "9" * 5000
+    for wanted in ([long], [long, long]):
+        with pytest.raises(naming.AnswerError) as caught:
+            naming.rows_of(None, 5, wanted)
+        assert len(str(caught.value)) < 300 and caught.value.id == long
+    with pytest.raises(naming.AnswerError) as caught:
+        naming.classes_of(("cat", "dog"), [long], [long])
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"),
+    [
+        *(("Dog", "dog"), ("dgo", "dog"), ("d\u200bog", "dog"), ("skp", "skip")),
+        *(
+            ("cafe", "Caf\u00e9"),
+            ("  CAF\u00c9", "Caf\u00e9"),
+            ("bird", None),
+            ("x", None),
+        ),
+    ],
+)
+def test_the_nearest_class_is_suggested(label, meant):
+    end = f": did you mean '{meant}'?" if meant else "."
+    with pytest.raises(naming.AnswerError) as caught:
+        naming.classes_of(("cat", "dog", "Caf\u00e9"), ["a"], [label])
+    assert str(caught.value).endswith(f"skip or unsure, got {label!r}{end}")
 
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

@@ -10,6 +10,7 @@ Unicode writes some letters in two ways. Names are equal if their forms are (see
 `form`), and everybody keeps their own spelling. No name begins or ends with a space.
 """
 
+import difflib
 import math
 import re
 import unicodedata
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import MOST_SAID, Refusal
 from iwps_jax.types import AnyArray
 
 SKIP = "skip"  # the answer for a sample that nobody can label
@@ -140,7 +141,9 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
     shared, count = Counter(forms).most_common(1)[0] if wanted else ("", 0)
     if count > 1:
         name = wanted[forms.index(shared)]
-        raise AnswerError(name, f"ids must be distinct, got {name!r} {count} times.")
+        raise AnswerError(
+            name, f"ids must be distinct, got {_quoted(name)} {count} times."
+        )
     if ids is None:
         rows = [number_of(name) for name in wanted]
         row_of = {
@@ -155,25 +158,28 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
         }
     for name, formed in zip(wanted, forms, strict=True):
         if formed not in row_of:
-            made_of = _made_of(ids, name)
+            made_of = _made_of(ids, size, name)
             raise AnswerError(
-                name, f"every id must be in the pool, got {name!r}{made_of}."
+                name, f"every id must be in the pool, got {_quoted(name)}{made_of}."
             )
     return np.array([row_of[name] for name in forms], np.int64)
 
 
-def _made_of(ids: Ids, name) -> str:
+def _made_of(ids: Ids, size: int, name) -> str:
     """A guess which id a spreadsheet has turned into this number, for the refusal."""
     number = _number_in(name)
-    if number is None or ids is None:
+    if number is None or name.isdecimal() and ids is None:  # no spreadsheet adds zeros
         return ""
     is_rounded = "e" in name.lower()  # 1.23457E+19
-    for id_ in ids:
+    is_row = number < size and number.is_integer()
+    rows = [str(int(number))] if is_row else []
+    for id_ in rows if ids is None else ids:
         other = _number_in(id_)
         if other is not None and math.isclose(
             other, number, rel_tol=1e-5 if is_rounded else 0.0
         ):
-            return f"; it may be {id_!r}, which a spreadsheet has turned into a number"
+            meant = _quoted(id_)
+            return f"; it may be {meant}, which a spreadsheet has turned into a number"
     return ""
 
 
@@ -227,9 +233,24 @@ def _class_of(label, number, classes, name) -> int | None:
     listed = ", ".join(classes[:NAMED]) + ", ..." * (len(classes) > NAMED)
     raise AnswerError(
         name,
-        f"the label of {name!r} must be {listed or 'a class number'}, {SKIP} or "
-        f"{UNSURE}, got {label!r}.",
+        f"the label of {_quoted(name)} must be {listed or 'a class number'}, "
+        f"{SKIP} or {UNSURE}, got {_quoted(label)}{_meant(label, classes)}",
     )
+
+
+def _meant(label, classes) -> str:
+    """The end of the refusal, with a guess which answer was meant."""
+    if not isinstance(label, str) or len(label) > MOST_SAID:  # else it takes long
+        return "."
+    answers = {_visible(name): name for name in (*classes, SKIP, UNSURE)}
+    close = difflib.get_close_matches(_visible(label), answers, n=1)
+    return f": did you mean {answers[close[0]]!r}?" if close else "."
+
+
+def _quoted(name) -> str:
+    """A name as a sentence shows it, with all its spaces."""
+    quoted = repr(name)
+    return quoted if len(quoted) <= MOST_SAID else f"{quoted[:MOST_SAID]}..."
 
 
 def require_finite(names: Sequence[str], rows: np.ndarray, features: AnyArray) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+import tempfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +13,10 @@ import jax
 from iwps_jax.cache import cache_root
 
 PROGRAM_BYTES = 2**28
-"""The most that compiled programs take on the disk; the least used go first."""
+"""Bytes that compiled programs may take on the disk; the least recently used are
+deleted first."""
+BLOCK = 4096
+"""Bytes that a disk with space has room for."""
 SLOW = 0.3
 """Seconds from which on a compilation is worth a file."""
 
@@ -22,6 +27,7 @@ def start_jax() -> None:
     On a CPU, a device for each core: one alone leaves much of them idle. Compiled
     programs are kept for the next command, unless the user has set JAX's own cache:
     JAX_COMPILATION_CACHE_DIR is another folder, JAX_ENABLE_COMPILATION_CACHE=0 is none.
+    Nothing is said where they cannot be kept: the command works without.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -30,14 +36,33 @@ def start_jax() -> None:
     with suppress(RuntimeError):  # a caller of `main` may have used JAX before
         jax.config.update("jax_num_cpu_devices", cores)
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        folder = cache_root() / f"programs-{_kind_of_processor()}"
+        folder = _writable_folder()
+        if folder is None:
+            return
+        warnings.filterwarnings(  # as where the disk fills up later
+            "ignore", r"Error (reading|writing) persistent compilation cache"
+        )
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", PROGRAM_BYTES)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SLOW)
 
 
+def _writable_folder() -> Path | None:
+    """The folder of the programs; None if no file can be written there."""
+    with suppress(OSError, RuntimeError):  # the latter if there is no home
+        folder = cache_root() / f"programs-{_kind_of_processor()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(BLOCK))
+        return folder
+    return None
+
+
 def _kind_of_processor() -> str:
-    """What tells processors apart for which programs differ; homes can be shared."""
+    """A key for processors that need their own programs.
+
+    Several machines may share a home.
+    """
     about = f"{platform.machine()} {platform.processor()}"
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()

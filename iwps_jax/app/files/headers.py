@@ -18,6 +18,8 @@ LINES_READ = 20
 """The header is within these first lines: titles and blank lines may stand above it."""
 NUL = "must be text, but it has a NUL character: save it as UTF-8"
 DELIMITERS = ",;\t"
+TITLE = re.compile(r"""[^",;\t]+(, [^",;\t]+)+""")
+"""A sentence: no program writes a space after the commas of a record."""
 LETTERS_NAMED = 40  # of a name in a message
 SAMPLE_ID = "sample_id"
 LABEL_STUDIO = {"annotation_id", "lead_time"}  # no other tool calls columns so
@@ -46,7 +48,7 @@ def find(path, lines: Sequence[str], columns: Sequence[str]) -> Header:
         FileError: if there is no such line, or another tool's ids are below it.
     """
     lines = [line.lstrip("\ufeff") for line in lines]  # tools may write two marks
-    delimiters, start = DELIMITERS, 0
+    delimiters, start, has_title = DELIMITERS, 0, False
     while start < len(lines):
         chosen = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", lines[start], re.IGNORECASE)
         if chosen:  # a line for spreadsheets
@@ -57,10 +59,14 @@ def find(path, lines: Sequence[str], columns: Sequence[str]) -> Header:
                 if all(names.count(column) == 1 for column in columns):
                     if start and len(names) == 1 and "".join(lines[:start]).strip():
                         break  # the lines above may be ids
+                    if has_title and ", " in lines[start]:
+                        break  # this person writes records like sentences
                     _refuse_foreign(path, header.names)
                     return Header(names, header.delimiter, start + header.num_lines)
             if any(_num_cells(header) > 1 for header in _parsed(lines[start:], ",;\t")):
-                break  # no title: it may be a record
+                if has_title or not TITLE.fullmatch(lines[start].strip()):
+                    break  # no title: it may be a record
+                has_title = True
         start += 1
     raise FileError(_without_columns(path, lines, columns))
 
@@ -124,9 +130,16 @@ def _without_columns(path, lines, columns) -> str:
             "looks like JSON; of JSON only Label Studio's exports, called .json, are "
             "read."
         )
+    _refuse_foreign(path, names)
     missing = [
         column for column in columns if _with_our_names(names).count(column) != 1
     ]
+    if LABEL_STUDIO & set(names) and "label" in missing:
+        return (
+            f"{path} is an export of Label Studio and must have one column choice, for "
+            f"the control of the answers, got {_listed(names)}: rename its column, or "
+            "export as JSON."
+        )
     wanted = " and ".join(missing or columns)
     return (
         f"{path} must have one column {wanted} in its first line, got "

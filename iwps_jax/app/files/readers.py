@@ -251,7 +251,10 @@ def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
         ids = [id_.strip() for id_ in _texts(path, np.asarray(listed))]
         return ids, range(len(ids)), "row"
     if path.suffix.lower() not in (".csv", ".txt"):
-        raise FileError(f"{path} must end in .txt, .csv or .npy to be a list of ids.")
+        raise FileError(
+            f"{path} must end in .txt, .csv or .npy to be a list of ids: save a "
+            "spreadsheet as CSV."
+        )
     if path.suffix.lower() == ".csv":
         _require_rows_in_order(path)
     lines, ids = read_ids_of_lines(path)
@@ -290,14 +293,15 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
     """The ids in a text file, stripped, and the line of each.
 
     Args:
-        path: .txt with one id per line, or .csv with a column id.
+        path: .txt with one id per line, or .csv with a column id. Blank lines at the
+            end do not count.
 
     Raises:
         FileError: if it cannot be read, or has no such column.
     """
     if Path(path).suffix.lower() == ".txt":
         with opened(path, None) as file:
-            ids = [line.strip() for line in file]
+            ids = _up_to_the_last(file)
         return range(1, len(ids) + 1), ids
     lines, ids = array("q"), []
     for line, header, fields in records(path, ("id",)):
@@ -306,11 +310,20 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
     return lines, ids
 
 
+def _up_to_the_last(names) -> list[str]:
+    """All names, stripped, without the empty ones at the end."""
+    stripped = [name.strip() for name in names]
+    while stripped and not stripped[-1]:
+        stripped.pop()
+    return stripped
+
+
 def read_classes(text: str | Path) -> tuple[str, ...]:
     """Class names from a list like "cat,dog", or from a file with one name per line.
 
     Args:
-        text: the list, or the path of a file.
+        text: the list, or the path of a file. A comma or blank lines at the end do not
+            count.
 
     Raises:
         FileError: if the file cannot be read, there are fewer than two names, or a
@@ -322,11 +335,11 @@ def read_classes(text: str | Path) -> tuple[str, ...]:
     """
     path = Path(text)
     if "," in str(text) and not path.is_file():
-        names = [name.strip() for name in str(text).split(",")]
+        names = _up_to_the_last(str(text).split(","))
         source, place = "the list of classes", "name"
     else:
         with opened(path, None) as file:
-            names = [line.strip() for line in file]
+            names = _up_to_the_last(file)
         source, place = str(path), "line"
     _require_names(source, names, range(1, len(names) + 1), place)
     for number, name in enumerate(names, start=1):

@@ -18,6 +18,7 @@ from iwps_jax.app.files import headers
 from iwps_jax.app.files.unreadable import FileError, naming, require_file
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
+SPREADSHEETS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")  # how .xlsx, .ods and .xls begin
 FORMULA = re.compile("'*[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """How guarded texts begin, and those that need a guard; four are wide characters."""
 QUOTED = re.compile(r"""[",;\t\r\n]|^\s|\s$""")
@@ -135,7 +136,13 @@ def opened(path: str | Path, newline: str | None) -> Iterator[TextIO]:
 
 def _encoding(path) -> str:
     with Path(path).open("rb") as file:
-        return "utf-16" if file.read(2) in UTF_16 else "utf-8-sig"
+        start = file.read(4)
+    if start in SPREADSHEETS:
+        raise FileError(
+            f"{path} must be text, but it is a spreadsheet or an archive: save it as "
+            "CSV."
+        )
+    return "utf-16" if start[:2] in UTF_16 else "utf-8-sig"
 
 
 def read_text(path: str | Path) -> str:

@@ -11,14 +11,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from iwps_jax.refusal import Refusal
+from iwps_jax.refusal import Refusal, short
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 """A URL, also one that `Path` has taken a slash from; `C:/x` is a file."""
-
-
-MOST_SAID = 200
-"""Characters that a sentence quotes of a file."""
 
 
 class FileError(Refusal):
@@ -118,14 +114,3 @@ def readable(path: str | Path, what: str) -> Iterator[None]:
 def _reason(error) -> str:
     reason = short(str(getattr(error, "strerror", None) or error))
     return reason.rstrip(".") or type(error).__name__
-
-
-def short(quoted: str) -> str:
-    """What a sentence quotes of a file, in one short line.
-
-    Example:
-        >>> short("a  b"), short("c" * 1000)[-6:]
-        ('a b', 'ccc...')
-    """
-    line = " ".join(quoted.split())
-    return line if len(line) <= MOST_SAID else f"{line[:MOST_SAID]}..."
