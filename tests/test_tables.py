@@ -298,3 +298,13 @@ def test_own_columns_beside_the_answers_are_no_other_tools(header):
     values = {"id": "7", "label": "cat"}
     line = ",".join(values.get(name, "") for name in header.split(","))
     assert answers_in(f"{header}\n{line}\n") == [("7", "cat")]
+
+
+def test_a_row_of_empty_cells_among_ids_is_no_row_less(tmp_path):
+    """The place of an id is its row of the pool: nothing may move up."""
+    path = tmp_path / "ids.csv"
+    path.write_text("id,other\na,0\n,\nc,2\n,\n,\n")
+    with pytest.raises(FileError, match="line 3 must not be empty"):
+        read_ids(path, 3)
+    path.write_text("id,other\na,0\nb,\nc,2\n,\n,\n")
+    assert read_ids(path, 3).tolist() == ["a", "b", "c"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
 from iwps_jax.app.files.file_array import AnyRows
-from iwps_jax.app.files.tables import opened, records
+from iwps_jax.app.files.tables import all_rows, opened, records
 from iwps_jax.app.files.unreadable import FileError, require_file, short
 from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
 from iwps_jax.refusal import printable
@@ -303,19 +303,19 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
         with opened(path, None) as file:
             ids = _up_to_the_last(file)
         return range(1, len(ids) + 1), ids
-    lines, ids = array("q"), []
-    for line, header, fields in records(path, ("id",)):
+    lines, listed = array("q"), []
+    for line, header, fields in all_rows(path, ("id",)):
         lines.append(line)
-        ids.append(fields[header.index("id")].strip())
-    return lines, ids
+        listed.append(fields[header.index("id")])
+    return lines[: len(ids := _up_to_the_last(listed))], ids
 
 
 def _up_to_the_last(names) -> list[str]:
     """All names, stripped, without the empty ones at the end."""
-    stripped = [name.strip() for name in names]
-    while stripped and not stripped[-1]:
-        stripped.pop()
-    return stripped
+    names = [name.strip() for name in names]
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
 def read_classes(text: str | Path) -> tuple[str, ...]:

@@ -74,8 +74,23 @@ def records(
 ) -> Iterator[tuple[int, list[str], list[str]]]:
     """For each record: its line, the names of all columns, and its texts, stripped.
 
-    Spreadsheets leave out the empty cells at the end of a line, or add some, and keep
-    rows of empty cells: the first are filled up, the others passed over.
+    Rows of empty cells, which spreadsheets keep, are passed over.
+
+    Raises:
+        FileError: see `read_table`.
+    """
+    for line, names, fields in all_rows(path, columns):
+        if any(fields):
+            yield line, names, fields
+
+
+def all_rows(
+    path: str | Path, columns: tuple[str, ...]
+) -> Iterator[tuple[int, list[str], list[str]]]:
+    """The same with rows of empty cells, for tables in which the place of a row counts.
+
+    Spreadsheets leave out the empty cells at the end of a line, or add some: they are
+    filled up, or taken away.
 
     Raises:
         FileError: see `read_table`.
@@ -89,7 +104,7 @@ def records(
             for cells in reader:
                 fields = [*map(str.strip, cells)]
                 text = "".join(fields)
-                if not text:
+                if not cells:  # a blank line is no row
                     continue
                 line = above + reader.line_num
                 if "\0" in text:
