@@ -306,5 +306,8 @@ def test_a_row_of_empty_cells_among_ids_is_no_row_less(tmp_path):
     path.write_text("id,other\na,0\n,\nc,2\n,\n,\n")
     with pytest.raises(FileError, match="line 3 must not be empty"):
         read_ids(path, 3)
+    path.write_text("id,other\na,0\nb,1\n,2\n")
+    with pytest.raises(FileError, match="line 4 must not be empty"):
+        read_ids(path, 2)
     path.write_text("id,other\na,0\nb,\nc,2\n,\n,\n")
     assert read_ids(path, 3).tolist() == ["a", "b", "c"]

@@ -122,6 +122,10 @@ def columns_of_ids(path):
     """The column id, for each delimiter."""
     found = []
     for rows in tables(path):
+        while rows and not "".join(rows[-1]).strip():  # of empty cells, at the end
+            rows.pop()
+        while rows and not rows[0]:  # blank lines above the header
+            rows.pop(0)
         header = [cell.strip().casefold() for cell in rows[0]] if rows else []
         name = "sample_id" if "sample_id" in header else "id"
         if header.count(name) == 1:

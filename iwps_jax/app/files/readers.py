@@ -303,11 +303,12 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
         with opened(path, None) as file:
             ids = _up_to_the_last(file)
         return range(1, len(ids) + 1), ids
-    lines, listed = array("q"), []
+    lines, ids, size = array("q"), [], 0
     for line, header, fields in all_rows(path, ("id",)):
         lines.append(line)
-        listed.append(fields[header.index("id")])
-    return lines[: len(ids := _up_to_the_last(listed))], ids
+        ids.append(fields[header.index("id")])
+        size = len(ids) if any(fields) else size
+    return lines[:size], ids[:size]
 
 
 def _up_to_the_last(names) -> list[str]:
