@@ -301,8 +301,8 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
     """
     if Path(path).suffix.lower() == ".txt":
         with opened(path, None) as file:
-            ids = _up_to_the_last(file)
-        return range(1, len(ids) + 1), ids
+            listed = _up_to_the_last(file)
+        return range(1, len(listed) + 1), listed
     lines, ids, size = array("q"), [], 0
     for line, header, fields in all_rows(path, ("id",)):
         lines.append(line)
@@ -313,10 +313,9 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
 
 def _up_to_the_last(names) -> list[str]:
     """All names, stripped, without the empty ones at the end."""
-    names = [name.strip() for name in names]
-    while names and not names[-1]:
-        names.pop()
-    return names
+    stripped = [name.strip() for name in names]
+    size = max((n for n, name in enumerate(stripped, start=1) if name), default=0)
+    return stripped[:size]
 
 
 def read_classes(text: str | Path) -> tuple[str, ...]:
