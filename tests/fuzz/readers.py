@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from iwps_jax.app.campaign import folder
 from iwps_jax.app.files import picks, readers
+from iwps_jax.app.files import tables as tables_of_ours
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.gallery import thumbnails
@@ -130,7 +131,8 @@ def columns_of_ids(path):
         name = "sample_id" if "sample_id" in header else "id"
         if header.count(name) == 1:
             at = header.index(name)
-            found.append([row[at].strip() for row in rows[1:] if len(row) > at])
+            cells = (row[at].strip() for row in rows[1:] if len(row) > at)
+            found.append([*map(tables_of_ours.text_of, cells)])  # without the guard
     return found
 
 

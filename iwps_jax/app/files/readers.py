@@ -313,7 +313,7 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
 
 def _up_to_the_last(names) -> list[str]:
     """All names, stripped, without the empty ones at the end."""
-    stripped = [name.strip() for name in names]
+    stripped = [name.strip().removeprefix("\ufeff") for name in names]
     size = max((n for n, name in enumerate(stripped, start=1) if name), default=0)
     return stripped[:size]
 
