@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from iwps_jax.refusal import Refusal, short
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
@@ -94,6 +92,8 @@ def readable(path: str | Path, what: str) -> Iterator[None]:
     Raises:
         FileError: if the block raises one; a FileError stays as it is.
     """
+    from safetensors import SafetensorError  # here: campaigns as values need no package
+
     try:
         with naming(path):
             yield
