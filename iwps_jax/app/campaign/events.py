@@ -4,7 +4,7 @@ Rows are rows of the pool. Classes are numbers that never change and are never u
 again: a class that is renamed, merged or retired keeps its number.
 """
 
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
@@ -141,4 +141,3 @@ Event = (
     | ClassRetired
     | SettingsChanged
 )
-KINDS = get_args(Event)
