@@ -132,6 +132,21 @@ def test_a_file_that_surprises_is_refused_and_then_taken(desk, capsys, case):
     assert run("label", "a.csv", "--overwrite-labels") == 0
 
 
+def test_equal_features_of_samples_that_ids_tell_apart_are_a_warning(desk, capsys):
+    """As rows of a table with few values have them."""
+    desk["pool"][41] = desk["pool"][0]
+    np.save("pool.npy", desk["pool"])
+    truth = desk["truth"]
+    write_answers("judges.csv", [(row, CLASSES[truth[row]]) for row in range(40, 60)])
+    write_answers("few.csv", [(row, CLASSES[truth[row]]) for row in range(20)])
+    given = ("--pool", "pool.npy", "--classes", "classes.txt", "--method", "random")
+    assert run("init", *given, "--holdout", "judges.csv", "--labels", "few.csv") == 0
+    assert (
+        "judges.csv has samples with the features of labeled ones (1, the"
+        in capsys.readouterr().err
+    )
+
+
 def test_labels_in_another_order_are_warned_of_at_the_start(desk, capsys):
     features, labels = desk["holdout"]
     rng = np.random.default_rng(0)

@@ -56,7 +56,7 @@ class Answers(NamedTuple):
 
     Attributes:
         rows: [n], rows of the pool.
-        labels: [n], classes, `SKIPPED` or `UNSURE`.
+        labels: [n], classes, `SKIPPED` or `UNSURED`.
         num_labeled: number of labeled rows after these answers.
         holdout_loss: loss of the head fitted after them, in nats; None without a head.
         holdout_accuracy: accuracy of that head; None without a head.

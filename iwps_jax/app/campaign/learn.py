@@ -81,10 +81,10 @@ def tell(
                     Answers(rows[part], told[part], 0, None, None, name, previous)
                 )
     after = refitted(state._replace(events=(*state.events, *events)))
-    head = after.head
+    head, num_labeled = after.head, len(labels_of(after))
     events = [
         event._replace(
-            num_labeled=len(labels_of(after)),
+            num_labeled=num_labeled,
             holdout_loss=None if head is None else head.holdout_loss,
             holdout_accuracy=None if head is None else head.holdout_accuracy,
         )

@@ -61,11 +61,13 @@ def record_of(event: Event, task: Task) -> Record:
     if isinstance(event, Batch | Reissue | Answers):
         told["ids"] = ids_of(task, event.rows)
     for name, value in event._asdict().items():
-        if name in ("labels", "previous") and value is not None:
+        if name == "previous" and value is None:  # answers that correct nothing
+            continue
+        if name in ("labels", "previous"):
             told[name] = [WORDS.get(label, label) for label in value.tolist()]
         elif name == "scores":
             told[name] = [None if np.isnan(x) else x for x in value.tolist()]
-        elif value is not None or name != "previous":
+        else:
             told[name] = value.tolist() if isinstance(value, np.ndarray) else value
     return told
 

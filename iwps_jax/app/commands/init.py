@@ -174,8 +174,8 @@ def _refuse_leak(options: Options, state):
         if len(state.task.holdout_rows):
             advice.warn(
                 [
-                    f"{is_copy.sum():,} samples of {options.holdout} have the features "
-                    f"of labeled ones, the first those of {name!r}: where they are the "
+                    f"{options.holdout} has samples with the features of labeled ones "
+                    f"({is_copy.sum():,}, the first like {name!r}): where they are the "
                     "same thing, they cannot judge what the head has learned."
                 ]
             )
