@@ -300,6 +300,13 @@ def test_own_columns_beside_the_answers_are_no_other_tools(header):
     assert answers_in(f"{header}\n{line}\n") == [("7", "cat")]
 
 
+def test_a_second_mark_of_byte_order_is_no_part_of_the_first_id(tmp_path):
+    """Elsewhere it is a character like others."""
+    path = tmp_path / "ids.txt"
+    path.write_text("\ufeff\ufeffa\n\ufeffb\n", encoding="utf-8")
+    assert read_ids(path, 2).tolist() == ["a", "\ufeffb"]
+
+
 def test_a_row_of_empty_cells_among_ids_is_no_row_less(tmp_path):
     """The place of an id is its row of the pool: nothing may move up."""
     path = tmp_path / "ids.csv"

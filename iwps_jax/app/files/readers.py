@@ -205,8 +205,7 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
         FileError: if it cannot be read, an id is empty or occurs twice, or there are
             too few or too many ids; the message names the line (for .npy, the row).
     """
-    path = Path(path)
-    require_file(path)
+    require_file(path := Path(path))
     ids, places, place = _ids_and_places(path)
     _require_names(path, ids, places, place)
     _require_distinct(path, "ids", ids, places, place)
@@ -313,7 +312,8 @@ def read_ids_of_lines(path: str | Path) -> tuple[Sequence[int], list[str]]:
 
 def _up_to_the_last(names) -> list[str]:
     """All names, stripped, without the empty ones at the end."""
-    stripped = [name.strip().removeprefix("\ufeff") for name in names]
+    first, *others = [name.strip() for name in names] or [""]
+    stripped = [first.lstrip("\ufeff"), *others]  # two programs have each set a mark
     size = max((n for n, name in enumerate(stripped, start=1) if name), default=0)
     return stripped[:size]
 
