@@ -6,6 +6,8 @@ that is outside `jax.jit`; inside it nothing is raised and nothing is cleaned.
 """
 
 import operator
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -24,32 +26,57 @@ def _is_known_true(predicate: AnyArray) -> bool:
         return False
 
 
-@jax.jit
-def _any_nonfinite(array):
-    return ~jnp.isfinite(array).all()
+def _by_either(question: Callable[..., AnyArray]) -> Callable[..., AnyArray]:
+    """A question about numbers, asked by NumPy where they are NumPy's.
+
+    There is nothing to compile then. The numbers are those that JAX would make of the
+    array: in 32-bit mode, 1e300 is infinite.
+    """
+    compiled = jax.jit(partial(question, jnp))
+
+    @wraps(question)
+    def ask(array, *bound):
+        if not isinstance(array, np.ndarray):
+            return compiled(array, *bound)
+        with np.errstate(all="ignore"):
+            dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+            found = question(np, array.astype(dtype, copy=False), *bound)
+        return np.asarray(found)
+
+    return ask
 
 
-@jax.jit
-def _any_nan(array):
-    return jnp.isnan(array).any()
+@_by_either
+def _any_nonfinite(xp, array):
+    return ~xp.isfinite(array).all()
 
 
-@jax.jit
-def _any_undefined_softmax(logits):
+@_by_either
+def _any_nan(xp, array):
+    return xp.isnan(array).any()
+
+
+@_by_either
+def _any_undefined_softmax(xp, logits):
     # The largest logit is NaN, or an infinity, where the softmax is not defined.
-    return ~jnp.isfinite(logits.max(-1)).all()
+    return ~xp.isfinite(logits.max(-1)).all()
 
 
-@jax.jit
-def _any_positive(array):
+@_by_either
+def _any_positive(xp, array):
     return (array > 1e-3).any()
 
 
-@jax.jit
-def _any_outside(labels, num_classes):
+@_by_either
+def _any_outside(xp, labels, num_classes):
     if labels.dtype.itemsize < 4:  # int8 cannot hold a num_classes of 300
-        labels = labels.astype(jnp.int32)
+        labels = labels.astype(xp.int32)
     return (labels < 0).any() | (labels >= num_classes).any()
+
+
+@_by_either
+def _any_negative_or_no_sum(xp, weights):
+    return (weights < 0).any() | ~(weights.sum() > 0)
 
 
 def require_same_numbers(name: str, tree: PyTree) -> None:
@@ -242,11 +269,6 @@ def require_integers(name: str, labels: AnyArray) -> None:
         raise TypeError(f"{name} must be integers, got {labels.dtype}.")
     if labels.shape[0] == 0:
         raise ValueError(f"{name} must hold at least one label, got none.")
-
-
-@jax.jit
-def _any_negative_or_no_sum(weights):
-    return (weights < 0).any() | ~(weights.sum() > 0)
 
 
 def require_weights(name: str, weights: AnyArray, size: int, source: str) -> None:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Integer
 
-from iwps_jax import checks, numerics
+from iwps_jax import checks
 from iwps_jax.heads import logistic
 from iwps_jax.types import AnyArray
 
@@ -45,22 +44,6 @@ class LinearProbe(NamedTuple):
     penalty: float
     holdout_loss: float
     holdout_accuracy: float
-
-
-class _Fits(NamedTuple):
-    """Heads, one for each of `PENALTIES`, before one is chosen.
-
-    Attributes:
-        kernel: [penalties, d, classes].
-        bias: [penalties, classes].
-        holdout_loss: [penalties], mean cross-entropy, in nats.
-        num_right: [penalties], holdout samples classified right.
-    """
-
-    kernel: Array
-    bias: Array
-    holdout_loss: Array
-    num_right: Array
 
 
 def fit_linear_probe(
@@ -115,27 +98,34 @@ def fit_linear_probe(
         checks.require_size(name, its, 0, len(of), "its features")
     padding = _size_of_program(len(features)) - len(features)
     arrays = (
-        np.pad(np.asarray(features, np.float32), ((0, padding), (0, 0))),
+        np.pad(_with_ones(features), ((0, padding), (0, 0))),
         np.pad(np.asarray(labels, np.int32), (0, padding)),
         np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
-        np.asarray(holdout_features, np.float32),
-        np.asarray(holdout_labels, np.int32),
     )
     # The same head in every mode of JAX; Optax knows no strict promotion.
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        found = _fits(*arrays, num_classes=num_classes)
-    losses = np.asarray(found.holdout_loss)
+        heads = np.asarray(_heads(*arrays, num_classes=num_classes))
+    # By NumPy, whose work is small here, so that less must be compiled.
+    logits = _with_ones(holdout_features) @ heads
+    logits = logits - logits.max(-1, keepdims=True)
+    of_labels = np.take_along_axis(logits, np.asarray(holdout_labels)[None, :, None], 2)
+    losses = (np.log(np.exp(logits).sum(-1)) - of_labels[..., 0]).mean(-1)
     if not np.isfinite(losses).any():
         raise ValueError("features must be of about unit scale: no head fits them.")
     best = int(np.nanargmin(losses))
-    kernel, bias = np.asarray(found.kernel)[best], np.asarray(found.bias)[best]
+    is_right = logits[best].argmax(-1) == np.asarray(holdout_labels)
     return LinearProbe(
-        kernel,
-        bias,
+        heads[best, :-1],
+        heads[best, -1],
         PENALTIES[best],
         float(losses[best]),
-        int(found.num_right[best]) / len(holdout_labels),
+        float(is_right.mean()),
     )
+
+
+def _with_ones(features):
+    """The bias is the weight of a feature that is always one, and has no penalty."""
+    return np.pad(np.asarray(features, np.float32), ((0, 0), (0, 1)), constant_values=1)
 
 
 def _size_of_program(n: int) -> int:
@@ -146,25 +136,17 @@ def _size_of_program(n: int) -> int:
 
 
 @partial(jax.jit, static_argnames="num_classes")
-def _fits(features, labels, weights, holdout_features, holdout_labels, *, num_classes):
+def _heads(features, labels, weights, *, num_classes):
     """The heads of all penalties; `weights` are zero for rows that are not there."""
-    # The bias is the weight of a feature that is always one, and has no penalty.
-    features, holdout_features = (
-        jnp.column_stack([f, jnp.ones(len(f))]) for f in (features, holdout_features)
-    )
     is_penalized = jnp.ones((features.shape[1], 1)).at[-1].set(0)
 
     def fit(penalty):
-        head = logistic.minimum(
+        return logistic.minimum(
             *(features, labels, weights),
             penalty=penalty * is_penalized,
             num_classes=num_classes,
             # Large penalties would let the bias, which has none, stop early.
             tolerance=TOLERANCE * jnp.minimum(penalty, 1e-2),
         )
-        logits = jnp.matmul(holdout_features, head, precision=numerics.PRECISION)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, holdout_labels)
-        num_right = (logits.argmax(-1) == holdout_labels).sum()
-        return _Fits(head[:-1], head[-1], losses.mean(), num_right)
 
     return jax.lax.map(fit, jnp.array(PENALTIES))

@@ -114,7 +114,8 @@ def _minimum(features, labels, weights, penalty, num_classes, tolerance):
 
     def goes_on(search):
         is_far = _dot(search.gradient, search.gradient) >= tolerance**2
-        return (search.num_gradients < MAX_GRADIENTS) & is_far
+        is_new = search.num_gradients < 0
+        return is_new | (search.num_gradients < MAX_GRADIENTS) & is_far
 
     # Every turn of the one loop computes one gradient, and takes a step or halves it.
     # In `optax.lbfgs`, the line search is a loop within the loop, in which a batch of
@@ -136,9 +137,9 @@ def _minimum(features, labels, weights, penalty, num_classes, tolerance):
     zeros = jnp.zeros((features.shape[1], num_classes), features.dtype)
     one = jnp.ones((), features.dtype)
     solver = optax.scale_by_lbfgs(MEMORY, scale_init_precond=True)
-    slopes = gradient_of(zeros)
-    uphill, memory = solver.update(slopes, solver.init(zeros), zeros)
-    start = _Search(zeros, slopes, -uphill, one, memory, 0)
+    # A first move of length zero finds the gradient at the start. Code of its own for
+    # that would double the program, which takes longer to compile than to run.
+    start = _Search(zeros, zeros, zeros, one, solver.init(zeros), -1)
     return jax.lax.while_loop(goes_on, step, start).at
 
 
