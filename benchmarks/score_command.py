@@ -11,7 +11,8 @@ libraries. The seconds are of the whole command, from the start of Python to the
 those of the same command on so few rows that only starting and compiling counts are
 beside them. The same scan of a memory map, which a function of the user's returns,
 takes turns with it, `--repeats` times: what reading files a part at a time costs is the
-ratio of the least CPU seconds. The scores of all picks are held against those of the
+median ratio of two runs that follow each other, with the least and the largest. The
+scores of all picks are held against those of the
 library on these rows.
 """
 
@@ -143,7 +144,6 @@ def measure(options: Options, folder: Path) -> dict:
 
     few = run(str(folder / "few.npy"))
     turns = [(run("mapped:pool"), run(path)) for _ in range(options.repeats)]
-    mapped = min((ran for ran, _ in turns), key=lambda ran: ran.cpu_seconds)
     whole = min((ran for _, ran in turns), key=lambda ran: ran.cpu_seconds)
     picks = read_picks(folder / "picks.csv")
     chosen = np.load(folder / "pool.npy", mmap_mode="r")[[int(p.row) for p in picks]]
@@ -154,7 +154,8 @@ def measure(options: Options, folder: Path) -> dict:
         "seconds": whole.seconds,
         "seconds_of_few_rows": few.seconds,
         "cpu_seconds": whole.cpu_seconds,
-        "cpu_seconds_of_memory_map": mapped.cpu_seconds,
+        "seconds_to_memory_map": [b.seconds / a.seconds for a, b in turns],
+        "cpu_to_memory_map": [b.cpu_seconds / a.cpu_seconds for a, b in turns],
         "rows_per_second": options.rows / whole.seconds,
         "file_gigabytes": (folder / "pool.npy").stat().st_size / 1e9,
         "anonymous_megabytes": whole.anonymous_megabytes,
@@ -174,9 +175,13 @@ def print_table(options: Options, results: dict) -> None:
         "of these on few rows: start, compile", f"{results['seconds_of_few_rows']:.1f}"
     )
     table.add_row("rows/s, all of the command", f"{results['rows_per_second']:,.0f}")
-    ratio = results["cpu_seconds"] / results["cpu_seconds_of_memory_map"]
     table.add_row("CPU seconds", f"{results['cpu_seconds']:.1f}")
-    table.add_row("CPU seconds, times those of a memory map", f"{ratio:.2f}")
+    for name in ("seconds", "cpu"):
+        ratios = results[f"{name}_to_memory_map"]
+        table.add_row(
+            f"{name}, times those of a memory map",
+            f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        )
     for name, kind in (
         ("anonymous_megabytes", "most of its own pages, MB"),
         ("anonymous_megabytes_of_few_rows", "the same on few rows, MB"),
