@@ -3,8 +3,10 @@
 import gc
 import os
 import threading
+from collections import deque
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -130,6 +132,33 @@ def test_threads_do_not_disturb_each_other(tmp_path, monkeypatch, is_windows):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "hold", [lambda rows: rows, lambda rows: rows[1:][:1], jnp.asarray]
+)
+def test_rows_that_somebody_holds_stay_while_others_are_read(
+    tmp_path, monkeypatch, hold
+):
+    monkeypatch.setattr(file_array, "LARGE", 8)
+    np.save(tmp_path / "a.npy", np.arange(4000, dtype=np.float32).reshape(40, 100))
+    array, held = open_array(tmp_path / "a.npy"), []
+    for start in range(0, 40, 4):
+        held.append(hold(array[start : start + 4]))
+        array[36 - start : 40 - start]  # which nobody holds: its memory is free again
+    for number, rows in enumerate(held):
+        want = np.arange(400, dtype=np.float32).reshape(4, 100) + 400 * number
+        np.testing.assert_array_equal(rows, np.asarray(hold(want)))
+
+
+def test_memory_that_nobody_holds_is_used_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_array, "LARGE", 8)
+    monkeypatch.setattr(file_array, "_kept", deque(maxlen=4))
+    np.save(tmp_path / "a.npy", np.zeros((40, 100), np.float32))
+    array = open_array(tmp_path / "a.npy")
+    places = {array[start : start + 4].ctypes.data for start in range(0, 40, 4)}
+    assert len(places) == 1
+    assert len({rows.ctypes.data for rows in [array[:4], array[:4], array[:4]]}) == 3
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")

@@ -6,10 +6,13 @@ a sentence that names the file.
 """
 
 import math
+import mmap
 import operator
 import os
 import threading
 import weakref
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,6 +24,10 @@ GAP = 2**15
 """Bytes between two rows that are read and dropped, which is faster than two reads."""
 BLOCK = 2**24
 """Bytes in memory at once while single rows are picked out."""
+LARGE = 2**22
+"""Bytes from which on a block is pages of its own."""
+MOST_KEPT = 4
+"""Blocks that nobody needs any more and that wait for the next."""
 MOST_AT_ONCE = 2**30
 """Bytes of one read; some systems refuse 2 GB."""
 
@@ -156,7 +163,7 @@ class FileArray:
         count, itemsize = stop - start, self.dtype.itemsize
         entries = self.size // len(self)  # of a row
         try:
-            content = np.empty(count * entries * itemsize, np.uint8)
+            content = _block(count * entries * itemsize)
         except MemoryError as error:
             raise FileError(
                 f"{self.path}: {count:,} rows need "
@@ -192,6 +199,39 @@ class FileArray:
         with self._lock:  # one position for all threads
             self._file.seek(offset)
             return self._file.readinto(view) or 0
+
+
+def _block(size) -> np.ndarray:
+    """Bytes of memory; many of them are pages, which a later block may have again.
+
+    The system takes as long to give new pages to a process as to fill them from a file.
+    Pages are also what JAX takes as they are; other arrays it copies.
+    """
+    if size < LARGE:
+        return np.empty(size, np.uint8)
+    try:
+        pages = _kept.pop()
+    except IndexError:
+        pages = None
+    if pages is None or len(pages) != size:
+        pages = _new_pages(size)
+    block = np.frombuffer(pages, np.uint8)
+    weakref.finalize(block, _kept.append, pages).atexit = False
+    return block
+
+
+def _new_pages(size) -> mmap.mmap:
+    try:
+        pages = mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError from error
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a system without large pages
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+_kept: deque[mmap.mmap] = deque(maxlen=MOST_KEPT)
 
 
 AnyRows: TypeAlias = np.ndarray | FileArray
