@@ -4,130 +4,27 @@ Scores are pure functions from arrays to one number per candidate, bigger = labe
 first; selectors turn scores into rows; `loop` drives rounds of both.
 """
 
-from iwps_jax import contrib, loop
-from iwps_jax.loop import LoopState, RoundInfo
+import importlib
+import importlib.util
+
+import lazy_loader
+
 from iwps_jax.moved import answer_old_names
-from iwps_jax.pixels.head import HeadGradient
-from iwps_jax.pixels.kernel import (
-    iwps_app_pixel_head,
-    pixel_head_embedding,
-    pixel_head_gradient,
-)
-from iwps_jax.pixels.lookahead import iwps_pixel_head
-from iwps_jax.pixels.maps import (
-    pixel_bald,
-    pixel_mc_dropout,
-    pixel_scores,
-    pooled_features,
-)
-from iwps_jax.pixels.reductions import (
-    highest_region,
-    mean_of_classes,
-    mean_of_highest,
-    mean_of_pixels,
-)
-from iwps_jax.pixels.upsampling import upsample
-from iwps_jax.pool.chunks import sample_keys, score_in_chunks
-from iwps_jax.pool.ranking import TopK
-from iwps_jax.pool.scan import score_pool, top_k_of_pool
-from iwps_jax.pool.sources import PoolError, Records
-from iwps_jax.scores.cross_fitted import (
-    CrossFit,
-    cross_fitted_iwps,
-    cross_fitted_iwps_app,
-)
-from iwps_jax.scores.dense import dense_layers, iwps_mlp
-from iwps_jax.scores.error_reduction import (
-    error_reduction,
-    expected_entropy_reduction,
-)
-from iwps_jax.scores.kernel import (
-    gradient_kernel,
-    holdout_gradient,
-    iwps_app,
-    iwps_app_last_layer,
-)
-from iwps_jax.scores.lookahead import holdout_changes, iwps_last_layer
-from iwps_jax.scores.network_lookahead import iwps
-from iwps_jax.scores.predictive import (
-    bald,
-    entropy,
-    least_confidence,
-    margin,
-    mc_dropout,
-    variation_ratio,
-)
-from iwps_jax.scores.weights import class_balanced_weights
-from iwps_jax.selection import (
-    Evidence,
-    Space,
-    badge,
-    feature_space,
-    gradient_space,
-    iwps_batch,
-    k_center_greedy,
-    top_k,
-)
 from iwps_jax.versions import warn_if_excluded
 
-__all__ = [
-    "CrossFit",
-    "Evidence",
-    "HeadGradient",
-    "LoopState",
-    "PoolError",
-    "Records",
-    "RoundInfo",
-    "Space",
-    "TopK",
-    "badge",
-    "bald",
-    "class_balanced_weights",
-    "contrib",
-    "cross_fitted_iwps",
-    "cross_fitted_iwps_app",
-    "dense_layers",
-    "entropy",
-    "error_reduction",
-    "expected_entropy_reduction",
-    "feature_space",
-    "gradient_kernel",
-    "gradient_space",
-    "highest_region",
-    "holdout_changes",
-    "holdout_gradient",
-    "iwps",
-    "iwps_app",
-    "iwps_app_last_layer",
-    "iwps_app_pixel_head",
-    "iwps_batch",
-    "iwps_last_layer",
-    "iwps_mlp",
-    "iwps_pixel_head",
-    "k_center_greedy",
-    "least_confidence",
-    "loop",
-    "margin",
-    "mc_dropout",
-    "mean_of_classes",
-    "mean_of_highest",
-    "mean_of_pixels",
-    "pixel_bald",
-    "pixel_head_embedding",
-    "pixel_head_gradient",
-    "pixel_mc_dropout",
-    "pixel_scores",
-    "pooled_features",
-    "sample_keys",
-    "score_in_chunks",
-    "score_pool",
-    "top_k",
-    "top_k_of_pool",
-    "upsample",
-    "variation_ratio",
-]
-
+_public_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.7.0"
 
+
+def __getattr__(name: str) -> object:
+    """A public name or a module, imported now: most commands need few of them."""
+    if name in __all__:
+        globals()[name] = _public_name(name)
+        return globals()[name]
+    if importlib.util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
 warn_if_excluded()
-answer_old_names()
+answer_old_names(__name__)

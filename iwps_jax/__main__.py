@@ -39,6 +39,9 @@ def program() -> NoReturn:
 
     Else Python would end in order, while threads of JAX still work, and some crash.
     """
+    # XLA complains at length of tuning hints when it loads a kept program; whatever
+    # fails is an exception in any case. It is read when JAX is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by >&-
             setattr(sys, name, open(os.devnull, "w"))

@@ -150,17 +150,25 @@ def _answer_in(package: ModuleType) -> None:
 
     Here and not in its file, so that a type checker still sees a wrong name.
     """
+    of_its_own = vars(package).get("__getattr__")
 
     def __getattr__(name: str) -> object:
-        return _moved_name(package.__name__, name)
+        is_old = f"{package.__name__}.{name}" in MODULES or (
+            package.__name__ in HAD_FUNCTIONS and name in FUNCTIONS
+        )
+        if is_old or of_its_own is None:
+            return _moved_name(package.__name__, name)
+        return of_its_own(name)
 
     vars(package)["__getattr__"] = __getattr__
 
 
-def answer_old_names() -> None:
-    """Lets Python find functions and modules by their old names from now on."""
+def answer_old_names(package: str) -> None:
+    """Lets Python find functions and modules by their old names from now on.
+
+    Args:
+        package: that had such names, and asks for this while it is imported.
+    """
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.append(Finder())
-    for package in {*HAD_FUNCTIONS, *(old.rpartition(".")[0] for old in MODULES)}:
-        if package in sys.modules and package not in MODULES:
-            _answer_in(sys.modules[package])
+    _answer_in(sys.modules[package])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Float, Integer
 
 from iwps_jax import checks
 from iwps_jax.heads import logistic
@@ -39,8 +39,8 @@ class LinearProbe(NamedTuple):
         holdout_accuracy: share of holdout samples classified right.
     """
 
-    kernel: Array
-    bias: Array
+    kernel: AnyArray
+    bias: AnyArray
     penalty: float
     holdout_loss: float
     holdout_accuracy: float

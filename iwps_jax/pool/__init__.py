@@ -15,3 +15,7 @@ the chunk, device, process or attempt that scores it.
     processes   what the processes of one scan tell each other
     scan        all of it: `score_pool` and `top_k_of_pool`
 """
+
+from iwps_jax.moved import answer_old_names
+
+answer_old_names(__name__)

@@ -12,3 +12,7 @@ Bigger means label it first. A module is a family:
 
 Scores of images from their pixels are in `iwps_jax.pixels`.
 """
+
+from iwps_jax.moved import answer_old_names
+
+answer_old_names(__name__)

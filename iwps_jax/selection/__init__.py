@@ -15,6 +15,7 @@ through a tie or a NaN-free but infinite score.
 Research alternatives are in `iwps_jax.contrib`.
 """
 
+from iwps_jax.moved import answer_old_names
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.gradients import badge
 from iwps_jax.selection.highest import top_k
@@ -31,3 +32,5 @@ __all__ = [
     "k_center_greedy",
     "top_k",
 ]
+
+answer_old_names(__name__)
