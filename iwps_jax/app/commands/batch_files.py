@@ -15,6 +15,7 @@ from iwps_jax.app.campaign.events import NO_MODEL, Reissue
 from iwps_jax.app.campaign.journal import share
 from iwps_jax.app.campaign.state import batches_of, ids_of, task_of
 from iwps_jax.app.commands import answers
+from iwps_jax.app.commands.jax_settings import Computing
 from iwps_jax.app.files import label_studio
 from iwps_jax.app.files.picks import Pick, as_text, text_of
 from iwps_jax.app.files.unreadable import FileError
@@ -24,7 +25,7 @@ COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Output(answers.Changing):
+class Output(answers.Changing, Computing):
     """The options of commands that hand out a batch: the campaign, and where to."""
 
     writes: ClassVar = ("out", "label_studio")

@@ -34,6 +34,7 @@ from iwps_jax.app.commands import (
     campaign_check,
     exit_status,
     inputs,
+    jax_settings,
     pool_check,
 )
 from iwps_jax.app.commands.answers import naming_line
@@ -76,10 +77,11 @@ def run(options: Options) -> int:
 
 
 def _check(options: Options):
-    if dataclasses.replace(options, json=None) == Options():
+    if dataclasses.replace(options, json=None, no_cache=False) == Options():
         raise Refusal("check needs a file, such as --pool.")
     if options.json is not None and not options.json.absolute().parent.is_dir():
         raise Refusal(f"--json must be in a folder that exists: {options.json}.")
+    jax_settings.start_jax(options)
     files = inputs.read(options, training_set=options.training_set)
     name = str(options.logits or options.pool)
     inputs.require_pool(name, files.pool)

@@ -22,6 +22,7 @@ from iwps_jax.app.commands.answers import (
     take_answers,
 )
 from iwps_jax.app.commands.inputs import require_pool, require_seed
+from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.method_options import flag
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
@@ -43,7 +44,7 @@ from iwps_jax.types import Head, Holdout
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(OfCampaign):
+class Options(OfCampaign, Computing):
     """The options of the command."""
 
     pool: Path
@@ -90,6 +91,7 @@ def run(options: Options) -> int:
 
 def _init(options: Options):
     _check(options)
+    start_jax(options)
     pool = read_pool(options.pool)
     require_pool(str(options.pool), pool)
     ids = None if options.ids is None else read_ids(options.ids, len(pool))

@@ -16,6 +16,7 @@ import numpy as np
 from tyro import conf
 
 from iwps_jax.app import leaks, naming
+from iwps_jax.app.commands.jax_settings import Computing
 from iwps_jax.app.files.arrays import SUFFIXES, open_array
 from iwps_jax.app.files.readers import (
     read_classes,
@@ -31,7 +32,6 @@ from iwps_jax.app.files.readers import (
 from iwps_jax.app.files.tables import read_table
 from iwps_jax.app.files.unreadable import FileError, require_no_address
 from iwps_jax.app.naming import AnswerError
-from iwps_jax.app.options import Options
 from iwps_jax.pool import sources
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
@@ -80,7 +80,7 @@ AT_MOST_ONE = conf.create_mutex_group(required=False, title="at most one of thes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Files(Options):
+class Files(Computing):
     """The files that `read` reads."""
 
     pool: Annotated[str | None, conf.arg(metavar="POOL"), AT_MOST_ONE] = None

@@ -1,5 +1,6 @@
 """What commands set of JAX before its first array."""
 
+import dataclasses
 import hashlib
 import os
 import platform
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from iwps_jax.app.options import Flag, Options
 from iwps_jax.cache import cache_root
 
 PROGRAM_BYTES = 2**28
@@ -21,7 +23,15 @@ SLOW = 0.3
 """Seconds from which on a compilation is worth a file."""
 
 
-def start_jax() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Computing(Options):
+    """The options of commands that compute with JAX."""
+
+    no_cache: Flag = False
+    """compile everything anew, and keep no compiled program for the next command"""
+
+
+def start_jax(options: Computing) -> None:
     """Settings of JAX for a command; before its first array.
 
     On a CPU, a device for each core: one alone leaves much of them idle. Compiled
@@ -35,7 +45,9 @@ def start_jax() -> None:
         cores = os.cpu_count() or 1
     with suppress(RuntimeError):  # a caller of `main` may have used JAX before
         jax.config.update("jax_num_cpu_devices", cores)
-    if jax.config.values["jax_compilation_cache_dir"] is None:
+    if options.no_cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif jax.config.values["jax_compilation_cache_dir"] is None:
         folder = _writable_folder()
         if folder is None:
             return

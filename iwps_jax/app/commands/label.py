@@ -93,7 +93,7 @@ def _label(options: Options) -> None:
         raise FileError("--out, --label-studio and --image-url need --next.")
     is_json = options.answers.suffix.lower() == ".json"
     answers = (read_exported if is_json else read_answers)(options.answers)
-    start_jax()
+    start_jax(options)
     with folder.locked(
         options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
     ):

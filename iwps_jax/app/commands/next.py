@@ -46,7 +46,7 @@ def run(options: Options) -> int:
 
 def _next(options: Options) -> None:
     batch_files.check_output(options)
-    start_jax()
+    start_jax(options)
     with folder.locked(
         options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
     ):

@@ -84,7 +84,7 @@ def run(options: Options) -> int:
         nonlocal options, close, is_one_of_several
         options, reason = _choose_method(options)
         _check(options)
-        jax_settings.start_jax()
+        jax_settings.start_jax(options)
         is_one_of_several = processes.join(options)
         if is_one_of_several:
             close = processes.watch_over(options.folder)
