@@ -5,6 +5,7 @@ the chunk, device, process or attempt that scores it.
 
     chunks      inside one `jax.jit`: chunks that bound a score's memory
     sources     where rows come from: arrays, memory maps, records, iterators
+    footprint   what a score takes, told from its trace
     planning    how many rows at once: from the memory of the device
     devices     a stretch of rows sharded over the devices of this process
     pipeline    reading ahead of the devices

@@ -13,9 +13,11 @@ from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.pool.chunks import score_in_chunks
+from iwps_jax.pool.footprint import Footprint, footprint
 from iwps_jax.pool.sources import check_like, check_numbers
 from iwps_jax.types import AnyArray
 
+FLOAT32_BYTES = 4
 EVERYWHERE, BY_ROW = PartitionSpec(), PartitionSpec("pool")
 
 
@@ -24,6 +26,8 @@ class Program(NamedTuple):
 
     Attributes:
         run: `run(rows) -> scores`, jitted, of rows as `place` returns them.
+        working_bytes: `working_bytes() -> int`, by XLA's account of the program, which
+            is compiled now if it was not; on each device, beside its arguments.
         place: pads rows to `size` with copies of the last one and puts a share on
             every device.
         size: rows of one call.
@@ -31,6 +35,7 @@ class Program(NamedTuple):
     """
 
     run: Callable[[PyTree], PyTree]
+    working_bytes: Callable[[], int]
     place: Callable[[PyTree], PyTree]
     size: int
     scores: PyTree
@@ -81,6 +86,13 @@ def sharded(
         with jax.set_mesh(mesh):  # whatever mesh the caller works in
             return score_rows(arrays, rows)
 
+    def working_bytes():
+        by_row = NamedSharding(mesh, BY_ROW)
+        rows = jax.tree.map(partial(_like, sharding=by_row), shapes)
+        with jax.set_mesh(mesh):  # JAX keeps it for `run`
+            memory = score_rows.lower(arrays, rows).compile().memory_analysis()
+        return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
     def place(rows):
         check_like(rows, shapes)
         check_numbers(rows)
@@ -89,46 +101,23 @@ def sharded(
 
     with jax.set_mesh(mesh):
         scores = jax.eval_shape(score_rows, arrays, shapes)
-    return Program(run, place, size, scores)
+    return Program(run, working_bytes, place, size, scores)
 
 
-class Account(NamedTuple):
-    """What XLA says of scoring some rows at once.
-
-    Attributes:
-        working_bytes: beside the rows and the arrays bound to the score.
-        flops: floating-point operations, loops counted once; nan if unknown.
-    """
-
-    working_bytes: int
-    flops: float
-
-
-def account(
+def traced(
     score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
-) -> Account:
-    """What scoring `size` rows at once takes on a device; it is compiled, not run."""
+) -> Footprint:
+    """What scoring `size` rows at once takes on a device; nothing is compiled.
+
+    The rows count once more, in float32, in which most scores compute.
+    """
     call, arrays = _split(score_fn)
-    leaves, structure = jax.tree.flatten(_with_rows(row, size))
-    bound = tuple(map(_shape_of, arrays))
-    take = _kept_account if _is_kept(call) else _new_account
-    return take(call, device, size, bound, tuple(leaves), structure)
-
-
-def _new_account(call, device, size, bound, leaves, structure):
-    mesh = _mesh((device,))
+    mesh, shapes = _mesh((device,)), _with_rows(row, size)
     with jax.set_mesh(mesh):
-        lowered = _score_rows(call, mesh, size).lower(
-            list(bound), jax.tree.unflatten(structure, leaves)
-        )
-    memory = lowered.compile().memory_analysis()
-    return Account(
-        memory.temp_size_in_bytes + memory.output_size_in_bytes,
-        (lowered.cost_analysis() or {}).get("flops", float("nan")),
-    )
-
-
-_kept_account = lru_cache(maxsize=64)(_new_account)
+        trace = _score_rows(call, mesh, size).trace(arrays, shapes)
+    found = footprint(trace.jaxpr.jaxpr)
+    copies = FLOAT32_BYTES * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    return found._replace(working_bytes=found.working_bytes + copies)
 
 
 def _with_rows(row, size):
@@ -140,6 +129,10 @@ def _shape_of(array, shape=None):
     """An array's shape, or another one, and its type as JAX would have it."""
     dtype = jax.dtypes.canonicalize_dtype(array.dtype, allow_extended_dtype=True)
     return jax.ShapeDtypeStruct(array.shape if shape is None else shape, dtype)
+
+
+def _like(shape, sharding):
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
 
 
 def _split(score_fn) -> tuple[_Call, list[AnyArray]]:
@@ -161,7 +154,7 @@ def _mesh(devices):
     return Mesh(np.array(devices), ("pool",), axis_types=(AxisType.Auto,))
 
 
-def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Callable:
+def _score_rows(call: _Call, mesh: Mesh, chunk_size: int) -> Any:
     """`(bound arrays, rows) -> scores`, jitted, each device on its own rows."""
     make = _kept_score_rows if _is_kept(call) else _new_score_rows
     return make(call, mesh, chunk_size)

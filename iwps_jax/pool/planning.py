@@ -2,21 +2,20 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache, partial
 from pathlib import Path
 
 import jax
-import numpy as np
 from jaxtyping import PyTree
 
 from iwps_jax import checks
 from iwps_jax.blocks import LANES
 from iwps_jax.pool import sources
-from iwps_jax.pool.devices import Account, Program, account, sharded
+from iwps_jax.pool.devices import Program, sharded, traced
+from iwps_jax.pool.footprint import Footprint
 from iwps_jax.pool.sources import Source
 
 LARGEST_CHUNK = 2**16
-TRIAL_SIZES = (64, 1)
+TRIAL = 64
 # A CPU is fastest on what its caches hold; accelerators want all they can get.
 CPU_WORKING_SET = 2**22
 CPU_FLOPS_PER_CALL, CPU_ROWS_PER_CALL = 2e9, 2**14
@@ -62,14 +61,24 @@ def plan_program(
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
         chunk_size = whole_lanes(min(int(chunk_size), most))
         return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=1)
-    # Both plans ask for the same trial, which is compiled once.
-    account_of = cache(partial(account, score_fn, row, device=devices[0]))
-    free = min(free_memory(device) for device in devices)
-    chunk_size = plan_chunk_size(account_of, row, devices[0], free)
-    chunk_size = whole_lanes(min(chunk_size, most))
-    chunks = plan_chunks_per_call(account_of, chunk_size, devices[0])
-    chunks = min(chunks, -(-most // chunk_size))
-    return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
+    footprint = traced(score_fn, row, TRIAL, devices[0])
+    free = SHARE_OF_FREE_MEMORY * min(free_memory(device) for device in devices)
+    chunk_size = plan_chunk_size(footprint, row, devices[0], free)
+    while True:
+        chunk_size = whole_lanes(min(chunk_size, most))
+        chunks = plan_chunks_per_call(footprint, chunk_size, devices[0])
+        chunks = min(chunks, -(-most // chunk_size))
+        program = sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
+        needed = program.working_bytes() + chunk_size * _in_flight(row)
+        if needed <= free:
+            return program
+        if chunk_size == 1:
+            raise MemoryError(
+                f"one row takes {needed / 1e6:,.0f} MB on {devices[0]}, more than half "
+                f"of the {free / SHARE_OF_FREE_MEMORY / 1e6:,.0f} MB free there: take "
+                f"a score that needs less ({CHEAPER}) or fewer holdout samples."
+            )
+        chunk_size = min(chunk_size // 2, power_of_two(chunk_size * free / needed))
 
 
 def _check_devices(devices):
@@ -88,44 +97,35 @@ def _check_devices(devices):
 
 
 def plan_chunk_size(
-    account_of: Callable[[int], Account],
-    row: PyTree,
-    device: jax.Device,
-    free_bytes: int,
+    footprint: Footprint, row: PyTree, device: jax.Device, free_bytes: float
 ) -> int:
-    """Rows that one device scores at once.
+    """Rows that one device scores at once, as far as the trace of a score tells.
 
-        rows = free memory / 2 / (bytes a row)
+        rows = (free memory / 2) / (bytes a row)
 
     rounded down to a power of two, at most 65,536; on a CPU also few enough for
-    4 MiB, which its caches hold, if that leaves 8 or more. The bytes a row takes are
-    XLA's account of the compiled score, on a trial of 64 rows.
+    4 MiB, which its caches hold, if that leaves 8 or more.
 
     Args:
-        account_of: what scoring so many rows at once takes.
+        footprint: what scoring `TRIAL` rows at once takes.
         row: one row of the pool, with a leading axis of length one.
         device: where the chunk will be scored.
         free_bytes: memory that may be used there.
-
-    Raises:
-        MemoryError: if not even one row fits.
     """
-    for trial in TRIAL_SIZES:
-        in_flight = CHUNKS_IN_FLIGHT * sum(x.nbytes for x in jax.tree.leaves(row))
-        working = account_of(trial).working_bytes / trial
-        needed = max(working + in_flight, 1)
-        fitting = SHARE_OF_FREE_MEMORY * free_bytes / needed
-        if fitting >= trial:
-            break
-    if fitting < 1:
-        raise MemoryError(
-            f"one row takes {needed / 1e6:,.0f} MB on {device}, more than half of the "
-            f"{free_bytes / 1e6:,.0f} MB free there: take a score that needs less "
-            f"({CHEAPER}) or fewer holdout samples."
-        )
+    working = max(footprint.working_bytes / TRIAL, 1)
+    fitting = free_bytes / (working + _in_flight(row))
     if device.platform == "cpu":
-        fitting = min(fitting, max(CPU_WORKING_SET / max(working, 1), 8))
-    return min(LARGEST_CHUNK, 2 ** int(np.log2(fitting)))
+        fitting = min(fitting, max(CPU_WORKING_SET / working, 8))
+    return min(LARGEST_CHUNK, power_of_two(fitting))
+
+
+def power_of_two(size: float) -> int:
+    """The next one down, and at least 1."""
+    return 1 << max(0, int(size).bit_length() - 1)
+
+
+def _in_flight(row):
+    return CHUNKS_IN_FLIGHT * sum(leaf.nbytes for leaf in jax.tree.leaves(row))
 
 
 def whole_lanes(chunk_size: int) -> int:
@@ -141,7 +141,7 @@ def whole_lanes(chunk_size: int) -> int:
 
 
 def plan_chunks_per_call(
-    account_of: Callable[[int], Account], chunk_size: int, device: jax.Device
+    footprint: Footprint, chunk_size: int, device: jax.Device
 ) -> int:
     """Chunks one device scores between two looks of the host.
 
@@ -150,7 +150,7 @@ def plan_chunks_per_call(
     """
     if device.platform != "cpu":
         return 1
-    flops = account_of(TRIAL_SIZES[0]).flops * chunk_size / TRIAL_SIZES[0]
+    flops = footprint.flops * chunk_size / TRIAL
     by_work = CPU_FLOPS_PER_CALL / flops if flops > 0 else 1
     return max(1, int(min(by_work, CPU_ROWS_PER_CALL / chunk_size)))
 
