@@ -8,6 +8,7 @@ the chunk, device, process or attempt that scores it.
     footprint   what a score takes, told from its trace
     planning    how many rows at once: from the memory of the device
     devices     a stretch of rows sharded over the devices of this process
+    quick       scores with a form that serves most rows
     pipeline    reading ahead of the devices
     ranking     the best rows seen so far
     row_ranges  stretches of rows: what is done, what is left

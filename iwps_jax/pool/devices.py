@@ -25,16 +25,18 @@ class Program(NamedTuple):
     """A score over the devices of this process.
 
     Attributes:
-        run: `run(rows) -> scores`, jitted, of rows as `place` returns them.
+        run: `run(rows)`, jitted, of rows as `place` returns them.
+        settle: `settle(rows, what run returned) -> scores`, once these are needed.
         working_bytes: `working_bytes() -> int`, by XLA's account of the program, which
             is compiled now if it was not; on each device, beside its arguments.
         place: pads rows to `size` with copies of the last one and puts a share on
             every device.
         size: rows of one call.
-        scores: shapes and types of what `run` returns.
+        scores: shapes and types of what `settle` returns.
     """
 
     run: Callable[[PyTree], PyTree]
+    settle: Callable[[PyTree, PyTree], PyTree]
     working_bytes: Callable[[], int]
     place: Callable[[PyTree], PyTree]
     size: int
@@ -101,7 +103,12 @@ def sharded(
 
     with jax.set_mesh(mesh):
         scores = jax.eval_shape(score_rows, arrays, shapes)
-    return Program(run, working_bytes, place, size, scores)
+    return Program(run, _as_it_is, working_bytes, place, size, scores)
+
+
+def _as_it_is(rows, scores):
+    del rows
+    return scores
 
 
 def traced(

@@ -65,9 +65,9 @@ def scored_chunks(program: Program, source: Source, spans: Spans) -> Iterator[Ch
                 break
             running.append((placed, program.run(placed.rows)))
             if len(running) > RUNNING:
-                yield _finished(*running.popleft())
+                yield _finished(program, *running.popleft())
         while running:
-            yield _finished(*running.popleft())
+            yield _finished(program, *running.popleft())
         if isinstance(placed, PoolError):
             raise placed
     except jax.errors.JaxRuntimeError as error:
@@ -112,7 +112,11 @@ def probe(program: Program, source: Source, rows: Sequence[int]) -> dict[int, Pr
     for first in range(0, len(known), program.size):
         some = known[first : first + program.size]
         placed = program.place(jax.tree.map(_concatenate, *(read[row] for row in some)))
-        found = np.asarray(program.run(placed))[: len(some)].astype(float).tolist()
+        found = (
+            np.asarray(program.settle(placed, program.run(placed)))[: len(some)]
+            .astype(float)
+            .tolist()
+        )
         told = (None if math.isnan(score) else score for score in found)
         scores.update(zip(some, told, strict=True))
     return {
@@ -174,9 +178,10 @@ def _read_and_place(program, source, start, stop):
         return error
 
 
-def _finished(placed, scores):
+def _finished(program, placed, scores):
     """The scores on the host, without those of copies that filled the chunk."""
     count = placed.stop - placed.start
+    scores = program.settle(placed.rows, scores)
     scores = jax.tree.map(lambda part: np.asarray(part)[:count], scores)
     for part in jax.tree.leaves(scores):
         if jnp.issubdtype(part.dtype, jnp.inexact) and np.isnan(part).any():

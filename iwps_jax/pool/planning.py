@@ -10,8 +10,9 @@ from jaxtyping import PyTree
 from iwps_jax import checks
 from iwps_jax.blocks import LANES
 from iwps_jax.pool import sources
-from iwps_jax.pool.devices import Program, sharded, traced
+from iwps_jax.pool.devices import Program, traced
 from iwps_jax.pool.footprint import Footprint
+from iwps_jax.pool.quick import first_form, program_of
 from iwps_jax.pool.sources import Source
 
 LARGEST_CHUNK = 2**16
@@ -60,15 +61,17 @@ def plan_program(
         if checks.require_integer("chunk_size", chunk_size) < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
         chunk_size = whole_lanes(min(int(chunk_size), most))
-        return sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=1)
-    footprint = traced(score_fn, row, TRIAL, devices[0])
+        return program_of(score_fn, row, devices, chunk_size=chunk_size, chunks=1)
+    footprint = traced(first_form(score_fn), row, TRIAL, devices[0])
     free = SHARE_OF_FREE_MEMORY * min(free_memory(device) for device in devices)
     chunk_size = plan_chunk_size(footprint, row, devices[0], free)
     while True:
         chunk_size = whole_lanes(min(chunk_size, most))
         chunks = plan_chunks_per_call(footprint, chunk_size, devices[0])
         chunks = min(chunks, -(-most // chunk_size))
-        program = sharded(score_fn, row, devices, chunk_size=chunk_size, chunks=chunks)
+        program = program_of(
+            score_fn, row, devices, chunk_size=chunk_size, chunks=chunks
+        )
         needed = program.working_bytes() + chunk_size * _in_flight(row)
         if needed <= free:
             return program
