@@ -85,7 +85,7 @@ class Ran(NamedTuple):
 
 def run_watched(arguments: Sequence[str], folder: Path) -> Ran:
     """Runs a command of `iwps` in a process of its own and looks at its memory."""
-    start, used = time.perf_counter(), _cpu_seconds()
+    start, used = time.perf_counter(), cpu_seconds()
     process = subprocess.Popen(
         [sys.executable, "-m", "iwps_jax", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(folder)))},
@@ -99,10 +99,10 @@ def run_watched(arguments: Sequence[str], folder: Path) -> Ran:
     seconds = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(f"iwps {arguments[0]} has failed, see above.")
-    return Ran(seconds, _cpu_seconds() - used, anonymous, resident)
+    return Ran(seconds, cpu_seconds() - used, anonymous, resident)
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Of all processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

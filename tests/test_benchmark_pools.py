@@ -6,7 +6,7 @@ import sys
 import jax
 import pytest
 
-from benchmarks import large_pool, score_command, strong_scaling
+from benchmarks import first_answer, large_pool, score_command, strong_scaling
 
 # Commands set the number of devices unless they are in use: all tests use eight.
 jax.devices()
@@ -60,3 +60,14 @@ def test_the_command_is_watched_while_it_scores(tmp_path, capsys):
         assert 50 < own < all_pages < 5000  # JAX alone takes that much
     assert "rows/s, all of the command" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["numbers"]  # no pool is left
+
+
+@pytest.mark.full
+def test_the_first_command_and_the_next_are_timed(tmp_path, capsys):
+    out = tmp_path / "first.json"
+    first_answer.main(["--smoke", "--out", str(out)])
+    seconds = json.loads(out.read_text())["cpu_seconds"]
+    assert [*seconds] == [
+        *("iwps --help", "the first command", "the next one", "one with --no-cache")
+    ]
+    assert 0 < seconds["iwps --help"][0] < seconds["the next one"][0]
