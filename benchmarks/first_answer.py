@@ -6,9 +6,9 @@
 
 Process time of whole commands, each in a process of its own: `iwps --help`, then
 `iwps score` on a pool in half precision with no compiled program kept, again with
-those that it has kept, and with `--no-cache`. They start anew `--repeats` times; the table has
-the median, the least and the most. A clone of another version, in turns with this one,
-has the same rows.
+those that it has kept, and with `--no-cache`. They start anew `--repeats` times;
+the table has the median, the least and the most. A clone of another version, in turns
+with this one, has the same rows.
 """
 
 import dataclasses
