@@ -16,8 +16,8 @@ from iwps_jax.scores import entropy_change, error_reduction, head, lookahead
 
 SMALL_LOOK_AHEAD = tuple(range(len(lookahead.SERIES)))
 """The branches of `of_look_ahead` for small |k δ|."""
-SMALL_ERROR_REDUCTION = (1,)
-"""The branch of `of_error_reduction` for small |k δ|."""
+SMALL_ERROR_REDUCTION = tuple(range(len(entropy_change.FORMS) - 1))
+"""The branches of `of_error_reduction` for small |k δ|."""
 
 
 def of_look_ahead(rows: Rows, model: Model) -> Int[jax.Array, ""]:
@@ -34,7 +34,7 @@ def of_error_reduction(rows: Rows, model: Model) -> Int[jax.Array, ""]:
     largest = error_reduction.largest_change(
         couplings, steps=model.steps, learning_rate=model.learning_rate
     )
-    return (largest <= entropy_change.PLAIN_RADIUS).astype(jnp.int32)
+    return entropy_change.form_of_step(largest)
 
 
 def _displace(model):

@@ -4,6 +4,7 @@ Written for one candidate, with its couplings k and one displacement δ as in
 `iwps_jax.scores.head`: the logits of a sample move by k δ.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,10 @@ from jaxtyping import Float, Int
 
 from iwps_jax import numerics
 
+# Up to |v| = 0.75 below, which is twice |k δ| or less, an exponential series of 7 terms
+# is exact to float32 rounding.
+SERIES = (0.75, 7)
+SERIES_RADIUS = SERIES[0] / 2
 # Sums of exp(2 |k δ|) are far from overflowing, and round relative to the change.
 PLAIN_RADIUS = 8.0
 # So many are walked without a loop; XLA does not vectorize one unrolled in part.
@@ -25,6 +30,7 @@ class Reference(NamedTuple):
     probs: Float[jax.Array, "m classes"]
     weighted_logs: Float[jax.Array, "m classes"]  # p log p
     top: Int[jax.Array, " m"]
+    is_top: Float[jax.Array, "m classes"]
     others: Float[jax.Array, " m"]  # what is not at the top
     entropy: Float[jax.Array, " m"]
 
@@ -39,15 +45,26 @@ def reference_of(log_probs: Float[jax.Array, "m classes"]) -> Reference:
         probs,
         jnp.where(probs > 0, probs * log_probs, 0),
         top,
+        is_top.astype(probs.dtype),
         jnp.where(is_top, 0, probs).sum(-1),
         numerics.entropy_of(log_probs),
     )
+
+
+def at_top(
+    reference: Reference, delta: Float[jax.Array, " classes"]
+) -> Float[jax.Array, " m"]:
+    """δ at each sample's most probable class; a gather is slow where classes are few."""
+    if len(delta) > FEW_CLASSES:
+        return delta[reference.top]
+    return jnp.matmul(reference.is_top, delta, precision=numerics.PRECISION)
 
 
 def excess_and_change(
     reference: Reference,
     coupling: Float[jax.Array, " m"],
     delta: Float[jax.Array, " classes"],
+    exp_and_expm1: Callable = numerics.exp_and_expm1,
 ) -> tuple[Float[jax.Array, " m"], Float[jax.Array, " m"]]:
     """s and ΔH for moderate k δ, with every term as small as the change itself.
 
@@ -58,13 +75,13 @@ def excess_and_change(
 
     in which a sample that is sure of its class contributes next to nothing.
     """
-    delta_of_top = delta[reference.top]
+    delta_of_top = at_top(reference, delta)
 
     def add_class(sums, of_class):
         excess, weighted = sums
         prob, weighted_log, step = of_class
         change = coupling * (step - delta_of_top)
-        exp, growth = numerics.exp_and_expm1(change)
+        exp, growth = exp_and_expm1(change)
         weighted = weighted + (growth * weighted_log + prob * change * exp)
         return (excess + prob * growth, weighted), None
 
@@ -80,8 +97,19 @@ def excess_and_change(
     return excess, numerics.log_of_sum(total, excess) - weighted / total
 
 
-def small_change(reference, coupling, delta) -> Float[jax.Array, " m"]:
-    """ΔH for moderate k δ."""
+def change_by_series(reference, coupling, delta) -> Float[jax.Array, " m"]:
+    """ΔH for |k δ| <= SERIES_RADIUS."""
+    series = 0.0, *numerics.expm1_series(*SERIES)
+
+    def exp_and_expm1(x):
+        growth = numerics.polynomial(series, x)
+        return 1 + growth, growth
+
+    return excess_and_change(reference, coupling, delta, exp_and_expm1)[1]
+
+
+def plain_change(reference, coupling, delta) -> Float[jax.Array, " m"]:
+    """ΔH for |k δ| <= PLAIN_RADIUS."""
     return excess_and_change(reference, coupling, delta)[1]
 
 
@@ -89,8 +117,14 @@ def any_change(reference, coupling, delta) -> Float[jax.Array, " m"]:
     """ΔH for any k δ."""
     after = _entropy_after(reference.log_probs.T, coupling, delta)
     is_small = jnp.abs(coupling) * jnp.abs(delta).max() <= PLAIN_RADIUS
-    small = small_change(reference, jnp.where(is_small, coupling, 0), delta)
+    small = plain_change(reference, jnp.where(is_small, coupling, 0), delta)
     return jnp.where(is_small, small, after - reference.entropy)
+
+
+def form_of_step(largest: Float[jax.Array, ""]) -> Int[jax.Array, ""]:
+    """Which of `FORMS` serves this largest |k δ|: one for all, under `jax.vmap` too."""
+    beyond = [~numerics.all_of_batch(largest <= radius) for radius, _ in FORMS[:-1]]
+    return jnp.stack(beyond).sum(dtype=jnp.int32)
 
 
 def _entropy_after(
@@ -119,3 +153,11 @@ def _entropy_after(
     zeros = jnp.zeros_like(coupling)
     (total, weighted), _ = jax.lax.scan(add_class, (zeros, zeros), (log_probs, delta))
     return jnp.log(total) - weighted / total
+
+
+# Up to which |k δ| a form serves.
+FORMS = (
+    (SERIES_RADIUS, change_by_series),
+    (PLAIN_RADIUS, plain_change),
+    (jnp.inf, any_change),
+)

@@ -190,10 +190,9 @@ def _by_labels(candidates, reference, *, steps, learning_rate):
             labels, change_of, candidates, reference, **look_ahead
         )
 
-    return jax.lax.cond(
-        numerics.all_of_batch(largest <= entropy_change.PLAIN_RADIUS),
-        of_all(entropy_change.small_change),
-        of_all(entropy_change.any_change),
+    return jax.lax.switch(
+        entropy_change.form_of_step(largest),
+        [of_all(change_of) for _, change_of in entropy_change.FORMS],
     )
 
 
@@ -228,7 +227,7 @@ def _by_bumps(candidates, reference, *, steps, learning_rate):
             exact, candidates, reference, **look_ahead
         )
         change = change + _of_labels(
-            exact.T, entropy_change.small_change, candidates, reference, **look_ahead
+            exact.T, entropy_change.plain_change, candidates, reference, **look_ahead
         )
         tolerance = TOLERANCE * jnp.abs(change).max()
         holds = is_moderate & (bound.max() <= tolerance)

@@ -25,7 +25,7 @@ from jaxtyping import Float
 
 from iwps_jax import numerics
 from iwps_jax.scores import head
-from iwps_jax.scores.entropy_change import Reference, excess_and_change
+from iwps_jax.scores.entropy_change import Reference, at_top, excess_and_change
 
 # Up to |k δ| = RADIUS, `numerics.moderate_log1p` serves.
 RADIUS = 2.0
@@ -88,7 +88,7 @@ def change_by_bumps(reference: Reference, coupling, labels: Labels):
     total = 1 + excess
     log_total = numerics.log_of_sum(total, excess)
     mass_but_top = (reference.others + excess) / total
-    base_of_top = labels.base[reference.top]
+    base_of_top = at_top(reference, labels.base)
 
     def add_label(sum_of_labels, of_label):
         label, prob, log_prob, weight, base, bump = of_label
