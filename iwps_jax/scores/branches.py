@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Int
 
 from iwps_jax.method import Model, Rows
-from iwps_jax.scores import error_reduction, head, lookahead
+from iwps_jax.scores import entropy_change, error_reduction, head, lookahead
 
 SMALL_LOOK_AHEAD = tuple(range(len(lookahead.SERIES)))
 """The branches of `of_look_ahead` for small |k δ|."""
-SMALL_ERROR_REDUCTION = (1,)
-"""The branch of `of_error_reduction` for small |k δ|."""
+SMALL_ERROR_REDUCTION = tuple(range(len(entropy_change.FORMS) - 1))
+"""The branches of `of_error_reduction` for small |k δ|."""
 
 
 def of_look_ahead(rows: Rows, model: Model) -> Int[jax.Array, ""]:
@@ -29,14 +29,12 @@ def of_look_ahead(rows: Rows, model: Model) -> Int[jax.Array, ""]:
 
 
 def of_error_reduction(rows: Rows, model: Model) -> Int[jax.Array, ""]:
-    """The branch that `expected_entropy_reduction` takes."""
-    of_labels = jax.vmap(_displace(model), (None, None, 0))
-    deltas = jax.vmap(of_labels, (0, 0, None))(
-        rows.features, _logits(rows, model), jnp.arange(len(model.head.bias))
-    )
+    """The branch that `expected_entropy_reduction` takes for a few classes."""
     couplings = head.couplings(*map(jnp.asarray, (rows.features, model.sample)))
-    is_small = head.is_small_step(deltas, couplings, error_reduction.PLAIN_RADIUS)
-    return is_small.astype(jnp.int32)
+    largest = error_reduction.largest_change(
+        couplings, steps=model.steps, learning_rate=model.learning_rate
+    )
+    return entropy_change.form_of_step(largest)
 
 
 def _displace(model):

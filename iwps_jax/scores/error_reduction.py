@@ -1,17 +1,22 @@
 """Expected error reduction: which label, whatever it is, would settle most?"""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from iwps_jax import checks, numerics
-from iwps_jax.scores import head
+from iwps_jax.scores import entropy_change, head, many_labels
 from iwps_jax.types import AnyArray
 
-# Sums of exp(2 |k δ|) are far from overflowing, and round relative to the change.
-PLAIN_RADIUS = 8.0
+# From here on the labels share what they can; of fewer each is taken by itself.
+MANY_CLASSES = 64
+# Of these numbers of the likeliest labels, the first that keeps what is left out below
+# TOLERANCE of the largest score is taken one by one; a hundredth of that is usual.
+EXACT_LABELS = (8, 32)
+TOLERANCE = 1e-3
 
 
 def error_reduction(
@@ -143,100 +148,100 @@ def _entropy_reduction(
     features, kernel, bias, reference_features = numerics.upcast(
         (features, kernel, bias, reference_features)
     )
-    logits = head.head_logits(features, kernel, bias)
-    labels = jnp.arange(kernel.shape[1])
-    under_label = partial(head.displacement, steps=steps, learning_rate=learning_rate)
-    deltas = jax.vmap(jax.vmap(under_label, (None, None, 0)), (0, 0, None))(
-        features, logits, labels
+    reference = entropy_change.reference_of(
+        numerics.log_softmax(head.head_logits(reference_features, kernel, bias))
     )
-    couplings = head.couplings(features, reference_features)
-    reference_log_probs = numerics.log_softmax(
-        head.head_logits(reference_features, kernel, bias)
+    candidates = Candidates(
+        features,
+        head.head_logits(features, kernel, bias),
+        head.couplings(features, reference_features),
     )
-
-    def expected_change(of_label):
-        def of_candidate(probs, deltas, coupling):
-            changes = jax.vmap(of_label, (None, None, 0))(
-                reference_log_probs, coupling, deltas
-            )
-            # A mean of differences keeps digits that a difference of means has not.
-            return jnp.vdot(probs, changes.mean(-1), precision=numerics.PRECISION)
-
-        return lambda: jax.vmap(of_candidate)(jax.nn.softmax(logits), deltas, couplings)
-
-    change = jax.lax.cond(
-        head.is_small_step(deltas, couplings, PLAIN_RADIUS),
-        expected_change(_small_entropy_change),
-        expected_change(_any_entropy_change),
-    )
-    entropy_now = numerics.entropy_of(reference_log_probs).mean()
+    look_ahead = dict(steps=steps, learning_rate=learning_rate)
+    if len(bias) < MANY_CLASSES:
+        change = _by_labels(candidates, reference, **look_ahead)
+    else:
+        change = _by_bumps(candidates, reference, **look_ahead)
+    entropy_now = reference.entropy.mean()
     return -change.astype(jnp.float32), entropy_now.astype(jnp.float32)
 
 
-def _any_entropy_change(log_probs, coupling, delta):
-    """Change of each sample's entropy when its logits move by k δ, for any k δ."""
-    change = _entropy_after(log_probs.T, coupling, delta) - numerics.entropy_of(
-        log_probs
+class Candidates(NamedTuple):
+    """What the forms read of the candidates."""
+
+    features: Float[jax.Array, "pool d"]
+    logits: Float[jax.Array, "pool classes"]
+    couplings: Float[jax.Array, "pool m"]
+
+
+def largest_change(couplings, *, steps, learning_rate) -> Float[jax.Array, ""]:
+    """A bound of every |k δ|, for no entry of a step exceeds η, whatever the label."""
+    return steps * learning_rate * jnp.abs(couplings).max()
+
+
+def _by_labels(candidates, reference, *, steps, learning_rate):
+    """Every label's change: pool · classes² · m exponentials."""
+    look_ahead = dict(steps=steps, learning_rate=learning_rate)
+    largest = largest_change(candidates.couplings, **look_ahead)
+    classes, size = candidates.logits.shape[1], len(candidates.logits)
+    labels = jnp.broadcast_to(jnp.arange(classes)[:, None], (classes, size))
+
+    def of_all(change_of):
+        return lambda: _of_labels(
+            labels, change_of, candidates, reference, **look_ahead
+        )
+
+    return jax.lax.switch(
+        entropy_change.form_of_step(largest),
+        [of_all(change_of) for _, change_of in entropy_change.FORMS],
     )
-    is_small = jnp.abs(coupling) * jnp.abs(delta).max() <= PLAIN_RADIUS
-    small_coupling = jnp.where(is_small, coupling, 0)
-    small_change = _small_entropy_change(log_probs, small_coupling, delta)
-    return jnp.where(is_small, small_change, change)
 
 
-def _small_entropy_change(log_probs, coupling, delta):
-    """The same for moderate k δ, with every term as small as the change itself.
+def _of_labels(labels, change_of, candidates, reference, *, steps, learning_rate):
+    """Σ_a π_a mean_m ΔH over the `labels` [any number, pool], one after another."""
+    displace = partial(head.displacement, steps=steps, learning_rate=learning_rate)
+    features, logits, couplings = candidates
+    probs = jax.nn.softmax(logits)
 
-    With v_c = k (δ_c - δ_top) in relation to the most probable class and
-    s = Σ_c p_c expm1(v_c),
+    def add_label(total, label):
+        deltas = jax.vmap(displace)(features, logits, label)
+        # A mean of differences keeps digits that a difference of means has not.
+        change = jax.vmap(partial(change_of, reference))(couplings, deltas).mean(-1)
+        prob = jnp.take_along_axis(probs, label[:, None], axis=1)[:, 0]
+        return total + prob * change, None
 
-        ΔH = log1p(s) - [Σ_c p_c (expm1(v_c) log p_c + v_c exp(v_c)) + s H] / (1 + s)
+    return jax.lax.scan(add_label, jnp.zeros_like(logits[:, 0]), labels)[0]
 
-    in which a sample that is sure of its class contributes next to nothing.
+
+def _by_bumps(candidates, reference, *, steps, learning_rate):
+    """The likeliest labels' changes, and the others' as bumps, where those hold.
+
+    As few labels are taken one by one as the bound of what is left out allows.
     """
-    probs = jnp.exp(log_probs)
-    weighted_log = jnp.where(probs > 0, probs * log_probs, 0)
-    delta_of_top = delta[log_probs.argmax(-1)]
+    look_ahead = dict(steps=steps, learning_rate=learning_rate)
+    largest = largest_change(candidates.couplings, **look_ahead)
+    is_moderate = numerics.all_of_batch(largest <= many_labels.RADIUS)
 
-    def add_class(sums, of_class):
-        excess, weighted = sums
-        prob, prob_log, step = of_class
-        change = coupling * (step - delta_of_top)
-        growth = jnp.expm1(change)
-        weighted = weighted + growth * prob_log + prob * change * (1 + growth)
-        return (excess + prob * growth, weighted), None
+    def form(num_exact):
+        exact = jax.lax.top_k(candidates.logits, num_exact)[1]
+        change, bound = many_labels.mean_change(
+            exact, candidates, reference, **look_ahead
+        )
+        change = change + _of_labels(
+            exact.T, entropy_change.plain_change, candidates, reference, **look_ahead
+        )
+        tolerance = TOLERANCE * jnp.abs(change).max()
+        holds = is_moderate & (bound.max() <= tolerance)
+        return change, numerics.all_of_batch(jax.lax.stop_gradient(holds))
 
-    zeros = jnp.zeros_like(coupling)
-    (excess, weighted), _ = jax.lax.scan(
-        add_class, (zeros, zeros), (probs.T, weighted_log.T, delta)
+    result = jnp.zeros_like(candidates.logits[:, 0]), jnp.array(False)
+    for num_exact in EXACT_LABELS:
+        result = jax.lax.cond(
+            result[1] | ~is_moderate,
+            lambda kept: kept,
+            lambda _, num_exact=num_exact: form(num_exact),
+            result,
+        )
+    change, holds = result
+    return jax.lax.cond(
+        holds, lambda: change, lambda: _by_labels(candidates, reference, **look_ahead)
     )
-    now = numerics.entropy_of(log_probs)
-    return jnp.log1p(excess) - (weighted + excess * now) / (1 + excess)
-
-
-def _entropy_after(
-    log_probs: Float[jax.Array, "classes m"],
-    coupling: Float[jax.Array, " m"],
-    delta: Float[jax.Array, " classes"],
-) -> Float[jax.Array, " m"]:
-    """H[softmax(log p + k δ)] per sample, one class at a time: memory [m]."""
-
-    def raise_peak(peak, of_class):
-        log_prob, step = of_class
-        return jnp.maximum(peak, log_prob + coupling * step), None
-
-    lowest = jnp.full(coupling.shape, -jnp.inf, coupling.dtype)
-    peak, _ = jax.lax.scan(raise_peak, lowest, (log_probs, delta))
-
-    def add_class(sums, of_class):
-        total, weighted = sums
-        log_prob, step = of_class
-        relative = log_prob + coupling * step - peak
-        weight = jnp.exp(relative)
-        # exp underflows to zero long before its product with `relative` matters.
-        gain = jnp.where(weight > 0, weight * relative, 0)
-        return (total + weight, weighted + gain), None
-
-    zeros = jnp.zeros_like(coupling)
-    (total, weighted), _ = jax.lax.scan(add_class, (zeros, zeros), (log_probs, delta))
-    return jnp.log(total) - weighted / total

@@ -104,13 +104,24 @@ def displacement(
         method of "Identifying Wrongly Predicted Samples", Eq. 2, on the last
         layer (supplement §5.1); plain SGD without momentum or weight decay.
     """
-    if label is None:
-        label = jnp.argmax(logits)
     own_coupling = 1 + squared_norm(features)
     learning_rate = jnp.asarray(learning_rate, logits.dtype)
+    residual_of = _residual_of_top if label is None else numerics.label_residual
+    label = numerics.argmax(logits) if label is None else label
 
     def step(delta, _):
-        residual = numerics.label_residual(logits + own_coupling * delta, label)
+        residual = residual_of(logits + own_coupling * delta, label)
         return delta + learning_rate * residual, None
 
     return jax.lax.scan(step, jnp.zeros_like(logits), length=steps)[0]
+
+
+def _residual_of_top(logits, label):
+    """`numerics.label_residual` where no logit is above the label's, in one pass.
+
+    A step raises the label's logit and lowers all others, so the prediction stays one.
+    """
+    is_label = jnp.arange(len(logits)) == label
+    odds = jnp.where(is_label, 0, jnp.exp(logits - logits[label]))
+    others = jnp.matmul(odds, jnp.ones_like(odds), precision=numerics.PRECISION)
+    return jnp.where(is_label, others, -odds) * (1 / (1 + others))

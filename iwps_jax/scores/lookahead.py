@@ -30,7 +30,7 @@ from iwps_jax.types import AnyArray
 
 # (radius, order): up to |k δ| = radius, an exponential series of so many terms is
 # exact to float32 rounding (1e-7 relative).
-SERIES = ((0.25, 5), (0.75, 7))
+SERIES = ((0.02, 3), (0.25, 5), (0.75, 7))
 # Up to here exponentials need no shift: they stay far within float32.
 PLAIN_RADIUS = 16.0
 # So many are walked without a loop; XLA does not vectorize one unrolled in part.
@@ -260,6 +260,12 @@ def _holdout(features, labels, kernel, bias) -> _Holdout:
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
 
+def _at_labels(deltas, holdout):
+    if deltas.shape[1] > FEW_CLASSES:
+        return deltas[:, holdout.labels]
+    return _matmul(deltas, holdout.is_label.T)
+
+
 def _mean(weights, changes):
     if weights is None:
         weights = jnp.full(changes.shape[1], 1 / changes.shape[1], changes.dtype)
@@ -293,7 +299,7 @@ def _changes_by_series(series, features, deltas, reach, holdout):
     for coefficient, power in zip(reversed(series), reversed(powers), strict=True):
         moment = _matmul(coefficient * power, holdout.others.T)
         total = (total + moment) * couplings
-    label_change = couplings * _matmul(deltas, holdout.is_label.T)
+    label_change = couplings * _at_labels(deltas, holdout)
     shrink = numerics.polynomial((0.0, *series), -label_change)
     excess = total + (total + holdout.others.sum(-1)[None]) * shrink
     return numerics.moderate_log1p(excess)
@@ -310,7 +316,7 @@ def _changes_by_classes(features, deltas, reach, holdout):
     """
     del reach
     couplings = head.couplings(features, holdout.features)
-    label_deltas = _matmul(deltas, holdout.is_label.T)
+    label_deltas = _at_labels(deltas, holdout)
     num_classes = deltas.shape[1]
     label_probs = jnp.exp((holdout.log_probs * holdout.is_label).sum(-1))
 
