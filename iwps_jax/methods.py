@@ -10,15 +10,14 @@ import jax.numpy as jnp
 from iwps_jax import numerics
 from iwps_jax.contrib import batches
 from iwps_jax.contrib import forms as research
+from iwps_jax.known_step import look_ahead_for
 from iwps_jax.method import Cost, Method, Style
 from iwps_jax.pixels import forms
 from iwps_jax.pixels.maps import pixel_bald, pixel_mc_dropout
 from iwps_jax.pool.chunks import sample_keys
 from iwps_jax.scores import branches
-from iwps_jax.scores.error_reduction import expected_entropy_reduction
-from iwps_jax.scores.head import head_logits
-from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
-from iwps_jax.scores.lookahead import iwps_last_layer
+from iwps_jax.scores import forms as scored
+from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.scores.power_margin import power_margin
 from iwps_jax.scores.predictive import (
     bald,
@@ -42,31 +41,6 @@ RESEARCH = "you compare ways to pick a batch"
 
 def _uniform(key, numbers):
     return jax.vmap(numerics.uniform)(sample_keys(key, numbers))
-
-
-def _error_reduction(rows, model):
-    return expected_entropy_reduction(
-        rows.features, *model.head, model.sample, **_look_ahead(model)
-    )
-
-
-def _iwps(rows, model):
-    return iwps_last_layer(
-        rows.features, *model.head, *model.holdout, **_look_ahead(model)
-    )
-
-
-def _look_ahead(model):
-    return {"steps": model.steps, "learning_rate": model.learning_rate}
-
-
-def _apply_head(head, features):
-    return head_logits(features, *head)
-
-
-def _first_order_changes(features, predicted, model):
-    known = model.head, features, predicted, *model.holdout
-    return -gradient_kernel(_apply_head, *known)
 
 
 # The rows
@@ -198,7 +172,7 @@ BADGE = Method(
     source="Ash et al. 2020, Algorithm 1. https://arxiv.org/abs/1906.03671",
     needs=("features", "head"),
     reads=("features",),
-    score=lambda rows, model: head_logits(rows.features, *model.head),
+    score=scored.logits,
     select=selectors.badge,
     options=("seed",),
     pixels=forms.BADGE,
@@ -213,7 +187,7 @@ ERROR_REDUCTION = Method(
     source="Roy & McCallum 2001",
     needs=("features", "head"),
     reads=("features",),
-    score=_error_reduction,
+    score=scored.error_reduction,
     sample=500,
     options=(*LOOK_AHEAD, "seed"),
     cost=Cost(branch=branches.of_error_reduction, small=branches.SMALL_ERROR_REDUCTION),
@@ -231,7 +205,7 @@ IWPS_APP = Method(
     score=lambda rows, model: iwps_app_last_layer(
         rows.features, *model.head, *model.holdout
     ),
-    changes=_first_order_changes,
+    changes=scored.first_order_changes,
     pixels=forms.IWPS_APP,
     cost=Cost("(1 + 1/L) C", lambda sizes: 1 + 1 / sizes.layers),
     style=Style(
@@ -252,7 +226,8 @@ IWPS = Method(
     source=ALJUNDI.format("Eq. 2, 3"),
     needs=JUDGED,
     reads=("features",),
-    score=_iwps,
+    score=scored.iwps,
+    quick=look_ahead_for,
     options=LOOK_AHEAD,
     pixels=forms.IWPS,
     cost=Cost(
@@ -279,7 +254,8 @@ IWPS_BATCH = Method(
     "forward step. https://arxiv.org/abs/2106.09675",
     needs=BATCH,
     reads=("features",),
-    score=_iwps,
+    score=scored.iwps,
+    quick=look_ahead_for,
     select=selectors.batch,
     candidates_per_pick=MANY,
     sample=NUM_DRAWN,
@@ -294,6 +270,7 @@ IWPS_BATCH_MARGIN = IWPS_BATCH._replace(
     is_research=True,
     reads=("logits",),
     score=MARGIN.score,
+    quick=None,
     options=("seed",),
     style=None,
 )
@@ -305,6 +282,7 @@ IWPS_BATCH_ALONE = IWPS_BATCH._replace(
     is_research=True,
     reads=("numbers",),
     score=lambda rows, model: jnp.ones(len(rows.numbers), jnp.float32),
+    quick=None,
     candidates_per_pick=None,
     options=("seed",),
     style=None,
@@ -369,6 +347,7 @@ MARGIN_KMEANS = IWPS_KMEANS._replace(
     needs=("features", "head"),
     reads=("logits",),
     score=MARGIN.score,
+    quick=None,
     options=("seed",),
 )
 MARGIN_VOLUME = IWPS_VOLUME._replace(
@@ -378,6 +357,7 @@ MARGIN_VOLUME = IWPS_VOLUME._replace(
     needs=("features", "head"),
     reads=("logits",),
     score=MARGIN.score,
+    quick=None,
     options=(),
 )
 ROWS = {row.name: row for row in list(globals().values()) if isinstance(row, Method)}

@@ -28,6 +28,7 @@ from iwps_jax import checks, numerics
 from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Method, Model, Rows
 from iwps_jax.pool import sources
 from iwps_jax.pool.planning import free_memory
+from iwps_jax.pool.quick import Quick
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError
@@ -38,6 +39,8 @@ PARTS = {"head": "a head", "holdout": "a holdout set", "labeled": "the labeled s
 BESIDE_EACH_ROW = 64
 """Bytes of distances, masks and the like that a selector keeps for each row."""
 ROWS_NAMED = 10
+ROWS_LOOKED_AT = 256
+"""By which the form is chosen that a scan begins with."""
 COPIES = 2
 """Of the features: the host's, and the one on the device."""
 
@@ -77,7 +80,8 @@ def pick(
     model = _drawn(method, model, pool, where)
     if not method.is_scan:
         return _of_whole_pool(method, model, pool, where, k)
-    score_fn, rows = bind_score(method, model), _scored_part(method, pool)
+    score_fn = bind_score(method, model, some_rows=_some_features(method, pool))
+    rows = _scored_part(method, pool)
     if method.select is None:
         return scan(score_fn, rows, k, where=where)
     left = _size(pool) if where is None else int(where.sum())
@@ -109,12 +113,16 @@ def _checked(method, model, pool, where) -> Model:
     return model
 
 
-def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
+def bind_score(
+    method: Method, model: Model, *, some_rows: Float[AnyArray, "s d"] | None = None
+) -> Callable[[PyTree], PyTree]:
     """The score of a method, bound to a model, as `top_k_of_pool` wants it.
 
     Args:
         method: a row of the table that has a score.
         model: with what the method needs; a key or a seed where it draws.
+        some_rows: features of rows like those that will be scored, for the score to
+            begin with its quick form; None if it shall not, or has none.
 
     Returns:
         `score(rows)` of rows of features, or of logits where the model has no head; for
@@ -140,7 +148,12 @@ def bind_score(method: Method, model: Model) -> Callable[[PyTree], PyTree]:
         known = known._replace(key=_key(model), batch=batch)
     else:
         known = known._replace(key=ABSENT, batch=0)
-    return partial(_score, score=method.score, reads=method.reads, model=known)
+    bound = partial(_score, reads=method.reads, model=known)
+    score: Any = partial(bound, score=method.score)
+    if method.quick is not None and some_rows is not None:
+        form = method.quick(Rows(features=some_rows), known)
+        score = Quick(partial(bound, score=form), score)
+    return score
 
 
 def require_known(method: Method, model: Model) -> None:
@@ -176,6 +189,18 @@ def _scored_part(method, pool):
         return pool
     reads_no_row = method.reads == ("numbers",)
     return range(_size(pool)), None if reads_no_row else pool
+
+
+def _some_features(method, pool):
+    """A few rows from all over the pool; None if they cannot be had before the scan."""
+    if method.quick is None or hasattr(pool, "__next__"):
+        return None
+    size = _size(pool)
+    rows = np.linspace(0, size - 1, min(size, ROWS_LOOKED_AT)).astype(int)
+    try:
+        return sources.take(pool, rows.tolist())
+    except PoolError:  # the scan comes to it, and keeps what it has finished before
+        return None
 
 
 def _key(model):

@@ -23,7 +23,16 @@ FLOORS = {  # a room may import from those before it only
         "atomic_write",
         *("checks", "numerics", "blocks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
-        *("pool", "methods", "picking", "explanations", "loop", "app", "__main__"),
+        *(
+            "pool",
+            "known_step",
+            "methods",
+            "picking",
+            "explanations",
+            "loop",
+            "app",
+            "__main__",
+        ),
     ),
     "iwps_jax.app": (
         "options",

@@ -66,7 +66,7 @@ def excess_and_change(
     delta: Float[jax.Array, " classes"],
     exp_and_expm1: Callable = numerics.exp_and_expm1,
 ) -> tuple[Float[jax.Array, " m"], Float[jax.Array, " m"]]:
-    """s and ΔH for moderate k δ, with every term as small as the change itself.
+    """S and ΔH for moderate k δ, with every term as small as the change itself.
 
     With v_c = k (δ_c - δ_top) in relation to the most probable class and
     s = Σ_c p_c expm1(v_c),

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from iwps_jax import checks, numerics
 from iwps_jax.scores import head
@@ -33,6 +33,8 @@ from iwps_jax.types import AnyArray
 SERIES = ((0.02, 3), (0.25, 5), (0.75, 7))
 # Up to here exponentials need no shift: they stay far within float32.
 PLAIN_RADIUS = 16.0
+RADII = (*(radius for radius, _ in SERIES), PLAIN_RADIUS)
+"""The largest |k δ| that a form serves; one more form serves all."""
 # So many are walked without a loop; XLA does not vectorize one unrolled in part.
 FEW_CLASSES = 10
 
@@ -45,6 +47,15 @@ class _Holdout(NamedTuple):
     log_probs: Float[jax.Array, "m classes"]
     is_label: Float[jax.Array, "m classes"]
     others: Float[jax.Array, "m classes"]  # probabilities, zero at the label
+
+
+class _Steps(NamedTuple):
+    """The candidates' steps, and all that a form needs beside."""
+
+    features: Float[jax.Array, "pool d"]
+    deltas: Float[jax.Array, "pool classes"]
+    reach: Float[jax.Array, " pool"]
+    holdout: _Holdout
 
 
 def iwps_last_layer(
@@ -207,6 +218,42 @@ def _look_ahead(
     reduce,
 ):
     """What `reduce` makes of the changes [pool, m]; within a form it is fused."""
+    arrays = features, kernel, bias, holdout_features, holdout_labels
+    steps_taken = _take_steps(*arrays, learning_rate, steps)
+    scores = jax.lax.switch(
+        form_of_step(steps_taken.deltas, steps_taken.reach),
+        [_reduced(form, partial(reduce, weights)) for form in _forms()],
+        *steps_taken,
+    )
+    return scores.astype(jnp.float32)
+
+
+@partial(jax.jit, static_argnames=("steps", "form"))
+def look_ahead_by(
+    features: Float[jax.Array, "pool d"],
+    kernel: Float[jax.Array, "d classes"],
+    bias: Float[jax.Array, " classes"],
+    holdout_features: Float[jax.Array, "m d"],
+    holdout_labels: Int[jax.Array, " m"],
+    learning_rate: float | Float[jax.Array, ""],
+    *,
+    steps: int,
+    form: int,
+) -> tuple[Float[jax.Array, " pool"], Bool[jax.Array, " pool"]]:
+    """`iwps_last_layer` by one form, of arrays that were checked, and where it holds.
+
+    Only this form is compiled. `form` counts those of `RADII`, and the one beyond.
+    """
+    arrays = features, kernel, bias, holdout_features, holdout_labels
+    steps_taken = _take_steps(*arrays, learning_rate, steps)
+    scores = _mean(None, _forms()[form](*steps_taken))
+    radius = (*RADII, jnp.inf)[form]
+    return scores.astype(jnp.float32), _largest(*steps_taken[1:3]) <= radius
+
+
+def _take_steps(
+    features, kernel, bias, holdout_features, holdout_labels, learning_rate, steps
+) -> _Steps:
     features, kernel, bias, holdout_features = numerics.upcast(
         (features, kernel, bias, holdout_features)
     )
@@ -215,24 +262,28 @@ def _look_ahead(
     )(features, head.head_logits(features, kernel, bias))
     # It cancels, and the root in it has no slope at features of only zeros.
     reach = jax.lax.stop_gradient(head.reach(features, holdout_features))
+    labels = holdout_labels.astype(jnp.int32)
+    return _Steps(
+        features, deltas, reach, _holdout(holdout_features, labels, kernel, bias)
+    )
+
+
+def _forms() -> list[Callable]:
+    """The changes [pool, m] by every form, from `_Steps`."""
     by_series = [
         partial(_changes_by_series, numerics.expm1_series(radius, order))
         for radius, order in SERIES
     ]
-    forms = [*by_series, _changes_by_classes, _changes_of_any_step]
-    scores = jax.lax.switch(
-        form_of_step(deltas, reach),
-        [_reduced(form, partial(reduce, weights)) for form in forms],
-        features,
-        deltas,
-        reach,
-        _holdout(holdout_features, holdout_labels.astype(jnp.int32), kernel, bias),
-    )
-    return scores.astype(jnp.float32)
+    return [*by_series, _changes_by_classes, _changes_of_any_step]
 
 
 def _reduced(form: Callable, reduce: Callable) -> Callable:
     return lambda *arguments: reduce(form(*arguments))
+
+
+def _largest(deltas, reach):
+    """A bound of each row's |k δ|."""
+    return jnp.abs(deltas).max(-1) * reach
 
 
 def form_of_step(
@@ -242,9 +293,8 @@ def form_of_step(
 
     One form for all, under `jax.vmap` too: else every one would be computed.
     """
-    largest = (jnp.abs(deltas).max(-1) * reach).max()
-    radii = [*(radius for radius, _ in SERIES), PLAIN_RADIUS]
-    beyond = [~numerics.all_of_batch(largest <= radius) for radius in radii]
+    largest = _largest(deltas, reach).max()
+    beyond = [~numerics.all_of_batch(largest <= radius) for radius in RADII]
     return jnp.stack(beyond).sum(dtype=jnp.int32)
 
 

@@ -81,9 +81,7 @@ def change_by_bumps(reference: Reference, coupling, labels: Labels):
     The group is the label, or, for a label that may be nearly certain, all the others
     in the opposite direction.
     """
-    excess, base_change = excess_and_change(
-        reference, coupling, labels.base
-    )
+    excess, base_change = excess_and_change(reference, coupling, labels.base)
     entropy = reference.entropy + base_change
     total = 1 + excess
     log_total = numerics.log_of_sum(total, excess)

@@ -140,7 +140,9 @@ def _iwps(
             numerics.all_of_batch(~is_lost),
             lambda: changes,
             lambda: loss_changes(
-                _along_tangent(apply_fn, params, moved, holdout_inputs, direct, rounding)
+                _along_tangent(
+                    apply_fn, params, moved, holdout_inputs, direct, rounding
+                )
             ),
         ).mean()
 

@@ -1,0 +1,84 @@
+"""The form that a pool's steps need is told before it is compiled, and checked."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iwps_jax import methods, picking
+from iwps_jax.known_step import look_ahead_for
+from iwps_jax.method import Model, Rows
+from iwps_jax.pool.quick import Quick
+from iwps_jax.scores import branches, lookahead
+from iwps_jax.types import Head, Holdout
+
+RATES = (1e-5, 3e-3, 0.02, 0.3, 30.0)
+QUICK = [name for name, method in methods.ROWS.items() if method.quick is not None]
+
+
+def some_rows(size, scale=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    return (scale * rng.normal(size=(size, 6))).astype(np.float32)
+
+
+def a_model(learning_rate, scale=1.0):
+    rng = np.random.default_rng(1)
+    head = Head(rng.normal(size=(6, 4)).astype(np.float32), np.zeros(4, np.float32))
+    holdout = Holdout(some_rows(10, scale, seed=2), np.arange(10) % 4)
+    labeled = Holdout(some_rows(8, seed=3), np.arange(8) % 4)
+    return Model(head, holdout, labeled, learning_rate=learning_rate)
+
+
+@given(
+    learning_rate=st.floats(1e-5, 100),
+    scale=st.sampled_from([0.01, 1.0, 30.0]),
+    steps=st.integers(1, 5),
+    seed=st.integers(0, 100),
+)
+def test_the_bound_is_never_below_the_largest_step(learning_rate, scale, steps, seed):
+    """So the rows that were looked at are always served."""
+    model = a_model(learning_rate, scale)._replace(steps=steps)
+    rows = Rows(features=some_rows(20, scale, seed))
+    needed = int(branches.of_look_ahead(rows, model))
+    assert look_ahead_for(rows, model).args[0] >= needed
+
+
+def test_every_form_is_chosen_for_some_step():
+    rows = Rows(features=some_rows(50))
+    chosen = {look_ahead_for(rows, a_model(rate)).args[0] for rate in RATES}
+    assert chosen == {*range(len(lookahead.RADII) + 1)}
+
+
+@pytest.mark.parametrize("learning_rate", RATES)
+@pytest.mark.parametrize("name", QUICK)
+def test_the_quick_form_is_the_score_where_it_holds(name, learning_rate):
+    method, model = methods.ROWS[name], a_model(learning_rate)
+    features = some_rows(32)
+    score = picking.bind_score(method, model, some_rows=features)
+    assert isinstance(score, Quick)
+    scores, holds = score.quick(features)
+    assert np.asarray(holds).all()
+    full = np.asarray(score.full(features))
+    np.testing.assert_allclose(scores, full, rtol=2e-5, atol=1e-6 * abs(full).max())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_row_far_beyond_those_looked_at_is_scored_all_the_same(name):
+    pool, model = some_rows(2000), a_model(3e-3)
+    # Far out, where the head is in doubt: its logits are those of zeros.
+    _, _, directions = np.linalg.svd(model.head.kernel.T)
+    pool[1234] = 1000 * directions[-1]
+    method, where = methods.ROWS[name], np.ones(len(pool), bool)
+    known = picking.bind_score(method, model, some_rows=pool[:50])
+    assert not np.asarray(known.quick(pool[1234:1235])[1]).any()
+    found = picking.pick(methods.IWPS, model, pool, where, 10)
+    direct = np.asarray(picking.bind_score(methods.IWPS, model)(pool))
+    assert found.rows.tolist() == np.argsort(-direct, kind="stable")[:10].tolist()
+    np.testing.assert_allclose(found.scores, direct[found.rows], rtol=1e-5)
+
+
+def test_rows_that_are_not_finite_say_nothing_of_others():
+    rows = some_rows(20)
+    expected = look_ahead_for(Rows(features=rows), a_model(3e-3))
+    broken = np.concatenate([rows, np.full((1, 6), np.nan, np.float32)])
+    assert look_ahead_for(Rows(features=broken), a_model(3e-3)) is expected
