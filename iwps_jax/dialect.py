@@ -4,7 +4,7 @@ XLA for CPUs leaves some operations to slow loops: no vector unit runs them, or 
 temporary array is written out. Each function here has the form that a CPU runs fast,
 with the reason beside it, and is the plain operation elsewhere. Which one is chosen
 while a program is lowered, so that it suits the device that will run it and not the
-one that is at hand. "2.0×" is how many times the native form's time on a CPU is ours, in
+one that is at hand. "2.0×" is how many times longer the native form takes on a CPU, in
 one run of `python -m benchmarks.dialect` (`benchmarks/RESULTS.md` has the spread).
 """
 
