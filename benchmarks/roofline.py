@@ -202,9 +202,8 @@ def show(found: dict[str, Reached], timings: dict[str, Timing | Unmeasured]) -> 
     Console(width=120).print(table)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Times, prints and keeps the numbers."""
-    options = command.parse(Options, "roofline", __doc__, arguments)
+def measured(options: Options) -> dict[str, dict]:
+    """Times and prints; the numbers as JSON."""
     sizes = options.pool_size, options.classes, options.dimension, options.holdout_size
     arrays = scores.random_arrays(*sizes, without=("draws",))
     timings = measure.in_turns(
@@ -226,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scored = {k: v for k, v in timings.items() if k not in (PEAK_PRODUCT, PEAK_MEMORY)}
     command.show_timings(f"pool {n:,}, {m:,} holdout, d {d:,}, {c:,} classes", scored)
     show(found, timings)
-    results = {
+    return {
         "timings": command.as_json(timings),
         "reached": {
             name: {
@@ -237,7 +236,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, row in found.items()
         },
     }
-    command.finish("roofline", options, results)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Times, prints and keeps the numbers."""
+    options = command.parse(Options, "roofline", __doc__, arguments)
+    command.finish("roofline", options, measured(options))
 
 
 if __name__ == "__main__":

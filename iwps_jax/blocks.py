@@ -1,23 +1,24 @@
 """A large array a block of rows at a time: what selectors know of memory.
 
 XLA would widen, scale or square all rows ahead of a loop over them; read through these
-functions, no more than a block is held beside vectors of [pool]. Sums and maxima are
-written in the forms that it vectorizes on a CPU.
+functions, no more than a block is held beside vectors of [pool]. How long a block is,
+and the form of its sums and maxima, suits the platform: see `iwps_jax.dialect`.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from iwps_jax import numerics
+from iwps_jax import dialect, numerics
+from iwps_jax.dialect import CPU_ROWS as ROWS_PER_BLOCK
+from iwps_jax.dialect import LANES
+from iwps_jax.dialect import argmax as argmax
+from iwps_jax.dialect import fold as fold
+from iwps_jax.dialect import sum_rows as sum_rows
 from iwps_jax.types import AnyArray
-
-ROWS_PER_BLOCK = 8192
-# A CPU sums the rows of a last, half-filled vector in another order than full ones, and
-# copies of a row would not tie.
-LANES = 8
 
 
 def largest_entries(vectors: AnyArray) -> AnyArray:
@@ -32,14 +33,16 @@ def largest_entries(vectors: AnyArray) -> AnyArray:
 
 def middle(features: AnyArray, scale: AnyArray) -> AnyArray:
     """About the mean of the scaled rows: those at the end may count twice."""
-    num_blocks, size = _partition(len(features))
 
-    def add(i, mean):
-        block = take_slice(features, i * size, size) * scale
-        return mean + block.mean(0) / num_blocks
+    def over(num_blocks, size, mean):
+        def add(i, mean):
+            block = take_slice(features, i * size, size) * scale
+            return mean + block.mean(0) / num_blocks
+
+        return jax.lax.fori_loop(0, num_blocks, add, mean)
 
     zeros = jnp.zeros(features.shape[1], scale.dtype)
-    return jax.lax.fori_loop(0, num_blocks, add, zeros)
+    return _by_blocks(over, len(features), zeros)
 
 
 def to_unit_range(entries: AnyArray, where: AnyArray) -> jax.Array:
@@ -49,18 +52,29 @@ def to_unit_range(entries: AnyArray, where: AnyArray) -> jax.Array:
     return jnp.ldexp(jnp.ones_like(largest), -jnp.clip(exponent, -126, 126))
 
 
-def _partition(num_rows):
+def _partition(num_rows, most=ROWS_PER_BLOCK):
     """The number of blocks and their size: whole lanes, unless a pool has too few rows.
 
     Example:
         >>> _partition(8195), _partition(203), _partition(200), _partition(5)
         ((2, 4104), (2, 104), (1, 200), (1, 5))
     """
-    num_blocks = -(-num_rows // ROWS_PER_BLOCK)
+    num_blocks = -(-num_rows // most)
     if num_blocks == 1 and num_rows % LANES and num_rows > LANES:
         num_blocks = 2
     size = -(-num_rows // num_blocks)
     return num_blocks, min(-(-size // LANES) * LANES, num_rows)
+
+
+def _by_blocks(over, num_rows, vectors):
+    """`over(num_blocks, size, vectors)` with the blocks that suit the platform."""
+    on_cpu, elsewhere = (
+        partial(over, *_partition(num_rows, most))
+        for most in (ROWS_PER_BLOCK, dialect.OTHER_ROWS)
+    )
+    if on_cpu.args == elsewhere.args:  # few rows: nothing is traced twice
+        return on_cpu(vectors)
+    return dialect.by_platform(on_cpu, elsewhere)(vectors)
 
 
 def in_blocks(of_block: Callable[..., PyTree], vectors: PyTree) -> PyTree:
@@ -70,21 +84,23 @@ def in_blocks(of_block: Callable[..., PyTree], vectors: PyTree) -> PyTree:
     second time from their new values.
     """
     num_rows = len(jax.tree.leaves(vectors)[0])
-    num_blocks, size = _partition(num_rows)
 
-    def replace(i, vectors):
-        start = jnp.minimum(i * size, num_rows - size)
-        old = jax.tree.map(
-            lambda v: jax.lax.dynamic_slice(v, (start,), (size,)), vectors
-        )
-        new = of_block(start, size, old)
-        return jax.tree.map(
-            lambda v, part: jax.lax.dynamic_update_slice(v, part, (start,)),
-            vectors,
-            new,
-        )
+    def over(num_blocks, size, vectors):
+        def replace(i, vectors):
+            start = jnp.minimum(i * size, num_rows - size)
+            old = jax.tree.map(
+                lambda v: jax.lax.dynamic_slice(v, (start,), (size,)), vectors
+            )
+            new = of_block(start, size, old)
+            return jax.tree.map(
+                lambda v, part: jax.lax.dynamic_update_slice(v, part, (start,)),
+                vectors,
+                new,
+            )
 
-    return jax.lax.fori_loop(0, num_blocks, replace, vectors)
+        return jax.lax.fori_loop(0, num_blocks, replace, vectors)
+
+    return _by_blocks(over, num_rows, vectors)
 
 
 def take_slice(array: AnyArray, start: AnyArray, size: int) -> jax.Array:
@@ -98,39 +114,3 @@ def take_rows(array: AnyArray, rows: AnyArray) -> jax.Array:
     """These rows, in float32 at least."""
     array, rows = jax.lax.optimization_barrier((jnp.asarray(array), rows))
     return numerics.upcast(array[rows])
-
-
-def argmax(values: AnyArray) -> AnyArray:
-    """The first row of the largest value; `jnp.argmax` is not vectorized on CPU."""
-    is_largest = values == values.max(0, keepdims=True)
-    numbers = jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
-    return jnp.where(is_largest, numbers, len(values) - 1).min(0)
-
-
-def sum_rows(entries: AnyArray) -> AnyArray:
-    """Sums over the last axis, as a product with ones: that needs no temporary copy."""
-    ones = jnp.ones(entries.shape[-1], entries.dtype)
-    return jnp.matmul(entries, ones, precision=numerics.PRECISION)
-
-
-def fold(
-    add: Callable[[PyTree, PyTree], PyTree], total: PyTree, items: PyTree
-) -> PyTree:
-    """Adds items of a leading axis one after the other: `add(total, item) -> total`.
-
-    As `jax.lax.scan`, but an item is read a turn ahead. Read in the same turn, the
-    slice becomes part of the loops that use it, which XLA then does not vectorize on a
-    CPU: up to eight times slower.
-    """
-    last = len(jax.tree.leaves(items)[0]) - 1
-
-    def read(i):
-        return jax.tree.map(
-            lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), items
-        )
-
-    def turn(i, state):
-        total, item = state
-        return add(total, item), read(jnp.minimum(i + 1, last))
-
-    return jax.lax.fori_loop(0, last + 1, turn, (total, read(0)))[0]

@@ -5,20 +5,22 @@ difference of two float32 losses, or of a probability and one, such numbers are
 rounding noise; every function here avoids that subtraction.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float, Int, Key, PyTree
 
+from iwps_jax import dialect
+from iwps_jax.dialect import PRECISION as PRECISION
+from iwps_jax.dialect import exp_and_expm1, moderate_log1p
+from iwps_jax.series import expm1_series as expm1_series
+from iwps_jax.series import polynomial as polynomial
 from iwps_jax.types import AnyArray
 
-# Ranks are decided far below the 1e-3 that TF32 keeps of a float32 product.
-PRECISION = jax.lax.Precision.HIGHEST
-
-# Of a walk over the classes: the loop costs little then, and the program stays small.
+# Of a walk over the classes on a CPU: the loop costs little then, and the program stays
+# small.
 CLASSES_AT_ONCE = 5
 
 
@@ -69,82 +71,11 @@ def _all_of_batch_under_vmap(axis_size, in_batched, predicate):
     return all_of_batch(predicate.all(0)), False
 
 
-@cache
-def expm1_series(radius: float, order: int) -> tuple[float, ...]:
-    """a_1 … a_order of the polynomial Σ_j a_j x^j that is expm1(x) for |x| <= radius.
-
-    Nearly the best one in relative error, which is about
-    radius^order / ((order + 1)! 2^(order - 1)): 2^(order - 1) times less than what
-    the Taylor series leaves out.
-    """
-    # An odd number of nodes has one at zero, where the quotient is its limit.
-    return _interpolate(
-        lambda x: np.where(x == 0, 1, np.expm1(x) / np.where(x == 0, 1, x)),
-        order,
-        (-radius, radius),
-    )
-
-
-def _interpolate(function, num_terms, domain) -> tuple[float, ...]:
-    """Coefficients, constant first, of the interpolation at the Chebyshev nodes."""
-    nodes = np.polynomial.Chebyshev.interpolate(function, num_terms - 1, domain)
-    return tuple(nodes.convert(kind=np.polynomial.Polynomial).coef.tolist())
-
-
-def polynomial(coefficients: Sequence[float], x: jax.Array) -> jax.Array:
-    """Σ_j a_j x^j, the constant first."""
-    total = jnp.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        total = total * x + coefficient
-    return total
-
-
-# 2 artanh(s) / s as a polynomial in s², for s up to tanh(1).
-_ARTANH_SERIES = _interpolate(
-    lambda square: 2 * np.arctanh(np.sqrt(square)) / np.sqrt(square),
-    12,
-    (0, np.tanh(1) ** 2),
-)
-
-
-def moderate_log1p(x: jax.Array) -> jax.Array:
-    """log1p(x) to float32 rounding where |log1p(x)| <= 2: a quotient and a polynomial.
-
-    log1p(x) = 2 artanh(x / (2 + x)); several times faster on a CPU than `jnp.log1p`.
-    """
-    ratio = x / (2 + x)
-    return ratio * polynomial(_ARTANH_SERIES, ratio**2)
-
-
 def log_of_sum(total: jax.Array, excess: jax.Array) -> jax.Array:
     """log(total), from total and total - 1, both exact in relation to themselves."""
     is_near = (excess > -0.5) & (excess < 1)
     far = jnp.log(jnp.where(is_near, 1, total))
     return jnp.where(is_near, moderate_log1p(jnp.where(is_near, excess, 0)), far)
-
-
-_LOG_2 = float(np.log(2))
-
-
-def exp_and_expm1(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """exp(x) and expm1(x) for |x| <= 64, from one polynomial on |r| <= log(2) / 2.
-
-        expm1(x) = 2^n expm1(r) + (2^n - 1),    r = x - n log 2
-
-    One program for both and for all signs, several times faster on a CPU than theirs.
-    """
-    doublings = jnp.round(x * (1 / _LOG_2))
-    rest = x - doublings * _LOG_2
-    power = _power_of_two(doublings)
-    grown = power * polynomial((0.0, *expm1_series(0.36, 6)), rest)
-    return grown + power, grown + (power - 1)
-
-
-def _power_of_two(n: jax.Array) -> jax.Array:
-    """2^n for whole n, written into the exponent's bits."""
-    info = jnp.finfo(n.dtype)
-    exponent = n.astype(f"int{info.bits}") + (info.maxexp - 1)
-    return jax.lax.bitcast_convert_type(exponent << info.nmant, n.dtype)
 
 
 def label_residual(
@@ -185,13 +116,13 @@ def cross_entropy_change(
         Δ per sample, in nats; finite whenever v is.
     """
     classes = jnp.arange(log_probs.shape[0])
-    walk = partial(jax.lax.scan, unroll=min(CLASSES_AT_ONCE, len(log_probs)))
+    walk = partial(dialect.over_classes, on_cpu=CLASSES_AT_ONCE)
 
     def raise_peak(peak, c):
-        return jnp.maximum(peak, log_probs[c] + margin_change(c)), None
+        return jnp.maximum(peak, log_probs[c] + margin_change(c))
 
     lowest = jnp.full(log_probs.shape[1:], -jnp.inf, log_probs.dtype)
-    peak, _ = walk(raise_peak, lowest, classes)
+    peak = walk(raise_peak, lowest, classes)
     # Only where the plain sum would overflow or vanish is it shifted; there |Δ| > 1
     # and the shifted logarithm loses nothing.
     is_extreme = (peak > 1) | (peak < -40)
@@ -204,10 +135,10 @@ def cross_entropy_change(
         term = jnp.exp(log_probs[c] + change - shift)
         _, growth = exp_and_expm1(jnp.clip(change, -64, 1))
         gain = jnp.where(change < 1, prob * growth, term - prob)
-        return (total + term, excess + gain), None
+        return total + term, excess + gain
 
     zeros = jnp.zeros_like(peak)
-    (total, excess), _ = walk(add_class, (zeros, zeros), classes)
+    total, excess = walk(add_class, (zeros, zeros), classes)
     is_moderate = ~is_extreme & (excess > -0.5)
     return jnp.where(
         is_moderate,

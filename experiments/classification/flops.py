@@ -92,8 +92,14 @@ def _unroll(jaxpr: Jaxpr, branch: int | None) -> Jaxpr:
         params = {name: rewritten(value) for name, value in equation.params.items()}
         if equation.primitive.name == "scan":
             params["unroll"] = max(params["length"], 1)
-        elif equation.primitive.name == "cond" and branch is not None:
+        elif _asks_data(equation) and branch is not None:
             branches = params["branches"]
             params["branches"] = (branches[branch],) * len(branches)
         equations.append(equation.replace(params=params))
     return jaxpr.replace(eqns=equations)
+
+
+def _asks_data(equation) -> bool:
+    """Whether it is a `cond`, and not one whose branch the platform chooses."""
+    is_cond = equation.primitive.name == "cond"
+    return is_cond and equation.params.get("branches_platforms") is None
