@@ -99,4 +99,3 @@ def test_a_candidate_that_bumps_cannot_serve_sends_all_to_every_label():
     error = np.abs(alone - among)[1:]
     allowed = error_reduction.TOLERANCE * np.abs(alone).max() + 1e-4 * size[1:]
     assert np.all(error <= allowed)
-
