@@ -278,8 +278,9 @@ def remarks(costs: Sequence[Cost], network: Network, layers: int) -> list[str]:
         f"The last layer costs {_number(2 * d * classes / unit)} C in this network, "
         f"the formulas take it for C/L = {_number(1 / layers)} C.",
         "IWPS, full network: where the formula charges one pass of the holdout, it is "
-        "evaluated at the moved weights and along the tangent at two places on the "
-        "way, to keep the digits of confident candidates. The low-rank form carries "
+        "evaluated at the moved weights and, for confident candidates, to keep their "
+        "digits, along the tangent at two places on the way; the count is theirs. "
+        "The low-rank form carries "
         "the change itself and shares products with the weights between candidates.",
         "IWPS-app, full network: a forward-mode pass takes three products a layer, the "
         "first layer two, where the formula takes a backward pass for one.",

@@ -115,10 +115,12 @@ def test_exact_look_ahead_of_all_layers_by_hand(counted):
     first = SIZES[0] * SIZES[1]
     # A step: forward, gradients of the weights, and back through all but the first.
     step = 2 * WEIGHTS + 2 * WEIGHTS + 2 * (WEIGHTS - first)
-    # The holdout: at the moved weights, and tangents with their primals at two more
-    # places; the first layer's tangent, of images that never change, is one for both.
-    tangents = 2 * (3 * WEIGHTS - first) - first
+    # The holdout: at the moved weights, and tangents at the start and, with its
+    # primal, at one more place; a product less of the first layer, whose inputs stay.
+    tangents = (2 * WEIGHTS - first) + (3 * WEIGHTS - first)
     by_hand = STEPS * step + HOLDOUT_SIZE * 2 * (WEIGHTS + tangents)
+    # A step adds to the displacement, and the displacement to the weights.
+    by_hand += 2 * WEIGHTS * (2 * STEPS + 2)
     got = counted("IWPS, full network", size=2)
     assert got == pytest.approx(by_hand, rel=0.06)
 

@@ -54,7 +54,7 @@ def reference_of(log_probs: Float[jax.Array, "m classes"]) -> Reference:
 def at_top(
     reference: Reference, delta: Float[jax.Array, " classes"]
 ) -> Float[jax.Array, " m"]:
-    """δ at each sample's most probable class; a gather is slow where classes are few."""
+    """δ at each sample's top class; of few, a product is faster than a gather."""
     if len(delta) > FEW_CLASSES:
         return delta[reference.top]
     return jnp.matmul(reference.is_top, delta, precision=numerics.PRECISION)
@@ -66,7 +66,7 @@ def excess_and_change(
     delta: Float[jax.Array, " classes"],
     exp_and_expm1: Callable = numerics.exp_and_expm1,
 ) -> tuple[Float[jax.Array, " m"], Float[jax.Array, " m"]]:
-    """S and ΔH for moderate k δ, with every term as small as the change itself.
+    """s, an excess, and ΔH for moderate k δ, with no term larger than the change.
 
     With v_c = k (δ_c - δ_top) in relation to the most probable class and
     s = Σ_c p_c expm1(v_c),

@@ -4,7 +4,8 @@ With δ^a the displacement of a candidate under label a (`iwps_jax.scores.head`)
 that label's probability, all labels but the likeliest share one *base* β and differ
 from it in one *bump*, at the label:
 
-    δ^a = β + α_a e_a + ε^a,    β_c = Σ_(a != c) π_a δ^a_c / Σ_(a != c) π_a,    ε^a_a = 0
+    δ^a = β + α_a e_a + ε^a,    ε^a_a = 0,
+    β_c = Σ_(a != c) π_a δ^a_c / Σ_(a != c) π_a
 
 A step under label a adds η to that label's entry and takes η p from all, whatever a is;
 what is left, ε, is of second order and as small as a product of two probabilities. So
