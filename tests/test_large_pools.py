@@ -8,7 +8,7 @@ import reference
 
 import iwps_jax
 from iwps_jax import blocks, contrib
-from iwps_jax.selection import coreset, spaces
+from iwps_jax.selection import lazy, spaces
 
 BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
@@ -40,7 +40,7 @@ def test_memory_is_a_few_numbers_a_row_and_a_few_blocks(name, dtype):
     ) / (large - small)
     assert per_row <= 12 * 4  # where the features have 64 numbers a row
     of_blocks = temporary_bytes(name, small, dtype) - per_row * small
-    assert of_blocks <= 4 * BLOCK * (D + coreset.CENTERS_PER_BLOCK) * 4
+    assert of_blocks <= 4 * BLOCK * (D + lazy.CENTERS_PER_BLOCK) * 4
 
 
 def test_many_classes_need_blocks_not_a_copy():
