@@ -39,7 +39,7 @@ def k_center_greedy(features, labeled, *, k):
 def badge(key, features, logits, where, *, k):
     """Picks by the law of `iwps_jax.badge`, one reading of the pool for each."""
     where = jnp.asarray(where)
-    points = spaces.geometry(spaces.Space(features, logits), where, bias=0)
+    points = spaces.geometry(spaces.Space(features, logits), where, bias=0.0)
     largest = blocks.argmax(jnp.where(where, spaces.squared_norms(points), -1))
 
     def gain(i, nearest, eligible):

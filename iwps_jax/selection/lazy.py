@@ -72,6 +72,8 @@ def grow(
         nearest, read = nearer_of_many(
             points, picks.centers, applied, picks.number, picks.nearest
         )
+        # Rows beside the mask may be too large to square.
+        nearest = jnp.where(jnp.isneginf(picks.nearest), picks.nearest, nearest)
         applied, picks = picks.number, pick(turns, picks._replace(nearest=nearest))
         return turns + 1, passes + read, applied, picks
 

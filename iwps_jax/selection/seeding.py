@@ -71,7 +71,7 @@ def badge(
 def picks_and_passes(key, features, logits, where, *, k):
     """`badge` without its checks, and how often it read the pool after the first."""
     where = jnp.asarray(where)
-    points = spaces.geometry(spaces.Space(features, logits), where, bias=0)
+    points = spaces.geometry(spaces.Space(features, logits), where, bias=0.0)
     largest = blocks.argmax(jnp.where(where, spaces.squared_norms(points), -1))
     infinite = jnp.full_like(points.right_squares, jnp.inf)
     nothing = lazy.Picks(
@@ -97,7 +97,7 @@ def _draw(key, points, number, last, turn, picks):
     is_left = picks.nearest >= 0
     are_zero = ~jnp.any(weights > 0)
     # With nothing left either, any row: only inside `jax.jit` is k not checked.
-    weights = jnp.where(are_zero, (is_left | ~is_left.any()).astype(weights), weights)
+    weights = jnp.where(are_zero, (is_left | ~is_left.any()).astype(weights.dtype), weights)
     rows = _rows_by(weights, row_key, number)
     drawn = spaces.rows_of(points, blocks.take_rows, rows)
     heights = numerics.uniform(height_key, (number,)).astype(weights.dtype)
@@ -106,7 +106,7 @@ def _draw(key, points, number, last, turn, picks):
     places = jnp.arange(number)
 
     def is_taken(place, left):
-        return (places >= place) & (heights < left)
+        return (places >= place) & ~(heights >= left)
 
     def take(state):
         place, left, picks = state

@@ -108,7 +108,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(
-    space: Space, where: Bool[jax.Array, " pool"], *, bias: float = 1
+    space: Space, where: Bool[jax.Array, " pool"], *, bias: float = 1.0
 ) -> Geometry:
     """The scales and norms of a space, as its rows of `where` need them.
 
