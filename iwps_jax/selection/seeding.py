@@ -97,7 +97,9 @@ def _draw(key, points, number, last, turn, picks):
     is_left = picks.nearest >= 0
     are_zero = ~jnp.any(weights > 0)
     # With nothing left either, any row: only inside `jax.jit` is k not checked.
-    weights = jnp.where(are_zero, (is_left | ~is_left.any()).astype(weights.dtype), weights)
+    weights = jnp.where(
+        are_zero, (is_left | ~is_left.any()).astype(weights.dtype), weights
+    )
     rows = _rows_by(weights, row_key, number)
     drawn = spaces.rows_of(points, blocks.take_rows, rows)
     heights = numerics.uniform(height_key, (number,)).astype(weights.dtype)
