@@ -1,5 +1,6 @@
 """BADGE: k-means++ over the last layer's gradients."""
 
+import math
 from functools import partial
 
 import jax
@@ -13,8 +14,6 @@ from iwps_jax.types import AnyArray
 
 # Rows that are drawn before the pool is read again.
 MOST_DRAWS = 512
-# A draw walks over sums of groups, then over one group's rows: two short sums keep more
-# digits than one over the pool.
 ROWS_PER_GROUP = 1024
 
 
@@ -127,21 +126,18 @@ def _draw(key, points, number, last, turn, picks):
 
 
 def _rows_by(weights, key, number):
-    """Rows drawn in proportion to weights, each independent of the others."""
+    """Rows drawn in proportion to weights, each independent of the others.
+
+    First a group of rows, then one of its rows: numbers of either are few enough for
+    the digits of the noise, and for memory.
+    """
     group_key, row_key = jax.random.split(key)
-    size = min(ROWS_PER_GROUP, len(weights))
+    size = min(max(ROWS_PER_GROUP, math.isqrt(len(weights))), len(weights))
     table = jnp.pad(weights, (0, -len(weights) % size)).reshape(-1, size)
-    heights = numerics.uniform(group_key, (number,))
-    groups = jax.vmap(_draw_from, (None, 0))(table.sum(1), heights)
-    heights = numerics.uniform(row_key, (number,))
-    places = jax.vmap(_draw_from)(table[groups], heights)
-    return (groups * size + places).astype(jnp.int32)
 
+    def draw(key, weights):
+        noise = numerics.gumbel(key, (number, weights.shape[1]))
+        return jnp.argmax(jnp.log(weights) + noise.astype(weights.dtype), axis=1)
 
-def _draw_from(weights, height):
-    """The first whose sum with all before it is above `height` of the whole."""
-    sums = jnp.cumsum(weights)
-    place = jnp.searchsorted(sums, height.astype(sums.dtype) * sums[-1], side="right")
-    # Sums of a tree of pairs may rise by rounding where a weight is zero.
-    place = jnp.minimum(place, len(weights) - 1)
-    return jnp.where(weights[place] > 0, place, jnp.argmax(weights))
+    groups = draw(group_key, table.sum(1)[None])
+    return (groups * size + draw(row_key, table[groups])).astype(jnp.int32)
