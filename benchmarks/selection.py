@@ -1,13 +1,17 @@
 """How long do k-center and BADGE take at 10k, 100k and 1M points, and in what memory?
 
-    python -m benchmarks.selection                       # 15 minutes on 2 busy cores
+    python -m benchmarks.selection                       # 20 minutes on 2 busy cores
     python -m benchmarks.selection --out selection.json  # keeps the numbers
+    python -m benchmarks.selection --memory-pool 1000000 --memory-k 10000
 
 All programs of one pool size take turns. Features are standard normal, one row in a
 hundred is labeled. A pick cannot be faster than one reading of the features: the last
 row of each table multiplies them by a vector, k times over, and beside each program
 stands its share of that row's bytes a second. Memory is XLA's account of what a program
 needs beside its arguments and its result.
+
+Then CPU seconds against the plain forms, which read the pool for every pick, against
+NumPy and, where it is installed, scikit-activeml; and, if asked for, peak memory.
 """
 
 import dataclasses
@@ -22,11 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 import iwps_jax
-from benchmarks import command, measure
+from benchmarks import command, lazy_selection, measure
 from benchmarks.command import Positive
 from iwps_jax.refusal import Refusal
 
 LABELED_SHARE = 100
+MEMORY_DIM = 384
 FLOOR = "features · vector"
 
 
@@ -39,6 +44,16 @@ class Options(command.Options):
     dim: Positive = 256
     k: Positive = 100
     """rows to choose"""
+    lazy_pool: Positive = 200_000
+    """rows of the pool on which the plain forms run as well"""
+    lazy_k: Positive = 1000
+    """rows to choose there"""
+    peer_pool: Positive = 10_000
+    """rows of the pool on which scikit-activeml runs as well"""
+    memory_pool: Positive | None = None
+    """rows of 384 features for the peak memory; not measured by default"""
+    memory_k: Positive = 10_000
+    """rows to choose there"""
 
     def __post_init__(self):
         """Refuses more picks than there are unlabeled rows."""
@@ -151,8 +166,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pool_size, options.dim, options.k, options.repeats
         )
         print_table(pool_size, options.dim, results[pool_size])
-    constants = {"labeled_share": 1 / LABELED_SHARE}
-    command.finish("selection", options, {"constants": constants, "results": results})
+    lazy = lazy_selection.run(
+        options.lazy_pool,
+        options.dim,
+        options.lazy_k,
+        options.repeats,
+        options.peer_pool,
+        options.k,
+    )
+    found = {"results": results, "lazy": lazy}
+    if options.memory_pool is not None:
+        found["memory"] = lazy_selection.measure_memory(
+            options.memory_pool, MEMORY_DIM, options.memory_k
+        )
+        print(found["memory"])
+    constants = {"labeled_share": 1 / LABELED_SHARE, "memory_dim": MEMORY_DIM}
+    command.finish("selection", options, {"constants": constants, **found})
 
 
 if __name__ == "__main__":

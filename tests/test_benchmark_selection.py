@@ -10,12 +10,19 @@ from benchmarks import selection
 def test_a_run_prints_and_writes_the_same_numbers(tmp_path, capsys):
     out = tmp_path / "new" / "selection.json"
     options = ["--pool-sizes", "300", "--dim", "8", "--k", "5", "--repeats", "2"]
+    options += ["--lazy-pool", "400", "--lazy-k", "9", "--peer-pool", "200"]
     selection.main([*options, "--out", str(out)])
     written = json.loads(out.read_text())
     assert written["settings"]["pool_sizes"] == [300]
     assert written["constants"]["labeled_share"] == 0.01
     assert set(written["results"]) == {"300"}
     printed = capsys.readouterr().out
+    for name, result in written["lazy"].items():
+        assert name in printed
+        for other, ratio in result["ratios"].items():
+            assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
+            assert len(result["cpu_seconds"][other]) == 2
+    assert written["lazy"]["k-center, normal"]["passes"] <= 9
     for results in written["results"].values():
         assert list(results) == [case.name for case in selection.CASES] + [
             selection.FLOOR

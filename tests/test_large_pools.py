@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from scipy import stats
 
 import iwps_jax
 from iwps_jax import blocks, contrib
-from iwps_jax.selection import coreset, spaces
+from iwps_jax.selection import lazy, spaces
 
 BLOCK = blocks.ROWS_PER_BLOCK
 D, CLASSES = 64, 10
@@ -40,7 +41,7 @@ def test_memory_is_a_few_numbers_a_row_and_a_few_blocks(name, dtype):
     ) / (large - small)
     assert per_row <= 12 * 4  # where the features have 64 numbers a row
     of_blocks = temporary_bytes(name, small, dtype) - per_row * small
-    assert of_blocks <= 4 * BLOCK * (D + coreset.CENTERS_PER_BLOCK) * 4
+    assert of_blocks <= 4 * BLOCK * (D + lazy.CENTERS_PER_BLOCK) * 4
 
 
 def test_many_classes_need_blocks_not_a_copy():
@@ -155,26 +156,28 @@ def test_copies_anywhere_are_at_distance_zero_and_tie(pool):
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_badge_follows_the_oracle_in_every_block(scale):
-    """Given its first picks and its noise, each pick is the argmax of the oracle."""
+    """What the first picks leave is the oracle's, and the next picks follow it."""
     rng = np.random.default_rng(2)
     pool, k = 2 * BLOCK + 301, 6
     features = rng.normal(size=(pool, 6)).astype(np.float32)
     logits = (scale * rng.normal(size=(pool, 5))).astype(np.float32)
     where = rng.random(pool) < 0.9
-    key = jax.random.key(7)
-    arrays = (jnp.asarray(array) for array in (features, logits))
-    picks = np.asarray(badge(key, *arrays, k, jnp.asarray(where)))
     embedding = reference.badge_embedding(features, logits)
-    free, distance = where.copy(), np.full(pool, np.inf)
-    assert picks[0] == np.argmax(np.where(free, (embedding**2).sum(1), -1.0))
-    for i, row in enumerate(picks):
-        if i:
-            noise = jax.random.gumbel(jax.random.fold_in(key, i), (pool,))
-            with np.errstate(divide="ignore"):
-                drawn = np.where(free, np.log(distance) + np.asarray(noise), -np.inf)
-            assert row == np.argmax(drawn)
-        free[row] = False
-        distance = np.minimum(distance, ((embedding - embedding[row]) ** 2).sum(1))
+    arrays = [jnp.asarray(array) for array in (features, logits)]
+    # Where each next pick lies in its law: uniform, if the law is the oracle's.
+    heights = []
+    for seed in range(40):
+        picks = np.asarray(badge(jax.random.key(seed), *arrays, k, jnp.asarray(where)))
+        free, distance = where.copy(), np.full(pool, np.inf)
+        assert picks[0] == np.argmax(np.where(free, (embedding**2).sum(1), -1.0))
+        for i, row in enumerate(picks):
+            assert free[row]
+            if i:
+                sums = np.cumsum(np.where(free, distance, 0))
+                heights.append((sums[row] - distance[row] / 2) / sums[-1])
+            free[row] = False
+            distance = np.minimum(distance, ((embedding - embedding[row]) ** 2).sum(1))
+    assert stats.kstest(heights, "uniform").pvalue > 1e-3
 
 
 def test_pools_of_several_blocks_run_under_vmap():

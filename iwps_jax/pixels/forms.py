@@ -17,7 +17,7 @@ from iwps_jax.pixels.kernel import (
 from iwps_jax.pixels.lookahead import iwps_pixel_head
 from iwps_jax.pixels.maps import pixel_scores, pooled_features
 from iwps_jax.selection.coreset import k_center_greedy
-from iwps_jax.selection.gradients import badge
+from iwps_jax.selection.seeding import badge
 
 
 def of_pixels(score_fn: Callable) -> Pixels:

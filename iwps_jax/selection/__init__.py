@@ -17,9 +17,9 @@ Research alternatives are in `iwps_jax.contrib`.
 
 from iwps_jax.moved import answer_old_names
 from iwps_jax.selection.coreset import k_center_greedy
-from iwps_jax.selection.gradients import badge
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
+from iwps_jax.selection.seeding import badge
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
 
 __all__ = [

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from iwps_jax import blocks, checks, numerics
-from iwps_jax.selection import spaces
-from iwps_jax.selection.greedy import greedy
+from iwps_jax import blocks, checks
+from iwps_jax.selection import lazy, spaces
 from iwps_jax.selection.spaces import Space
 from iwps_jax.types import AnyArray
 
-CENTERS_PER_BLOCK = 128
+ROWS_AT_HAND = 4096
 
 
 def k_center_greedy(
@@ -52,52 +51,52 @@ def k_center_greedy(
     checks.require_mask("labeled", labeled, len(features))
     checks.require_at_most("k", k, len(features))
     checks.require_at_most("k", k, (~jnp.asarray(labeled)).sum())
-    return _k_center_greedy(features, labeled, k=int(k))
+    return picks_and_passes(features, labeled, k=int(k))[0]
 
 
 @partial(jax.jit, static_argnames="k")
-def _k_center_greedy(features, labeled, *, k):
+def picks_and_passes(features, labeled, *, k):
+    """`k_center_greedy` without its checks, and how often it read the features."""
     labeled = jnp.asarray(labeled)
     points = spaces.geometry(Space(features, None), jnp.ones_like(labeled))
-    return greedy(
-        k,
-        _distance_to_labeled(features, points.right_scale, labeled),
-        ~labeled,
-        gain=lambda i, distance, eligible: distance,
-        update=lambda i, distance, row: spaces.nearer(points, row, distance),
-        best=blocks.argmax,
+    infinite = jnp.full(len(features), jnp.inf, points.right_scale.dtype)
+    number = labeled.sum(dtype=jnp.int32)
+    start = lazy.Picks(
+        lazy.room_for(jnp.argsort(~labeled, stable=True)),
+        number,
+        jnp.where(labeled, -infinite, infinite),
     )
+    last = number + k
+    centers, passes = lazy.grow(points, start, last, partial(_farthest, points, last))
+    return jax.lax.dynamic_slice(centers, (number,), (k,)), passes
 
 
-def _distance_to_labeled(features, scale, labeled):
-    """Squared distance to the nearest labeled row, by blocks of rows and of centers.
+def _farthest(points, last, turn, picks):
+    """Always the farthest of a few rows, while it beats the bounds of all others."""
+    num_rows = len(picks.nearest)
+    size = min(ROWS_AT_HAND, num_rows)
+    bounds, farthest = jax.lax.top_k(picks.nearest, min(size + 1, num_rows))
+    # In the order of the pool: the first of the largest is the lower row.
+    rows = jnp.sort(farthest[:size])
+    at_hand = spaces.rows_of(points, blocks.take_rows, rows)
 
-    One matrix product a block finds the nearest center, from ‖c‖² - 2 h·c of centered
-    features; that form cancels, so the distance itself is a sum of squared
-    differences, exactly zero for a copy of a center.
-    """
-    num_centers = min(CENTERS_PER_BLOCK, len(features))
-    labeled_first = jnp.pad(jnp.argsort(~labeled, stable=True), (0, num_centers))
-    num_labeled = labeled.sum()
-    num_blocks = (num_labeled + num_centers - 1) // num_centers
-    middle = blocks.middle(features, scale)
+    def add(state):
+        picks, nearest, _ = state
+        best = blocks.argmax(nearest)
+        chosen = jax.tree.map(lambda part: part[best][None], at_hand)
+        nearest = jnp.minimum(nearest, spaces.squared_distances(at_hand, chosen))
+        nearest = nearest.at[best].set(-jnp.inf)
+        return picks.add(rows[best]), nearest, beats(nearest)
 
-    def to_nearest(start, size, distance):
-        block = blocks.take_slice(features, start, size) * scale
-        centered = block - middle[None]
+    def beats(nearest):
+        if size == num_rows:
+            return True
+        best = blocks.argmax(nearest)
+        ties = (nearest[best] == bounds[size]) & (rows[best] < farthest[size])
+        return (nearest[best] > bounds[size]) | ties
 
-        def nearer(i, distance):
-            first = i * num_centers
-            rows = jax.lax.dynamic_slice(labeled_first, (first,), (num_centers,))
-            centers = blocks.take_rows(features, rows) * scale
-            is_center = first + jnp.arange(num_centers) < num_labeled
-            opposite = centers - middle[None]
-            square = jnp.where(is_center, (opposite**2).sum(-1), jnp.inf)
-            product = jnp.matmul(opposite, centered.T, precision=numerics.PRECISION)
-            nearest = centers[blocks.argmax(2 * product - square[:, None])]
-            return jnp.minimum(distance, blocks.sum_rows((block - nearest) ** 2))
-
-        return jax.lax.fori_loop(0, num_blocks, nearer, distance)
-
-    farthest = jnp.full(len(features), jnp.inf, scale.dtype)
-    return blocks.in_blocks(to_nearest, farthest)
+    # Of distances that are all up to date, the largest is at hand.
+    state = add((picks, picks.nearest[rows], True))
+    return jax.lax.while_loop(
+        lambda state: state[-1] & (state[0].number < last), add, state
+    )[0]

@@ -9,7 +9,7 @@ arguments are.
 import jax.numpy as jnp
 
 from iwps_jax import numerics
-from iwps_jax.selection import gradients
+from iwps_jax.selection import seeding
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 
@@ -28,7 +28,7 @@ def k_center(key, scores, features, model, k, where):
 
 def badge(key, logits, features, model, k, where):
     """BADGE; the scores are the logits."""
-    return gradients.badge(key, features, logits, k, where)
+    return seeding.badge(key, features, logits, k, where)
 
 
 def batch(key, scores, features, model, k, where):

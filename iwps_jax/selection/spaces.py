@@ -5,6 +5,7 @@ Distances and inner products are compared, never reported: powers of two that br
 largest factor close to one are left in them, so that neither overflows nor vanishes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -95,6 +96,7 @@ class Geometry(NamedTuple):
         right_squares: squared norms of the right factors, one per row.
         left_scale: of the residuals, a power of two; one where there are none.
         softmax: what residuals are made of; None where there are none.
+        bias_square: what the bias adds to a product of two right factors.
     """
 
     space: Space
@@ -102,41 +104,69 @@ class Geometry(NamedTuple):
     right_squares: Float[jax.Array, " pool"]
     left_scale: Float[jax.Array, ""]
     softmax: gradients.Softmax | None
+    bias_square: Float[jax.Array, ""]
 
 
-def geometry(space: Space, where: Bool[jax.Array, " pool"]) -> Geometry:
-    """The scales and norms of a space, as its rows of `where` need them."""
+def geometry(
+    space: Space, where: Bool[jax.Array, " pool"], *, bias: float = 1.0
+) -> Geometry:
+    """The scales and norms of a space, as its rows of `where` need them.
+
+    Where there are logits, the right factors are (h, bias).
+    """
     features, logits = space
     entries = blocks.largest_entries(features)
-    of_bias: jax.Array | int = 0
     if logits is None:
         softmax, right_scale = None, blocks.to_unit_range(entries, where)
         left_scale = jnp.ones_like(right_scale)
+        bias_square = jnp.zeros_like(right_scale)
     else:
         softmax = gradients.softmax_of(logits)
-        right_scale = blocks.to_unit_range(jnp.maximum(entries, 1), where)
+        right_scale = blocks.to_unit_range(jnp.maximum(entries, bias), where)
         left_scale = blocks.to_unit_range(softmax.others, where)
-        of_bias = right_scale**2
+        bias_square = (bias * right_scale) ** 2
 
     def square_norms(start, size, _):
         right = blocks.take_slice(features, start, size) * right_scale
-        return (blocks.sum_rows(right**2) + of_bias).astype(zeros.dtype)
+        return (blocks.sum_rows(right**2) + bias_square).astype(zeros.dtype)
 
     zeros = jnp.zeros(len(features), jnp.result_type(left_scale, right_scale))
     squares = blocks.in_blocks(square_norms, zeros)
-    return Geometry(space, right_scale, squares, left_scale, softmax)
+    return Geometry(space, right_scale, squares, left_scale, softmax, bias_square)
 
 
-def _factors(points, get, *place):
-    """Left and right factors of rows, got by blocks.take_slice or blocks.take_rows.
+class Rows(NamedTuple):
+    """Some rows' factors; the bias is left to `right_squares` and to the products.
 
-    The one behind the features is left to `right_squares` and to the products.
+    Attributes:
+        left: residuals; None where there are none.
+        right: features.
+        right_squares: squared norms of the right factors.
     """
+
+    left: Float[jax.Array, "rows classes"] | None
+    right: Float[jax.Array, "rows d"]
+    right_squares: Float[jax.Array, " rows"]
+
+
+def rows_of(points: Geometry, get: Callable[..., jax.Array], *place) -> Rows:
+    """The factors of rows, got by `blocks.take_slice` or `blocks.take_rows`."""
     right = get(points.space.features, *place) * points.right_scale
+    squares = get(points.right_squares, *place)
     if points.softmax is None:
-        return None, right
+        return Rows(None, right, squares)
     parts = (get(array, *place) for array in (points.space.logits, *points.softmax))
-    return gradients.residual_of(*parts) * points.left_scale, right
+    left = gradients.residual_of(*parts) * points.left_scale
+    return Rows(left, right, squares)
+
+
+def squared_distances(rows: Rows, others: Rows) -> Float[jax.Array, " rows"]:
+    """Of each row to its other one, or of all rows to one; exactly zero for a copy."""
+    if rows.left is None:
+        return blocks.sum_rows((rows.right - others.right) ** 2)
+    return gradients.squared_distance_of_products(
+        rows[:2], others[:2], (rows.right_squares, others.right_squares)
+    )
 
 
 def nearer(
@@ -146,18 +176,11 @@ def nearer(
 
     Exactly zero for its copies.
     """
-    chosen = _factors(points, blocks.take_rows, row[None])
+    chosen = rows_of(points, blocks.take_rows, row[None])
 
     def of_block(start, size, nearest):
-        block = _factors(points, blocks.take_slice, start, size)
-        if points.softmax is None:
-            to_row = blocks.sum_rows((block[1] - chosen[1]) ** 2)
-        else:
-            squares = blocks.take_slice(points.right_squares, start, size)
-            to_row = gradients.squared_distance_of_products(
-                block, chosen, (squares, points.right_squares[row])
-            )
-        return jnp.minimum(nearest, to_row)
+        block = rows_of(points, blocks.take_slice, start, size)
+        return jnp.minimum(nearest, squared_distances(block, chosen))
 
     return blocks.in_blocks(of_block, nearest)
 
@@ -168,8 +191,7 @@ def squared_norms(points: Geometry) -> Float[jax.Array, " pool"]:
         return points.right_squares
 
     def of_block(start, size, _):
-        left, _ = _factors(points, blocks.take_slice, start, size)
-        squares = blocks.take_slice(points.right_squares, start, size)
+        left, _, squares = rows_of(points, blocks.take_slice, start, size)
         return blocks.sum_rows(left**2) * squares
 
     return blocks.in_blocks(of_block, points.right_squares)
@@ -179,17 +201,47 @@ def inner_products(
     points: Geometry, row: Int[jax.Array, ""]
 ) -> Float[jax.Array, " pool"]:
     """Inner products of all rows with one."""
-    (left_row, right_row) = _factors(points, blocks.take_rows, row[None])
+    chosen = rows_of(points, blocks.take_rows, row[None])
 
     def of_block(start, size, _):
-        left, right = _factors(points, blocks.take_slice, start, size)
-        product = _matvec(right, right_row[0])
+        left, right, _ = rows_of(points, blocks.take_slice, start, size)
+        product = _matvec(right, chosen.right[0])
         if left is None:
             return product
-        return _matvec(left, left_row[0]) * (product + points.right_scale**2)
+        return _matvec(left, chosen.left[0]) * (product + points.bias_square)
 
     return blocks.in_blocks(of_block, jnp.zeros_like(points.right_squares))
 
 
 def _matvec(matrix, vector):
     return jnp.matmul(matrix, vector, precision=numerics.PRECISION)
+
+
+def middle(points: Geometry) -> Float[jax.Array, " d"]:
+    """What `seen_from` subtracts, so that products cancel less."""
+    features = points.space.features
+    if points.softmax is None:
+        return blocks.middle(features, points.right_scale)
+    return jnp.zeros(features.shape[1], points.right_scale.dtype)
+
+
+def seen_from(place: Float[jax.Array, " d"], rows: Rows) -> tuple[Rows, jax.Array]:
+    """The rows less `place`, ready for `products`; and their squared norms."""
+    if rows.left is None:
+        right = rows.right - place[None]
+        return rows._replace(right=right), blocks.sum_rows(right**2)
+    return rows, blocks.sum_rows(rows.left**2) * rows.right_squares
+
+
+def products(
+    points: Geometry, rows: Rows, others: Rows
+) -> Float[jax.Array, "rows others"]:
+    """Inner products of some rows with others."""
+    product = _matmul_transposed(rows.right, others.right)
+    if rows.left is None:
+        return product
+    return _matmul_transposed(rows.left, others.left) * (product + points.bias_square)
+
+
+def _matmul_transposed(matrix, other):
+    return jnp.matmul(matrix, other.T, precision=numerics.PRECISION)
