@@ -21,7 +21,7 @@ FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
         *("types", "versions", "moved", "cache", "refusal", "command_line"),
         "atomic_write",
-        *("checks", "numerics", "blocks", "method"),
+        *("checks", "numerics", "blocks", "masks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
         *("pool", "methods", "picking", "explanations", "loop", "app", "__main__"),
     ),
