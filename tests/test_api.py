@@ -21,18 +21,10 @@ FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
         *("types", "versions", "moved", "cache", "refusal", "command_line"),
         "atomic_write",
-        *("checks", "series", "dialect", "numerics", "blocks", "method"),
+        *("checks", "series", "dialect", "numerics", "blocks", "masks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
-        *(
-            "pool",
-            "known_step",
-            "methods",
-            "picking",
-            "explanations",
-            "loop",
-            "app",
-            "__main__",
-        ),
+        *("pool", "known_step", "methods", "picking", "explanations", "loop"),
+        *("app", "__main__"),
     ),
     "iwps_jax.app": (
         "options",

@@ -124,6 +124,38 @@ def test_every_pick_is_that_of_the_formula(k, candidates_per_pick):
     assert differ > 10  # else the gain would not be tested
 
 
+@pytest.mark.parametrize("size", [1.0, 30.0])
+@pytest.mark.parametrize("k", [3, 4, 5, 6, 200])
+def test_picks_may_outnumber_the_dimensions(k, size):
+    """The head has 5 dimensions, which 200 picks fill over and over.
+
+    In long features the first picks take nearly all that there is to learn: what
+    remains is 1e5 times less, and its order is still that of the formula.
+    """
+    for seed in range(2):
+        scores, evidence, where = some_case(seed, 300, features=4)
+        kernel = evidence.kernel / np.float32(size)
+        features = evidence.features * np.float32(size)
+        evidence = evidence._replace(features=features, kernel=kernel)
+        scores = np.abs(scores)
+        picks = select(scores, evidence, where, k, 2)
+        expected = brute_force(scores, evidence, where, k, 2)
+        np.testing.assert_array_equal(picks, expected, f"seed {seed}")
+
+
+def test_of_two_copies_the_earlier_comes_first():
+    """In pools that fill the last vector of a CPU and that do not."""
+    for pool in (40, 67):
+        scores, evidence, _ = some_case(pool, pool, features=4)
+        twice = evidence._replace(features=np.tile(evidence.features, (2, 1)))
+        scores, everywhere = np.tile(np.abs(scores), 2), np.ones(2 * pool, bool)
+        # All of it is drawn by any key; given, it stands in one order.
+        twice = twice._replace(pool_sample=evidence.features)
+        picks = select(scores, twice, everywhere, 2 * pool, 1)
+        place = np.argsort(picks)
+        assert np.all(place[:pool] < place[pool:])
+
+
 def test_a_pool_of_several_blocks_is_the_formula():
     """9,000 rows, 290 of them eligible, so that all of these are targets."""
     scores, evidence, _ = some_case(1, 9_000, features=16)
@@ -306,14 +338,17 @@ def test_a_batch_of_pools_is_one_at_a_time():
         np.testing.assert_array_equal(picks, select(*cases[seed], 6, seed=seed))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_every_float_type_is_taken(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "k"), [("bfloat16", 6), ("float64", 4), ("float64", 6)]
+)
+def test_every_float_type_is_taken(dtype, k):
     scores, evidence, where = some_case(8)
     with jax.enable_x64(dtype == "float64"):
         evidence = evidence._replace(features=jnp.asarray(evidence.features, dtype))
-        picks = select(scores, evidence, where, 6)
+        with jax.numpy_dtype_promotion("strict"):
+            picks = select(scores, evidence, where, k)
     rounded = evidence._replace(features=np.asarray(evidence.features, np.float64))
-    np.testing.assert_array_equal(picks, brute_force(scores, rounded, where, 6, 4))
+    np.testing.assert_array_equal(picks, brute_force(scores, rounded, where, k, 4))
 
 
 def test_what_cannot_be_selected_is_named(without_jaxtyping):

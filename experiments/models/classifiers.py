@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from experiments.models.normalization import Shift, normalize
 from experiments.models.residual import BASIC, BOTTLENECK, Trunk
+from iwps_jax import masks
 from iwps_jax.types import Variables
 
 
@@ -23,7 +24,8 @@ class Network(NamedTuple):
             training mode: dropout, normalization by the minibatch's own statistics,
             and the running statistics that follow from it.
         apply_dropout: `apply_dropout(key, variables, inputs) -> logits`, one draw of
-            the dropout masks, everything else as in inference.
+            the dropout masks, everything else as in inference. The masks are hashes
+            of the key, `iwps_jax.masks`; those of the training are not.
         features: `features(variables, inputs) -> [n, d]`, the last layer's inputs.
         head: `head(variables) -> (kernel [d, classes], bias [classes])`.
         dense_layers: `dense_layers(variables) -> (layers, normalize)`, for a network
@@ -165,7 +167,7 @@ def _bundle(
         logits, moved = module.apply(
             as_flax(variables),
             normalize(inputs, mean, std),
-            dropout=True,
+            drop=_in_training,
             use_minibatch_statistics=True,
             rngs={"dropout": key},
             mutable=["batch_stats"],
@@ -176,7 +178,7 @@ def _bundle(
         return module.apply(
             as_flax(variables),
             normalize(inputs, mean, std),
-            dropout=True,
+            drop=_in_a_draw,
             rngs={"dropout": key},
         )
 
@@ -191,6 +193,24 @@ def _bundle(
     return Network(init, apply, apply_train, apply_dropout, features, head, None)
 
 
+# What becomes of the units that a module may drop: `drop(module, units) -> units`.
+
+
+def _nothing(module, units):
+    del module
+    return units
+
+
+def _in_training(module, units):
+    return module.dropout(units, deterministic=False)
+
+
+def _in_a_draw(module, units):
+    share = 1 - module.dropout_rate
+    mask = masks.kept(module.make_rng("dropout"), share, units.shape)
+    return jnp.where(mask, units / share, 0)
+
+
 class _MLP(nn.Module):
     num_classes: int
     hidden_sizes: Sequence[int]
@@ -201,15 +221,15 @@ class _MLP(nn.Module):
         self.dropout = nn.Dropout(self.dropout_rate)
         self.head = nn.Dense(self.num_classes)
 
-    def features(self, inputs, dropout=False):
+    def features(self, inputs, drop=_nothing):
         hidden = inputs.reshape(len(inputs), -1)
         for layer in self.hidden:
-            hidden = self.dropout(nn.relu(layer(hidden)), deterministic=not dropout)
+            hidden = drop(self, nn.relu(layer(hidden)))
         return hidden
 
-    def __call__(self, inputs, dropout=False, use_minibatch_statistics=False):
+    def __call__(self, inputs, drop=_nothing, use_minibatch_statistics=False):
         del use_minibatch_statistics  # it has none
-        return self.head(self.features(inputs, dropout))
+        return self.head(self.features(inputs, drop))
 
 
 class _ResNet(nn.Module):
@@ -225,6 +245,6 @@ class _ResNet(nn.Module):
     def features(self, inputs, use_minibatch_statistics=False):
         return self.trunk(inputs, use_minibatch_statistics).mean((-3, -2))
 
-    def __call__(self, inputs, dropout=False, use_minibatch_statistics=False):
+    def __call__(self, inputs, drop=_nothing, use_minibatch_statistics=False):
         features = self.features(inputs, use_minibatch_statistics)
-        return self.head(self.dropout(features, deterministic=not dropout))
+        return self.head(drop(self, features))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Key
 
-from iwps_jax import checks, numerics
+from iwps_jax import checks, masks, numerics
 from iwps_jax.pixels import head, upsampling
 from iwps_jax.pixels.reductions import Reduction, mean_of_pixels
 from iwps_jax.types import AnyArray
@@ -250,7 +250,7 @@ def _jit_of_draws(
 
         def log_probs(draw):
             draw_key = jax.random.fold_in(key, draw)
-            kept = _kept(draw_key, 1 - dropout_rate, features.shape)
+            kept = masks.kept(draw_key, 1 - dropout_rate, features.shape)
             dropped = jnp.where(kept, features / (1 - dropout_rate), 0)
             return numerics.log_softmax(_fine_logits(dropped, where, kernel, bias))
 
@@ -259,13 +259,6 @@ def _jit_of_draws(
         return reduction(values, where, mean.argmax(-1))
 
     return jax.lax.map(score, (features, where)).astype(jnp.float32)
-
-
-def _kept(key, rate, shape):
-    """A mask whose every entry depends on its place alone, not on the map's size."""
-    rows, *row_shape = shape
-    row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(rows))
-    return jax.vmap(lambda k: numerics.uniform(k, tuple(row_shape)) < rate)(row_keys)
 
 
 def _log_mean_probs(log_probs, num_draws):

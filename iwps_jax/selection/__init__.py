@@ -9,6 +9,7 @@ through a tie or a NaN-free but infinite score.
     gradients   BADGE, and the factors of the last layer's gradients
     spaces      distances and inner products: of features, or of those gradients
     iwps_batch  IWPS-batch: what a label tells about the holdout set, pick by pick
+    information its loop, in the d + 1 dimensions of the head
     greedy      the loop of all that pick one row after another
     candidates  how many of the highest scores a batch looks at
 

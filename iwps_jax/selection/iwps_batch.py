@@ -12,6 +12,7 @@ variance of another sample's logits is lower by
     v_i (a_iᵀ A⁻¹ a_m)² / (1 + v_i a_iᵀ A⁻¹ a_i)
 
 which is again a closed form: A grows by one outer product, and no weight is copied.
+`information` picks by it.
 Where it counts is at the *targets* m: one half the holdout set, which is small but
 balanced, and one half samples of the pool, weighted until they are balanced as well.
 """
@@ -26,8 +27,8 @@ from jaxtyping import Bool, Float, Int, Integer, Key
 from iwps_jax import blocks, checks, numerics
 from iwps_jax.scores.head import check_head, check_same_features, head_logits
 from iwps_jax.selection.candidates import number_of_candidates, relative
-from iwps_jax.selection.greedy import greedy
 from iwps_jax.selection.highest import top_rows
+from iwps_jax.selection.information import Candidates, Targets, pick_in_turn
 from iwps_jax.types import AnyArray, Head
 
 # λ in units of the mean squared entry of the holdout set's a.
@@ -86,9 +87,9 @@ def iwps_batch(
     Where all classes are as frequent, rarity is about the same for all.
 
     For scores whose zero means "of no use", as that of IWPS does; what scores zero or
-    less comes last, by its score. Memory beside the arguments:
-    candidates · (d + m + S + k), copies of the labeled set, d² and a few numbers a row
-    of the pool.
+    less comes last, by its score. Memory beside the arguments: candidates · 2 d, copies
+    of the labeled set, (m + S) · d, d² and a few numbers a row of the pool; nothing
+    grows with k · candidates.
 
     Args:
         key: randomness of the targets drawn from the pool.
@@ -174,53 +175,17 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     targets = whiten(targets)
     # Only ratios of gains matter, and squares of huge targets leave float32.
     targets = targets * _unit_scale(jnp.abs(targets).max())
-    picks = _pick_in_turn(
+    picks = pick_in_turn(
         k,
         where[candidates],
-        (usefulness[candidates], whiten(points), probs, variance),
-        (targets, weights),
+        Candidates(usefulness[candidates], whiten(points), probs, variance),
+        Targets(targets, weights),
         counts,
     )
     return candidates[picks]
 
 
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
-
-
-def _pick_in_turn(k, eligible, candidates, targets, counts):
-    """Positions of k candidates, in order of choice.
-
-    Points and targets stand in the coordinates L⁻¹ a, where A = L Lᵀ is one; the
-    weights are w_m v_m.
-    """
-    scores, points, probs, variance = candidates
-    targets, weights = targets
-
-    def gain(i, state, eligible):
-        covariance, own, _, counts = state
-        told = variance * _matmul(covariance**2, weights) / (1 + variance * own)
-        return scores * _matmul(probs, 1 / (1 + counts)) * told
-
-    def learn(i, state, row):
-        covariance, own, columns, counts = state
-        # What the pick takes from every covariance: A⁻¹ loses one outer product.
-        shrink = jnp.sqrt(variance[row] / (1 + variance[row] * own[row]))
-        shared = _matmul(columns[:, row], columns)
-        column = (_matmul(points, points[row]) - shared) * shrink
-        return (
-            covariance - column[:, None] * (covariance[row] * shrink)[None],
-            jnp.maximum(own - column**2, 0),
-            columns.at[i].set(column),
-            counts + probs[row],
-        )
-
-    start = (
-        _matmul(points, targets.T),
-        blocks.sum_rows(points**2),
-        jnp.zeros((k, len(points)), points.dtype),
-        counts,
-    )
-    return greedy(k, start, eligible, gain=gain, update=learn, best=jnp.argmax)
 
 
 def _rows(features, rows, dtype):
@@ -265,7 +230,7 @@ def _targets(key, evidence, where, head_):
 
 
 def _whitening(evidence, head_):
-    """The map a -> L⁻¹ a with A = L Lᵀ, of rows of features."""
+    """The map a -> L⁻¹ a with A = L Lᵀ, from rows of features to columns."""
     dtype = head_.kernel.dtype
     labeled = evidence.labeled_features.astype(dtype)
     holdout = evidence.holdout_features.astype(dtype)
@@ -288,7 +253,7 @@ def _whitening(evidence, head_):
 
     def whiten(features):
         columns = augment(features).T
-        return jax.scipy.linalg.solve_triangular(factor, columns, lower=True).T
+        return jax.scipy.linalg.solve_triangular(factor, columns, lower=True)
 
     return whiten
 
