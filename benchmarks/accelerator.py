@@ -1,7 +1,7 @@
 """All that an accelerator must show, in one command of under 8 minutes.
 
     python -m benchmarks.accelerator --out FILE.json   # an NVIDIA GPU or a TPU
-    python -m benchmarks.accelerator --smoke           # tiny sizes, 2 minutes of a CPU core
+    python -m benchmarks.accelerator --smoke           # tiny, 2 minutes of a CPU core
     python -m benchmarks.accelerator --parts checks,roofline
 
     checks      every public score and selector against float64, on inputs that a
@@ -76,6 +76,15 @@ def command_of(part: str, out: Path, smoke: bool) -> list[str]:
     return [*words, "--out", str(out), *(["--smoke"] if smoke else [])]
 
 
+def environment(smoke: bool) -> dict[str, str]:
+    """Of a part: the CPU computes the references, beside the device that is named."""
+    own = dict(os.environ) | (HASTE if smoke else {})
+    named = own.get("JAX_PLATFORMS", "")
+    if named and "cpu" not in named.split(","):
+        own["JAX_PLATFORMS"] = f"{named},cpu"
+    return own
+
+
 def attempt(words: Sequence[str], seconds: float, smoke: bool) -> dict[str, Any]:
     """Runs a part; how it ended, the seconds, and its error if it has one."""
     start = time.monotonic()
@@ -85,7 +94,7 @@ def attempt(words: Sequence[str], seconds: float, smoke: bool) -> dict[str, Any]
             words,
             stderr=subprocess.PIPE,
             timeout=max(seconds, 0),
-            env=os.environ | (HASTE if smoke else {}),
+            env=environment(smoke),
         )
         status = FAILED if ended.returncode else DONE
         errors = ended.stderr

@@ -143,6 +143,7 @@ def fold(
     Read in the same turn, the slice becomes part of the loops that use it, which XLA
     then does not vectorize.
     """
+    add = jax.jit(add)  # traced once for both forms, however deep folds are in folds
     return by_platform(partial(_fold_ahead, add), partial(_scan, add, unroll=1))(
         total, items
     )
@@ -177,7 +178,7 @@ def over_classes(
     launch that reads and writes the sums: as few as can be, with programs that stay
     small.
     """
-    number = _number(of_classes)
+    number, add = _number(of_classes), jax.jit(add)  # traced once for both forms
     return by_platform(
         *(
             partial(_scan, add, unroll=min(at_once, number))

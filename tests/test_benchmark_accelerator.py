@@ -6,9 +6,10 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from benchmark_runs import run
 from command_output import words
 
-from benchmarks import accelerator, accelerator_parts
+from benchmarks import accelerator, accelerator_parts, dialect
 from benchmarks import accelerator_checks as checks
 from benchmarks.accelerator_checks import Check
 from benchmarks.accelerator_parts import Part
@@ -93,6 +94,12 @@ def test_what_cannot_be_run_is_refused(made_up_parts, parts, sentence, capsys):
     assert sentence in words(capsys.readouterr().err)
 
 
+def test_the_cpu_stays_beside_a_device_that_is_named(monkeypatch):
+    for named, used in (("cuda", "cuda,cpu"), ("cpu", "cpu"), ("cpu,cuda", "cpu,cuda")):
+        monkeypatch.setenv("JAX_PLATFORMS", named)
+        assert accelerator.environment(smoke=False)["JAX_PLATFORMS"] == used
+
+
 # Checks
 
 
@@ -147,3 +154,12 @@ def test_all_parts_run_at_tiny_sizes(tmp_path):
     assert list(written["parts"]) == list(accelerator_parts.PARTS)
     found = written["parts"]["checks"]["results"]["checks"]
     assert len(found) == 35 and all(check["met"] for check in found.values())
+
+
+@pytest.mark.full
+def test_forms_are_timed_against_each_other(tmp_path):
+    sizes = ("--rows", 128, "--columns", 8, "--classes", 26, "--repeats", 2)
+    written = run(dialect, tmp_path, *sizes, "--calls", 1)
+    names = {name.partition(",")[0] for name in written["timings"]}
+    assert names > {"argmax", "fold", "classes a turn"}
+    assert len(written["ratios"]) == len(names) == len(written["timings"]) / 2
