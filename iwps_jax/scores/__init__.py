@@ -7,6 +7,8 @@ Bigger means label it first. A module is a family:
     kernel            IWPS-app: its first order, a product of gradients
     predictive        entropy, margin, ..., BALD: from predictions alone
     error_reduction   expected error reduction
+    entropy_change    what a displacement does to an entropy, for the one above
+    many_labels       the same for all labels of many classes at once
     head              the closed-form update of a linear head, shared by the above
     network           checks and gradients of a whole network, shared by the above
 

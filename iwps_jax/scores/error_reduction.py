@@ -34,9 +34,12 @@ def error_reduction(
 
     with θ_(x,c) the head after T SGD steps on x under label c, in the closed form of
     `iwps_last_layer`. In [-log(classes), 0]. The cost is pool · classes² · m
-    exponentials, the memory pool · classes · m: take a few hundred reference samples
-    and chunks of a large pool. Beside an entropy near one,
-    float32 cannot show changes below 1e-7: to rank candidates, use
+    exponentials, the memory a few times pool · m: take a few hundred reference samples
+    and chunks of a large pool. From 64 classes on it is some pool · classes · (m +
+    classes) where the likeliest labels are taken one by one and the others together; by
+    a bound, that changes no score by more than 1e-3 of the largest in size of those
+    scored together (a hundredth of that is usual), and else it is not done. Beside an
+    entropy near one, float32 cannot show changes below 1e-7: to rank candidates, use
     `expected_entropy_reduction`, which leaves the constant out.
 
     Args:
