@@ -6,7 +6,9 @@ through a tie or a NaN-free but infinite score.
 
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
-    gradients   BADGE, and the factors of the last layer's gradients
+    seeding     BADGE: k-means++ over the last layer's gradients
+    lazy        picks that become centers, applied to the pool many at a time
+    gradients   the factors of those gradients
     spaces      distances and inner products: of features, or of those gradients
     iwps_batch  IWPS-batch: what a label tells about the holdout set, pick by pick
     information its loop, in the d + 1 dimensions of the head

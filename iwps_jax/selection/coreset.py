@@ -22,8 +22,10 @@ def k_center_greedy(
         next = argmax_i min_(j in centers) ‖h_i - h_j‖²
 
     starting from all labeled rows as centers; ties, an empty labeled set among
-    them, go to the lower row. Memory beside the arguments: a few numbers a row and
-    blocks of 8,192 rows, whatever the number of centers.
+    them, go to the lower row. The pool is read a few times, not once a pick: see
+    `iwps_jax.selection.lazy`; the picks are those of one reading a pick. Memory beside
+    the arguments: a few numbers a row and blocks of 8,192 rows, whatever the number of
+    centers.
 
     Args:
         features: one embedding per row, labeled rows included.

@@ -144,7 +144,7 @@ def _by_product(points, centers, first, last, nearest):
             rows = jax.lax.dynamic_slice(centers, (begin,), (CENTERS_PER_BLOCK,))
             chosen = spaces.rows_of(points, blocks.take_rows, rows)
             opposite, lengths = spaces.seen_from(place, chosen)
-            is_center = begin + jnp.arange(CENTERS_PER_BLOCK) < last
+            is_center = begin + jnp.arange(CENTERS_PER_BLOCK, dtype=jnp.int32) < last
             lengths = jnp.where(is_center, shrunk * lengths, jnp.inf)
             product = spaces.products(points, opposite, around)
             bounds = lengths[:, None] - 2 * product

@@ -32,6 +32,8 @@ def badge(
     distance to the nearest row chosen, uniformly once all of those are zero. The
     distances come from the two factors: neither the [pool, classes · d] matrix nor
     the [pool, classes] residuals are formed, and memory is as for `k_center_greedy`.
+    So is time: rows are drawn by weights that may be too large by now, and taken with
+    probability weight / that weight, which leaves the law as it is.
 
     Args:
         key: randomness of the D² sampling.

@@ -160,7 +160,7 @@ def rows_of(points: Geometry, get: Callable[..., jax.Array], *place) -> Rows:
     return Rows(left, right, squares)
 
 
-def squared_distances(rows: Rows, others: Rows) -> Float[jax.Array, " rows"]:
+def squared_distances(rows: Rows, others: Rows) -> Float[AnyArray, " rows"]:
     """Of each row to its other one, or of all rows to one; exactly zero for a copy."""
     if rows.left is None:
         return blocks.sum_rows((rows.right - others.right) ** 2)
@@ -217,7 +217,7 @@ def _matvec(matrix, vector):
     return jnp.matmul(matrix, vector, precision=numerics.PRECISION)
 
 
-def middle(points: Geometry) -> Float[jax.Array, " d"]:
+def middle(points: Geometry) -> Float[AnyArray, " d"]:
     """What `seen_from` subtracts, so that products cancel less."""
     features = points.space.features
     if points.softmax is None:
@@ -225,7 +225,7 @@ def middle(points: Geometry) -> Float[jax.Array, " d"]:
     return jnp.zeros(features.shape[1], points.right_scale.dtype)
 
 
-def seen_from(place: Float[jax.Array, " d"], rows: Rows) -> tuple[Rows, jax.Array]:
+def seen_from(place: Float[AnyArray, " d"], rows: Rows) -> tuple[Rows, AnyArray]:
     """The rows less `place`, ready for `products`; and their squared norms."""
     if rows.left is None:
         right = rows.right - place[None]
