@@ -59,7 +59,7 @@ from experiments.engine import command_line
 from experiments.engine.command_line import ConfigError
 from experiments.models import Network
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.scores.lookahead import SERIES
+from iwps_jax.scores.step_forms import SERIES
 
 
 class Size(NamedTuple):

@@ -9,7 +9,7 @@ from iwps_jax import methods, picking
 from iwps_jax.known_step import look_ahead_for
 from iwps_jax.method import Model, Rows
 from iwps_jax.pool.quick import Quick
-from iwps_jax.scores import branches, lookahead
+from iwps_jax.scores import branches, step_forms
 from iwps_jax.types import Head, Holdout
 
 RATES = (1e-5, 3e-3, 0.02, 0.3, 30.0)
@@ -46,7 +46,7 @@ def test_the_bound_is_never_below_the_largest_step(learning_rate, scale, steps, 
 def test_every_form_is_chosen_for_some_step():
     rows = Rows(features=some_rows(50))
     chosen = {look_ahead_for(rows, a_model(rate)).args[0] for rate in RATES}
-    assert chosen == {*range(len(lookahead.RADII) + 1)}
+    assert chosen == {*range(len(step_forms.RADII) + 1)}
 
 
 @pytest.mark.parametrize("learning_rate", RATES)

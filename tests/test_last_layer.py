@@ -9,7 +9,7 @@ import pytest
 import reference
 
 import iwps_jax
-from iwps_jax.scores import head, lookahead
+from iwps_jax.scores import head, step_forms
 
 
 def last_layer(problem, learning_rate=1e-3):
@@ -87,7 +87,7 @@ def learning_rate_of(problem, change):
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("side", [0.99, 1.01])
 @pytest.mark.parametrize(
-    "radius", [*(radius for radius, _ in lookahead.SERIES), lookahead.PLAIN_RADIUS]
+    "radius", [*(radius for radius, _ in step_forms.SERIES), step_forms.PLAIN_RADIUS]
 )
 def test_both_sides_of_every_radius_match_reference(radius, side, classes):
     problem = reference.head_problem(11, 4096, 16, classes, 20, 2.0)
@@ -118,5 +118,5 @@ def test_tiny_steps_along_huge_features_match_reference(shrunk):
         problem[name] /= np.float32(np.sqrt(shrunk))
     problem["kernel"] *= np.float32(np.sqrt(shrunk))
     learning_rate = 3e-3 * shrunk
-    assert 0.1 < largest_change(problem, learning_rate) < lookahead.SERIES[-1][0]
+    assert 0.1 < largest_change(problem, learning_rate) < step_forms.SERIES[-1][0]
     assert_matches_reference(problem, learning_rate)

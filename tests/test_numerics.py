@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iwps_jax import numerics
-from iwps_jax.scores import lookahead
+from iwps_jax.scores import step_forms
 
 SEEDS = st.integers(0, 2**31 - 1)
 TINY = 1e-35  # products of float32 numbers flush to zero below
@@ -162,7 +162,7 @@ def both_signs(smallest, largest):
 
 
 @pytest.mark.parametrize(
-    ("radius", "order"), [*lookahead.SERIES, (0.1, 4), (1.0, 8), (0.5, 1)]
+    ("radius", "order"), [*step_forms.SERIES, (0.1, 4), (1.0, 8), (0.5, 1)]
 )
 def test_series_is_expm1_up_to_its_radius(radius, order):
     series = numerics.expm1_series(radius, order)
@@ -174,7 +174,7 @@ def test_series_is_expm1_up_to_its_radius(radius, order):
     assert len(series) == order
 
 
-@pytest.mark.parametrize(("radius", "order"), lookahead.SERIES)
+@pytest.mark.parametrize(("radius", "order"), step_forms.SERIES)
 def test_series_of_the_look_ahead_leave_out_less_than_float32_rounds(radius, order):
     x = np.longdouble(np.linspace(-radius, radius, 10000))
     series = np.longdouble(numerics.expm1_series(radius, order))

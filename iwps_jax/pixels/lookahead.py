@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Integer
 from iwps_jax import blocks, checks, numerics
 from iwps_jax.pixels import head, upsampling
 from iwps_jax.pixels.head import HeadGradient
-from iwps_jax.scores.lookahead import PLAIN_RADIUS, SERIES
+from iwps_jax.scores.step_forms import PLAIN_RADIUS, SERIES
 from iwps_jax.types import AnyArray
 
 # Up to |change of a logit| = RADIUS, a series of ORDER terms serves.

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Int
 
 from iwps_jax.method import Model, Rows
-from iwps_jax.scores import entropy_change, error_reduction, head, lookahead
+from iwps_jax.scores import entropy_change, error_reduction, head, step_forms
 
-SMALL_LOOK_AHEAD = tuple(range(len(lookahead.SERIES)))
+SMALL_LOOK_AHEAD = tuple(range(len(step_forms.SERIES)))
 """The branches of `of_look_ahead` for small |k δ|."""
 SMALL_ERROR_REDUCTION = tuple(range(len(entropy_change.FORMS) - 1))
 """The branches of `of_error_reduction` for small |k δ|."""
@@ -25,7 +25,7 @@ def of_look_ahead(rows: Rows, model: Model) -> Int[jax.Array, ""]:
     features, judging = map(jnp.asarray, (rows.features, model.holdout.features))
     deltas = jax.vmap(_displace(model))(features, _logits(rows, model))
     reach = head.reach(features, judging)
-    return lookahead.form_of_step(deltas, reach)
+    return step_forms.form_of_step(deltas, reach)
 
 
 def of_error_reduction(rows: Rows, model: Model) -> Int[jax.Array, ""]:

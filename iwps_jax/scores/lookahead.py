@@ -15,47 +15,16 @@ References:
     A Method for Active Learning". https://arxiv.org/abs/2010.06890
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Integer
 
-from iwps_jax import checks, numerics
-from iwps_jax.scores import head
+from iwps_jax import checks
+from iwps_jax.scores import head, step_forms
 from iwps_jax.scores.weights import checked_weights
 from iwps_jax.types import AnyArray
-
-# (radius, order): up to |k δ| = radius, an exponential series of so many terms is
-# exact to float32 rounding (1e-7 relative).
-SERIES = ((0.02, 3), (0.25, 5), (0.75, 7))
-# Up to here exponentials need no shift: they stay far within float32.
-PLAIN_RADIUS = 16.0
-RADII = (*(radius for radius, _ in SERIES), PLAIN_RADIUS)
-"""The largest |k δ| that a form serves; one more form serves all."""
-# So many are walked without a loop; XLA does not vectorize one unrolled in part.
-FEW_CLASSES = 10
-
-
-class _Holdout(NamedTuple):
-    """What the holdout set contributes to every candidate's score."""
-
-    features: Float[jax.Array, "m d"]
-    labels: Int[jax.Array, " m"]
-    log_probs: Float[jax.Array, "m classes"]
-    is_label: Float[jax.Array, "m classes"]
-    others: Float[jax.Array, "m classes"]  # probabilities, zero at the label
-
-
-class _Steps(NamedTuple):
-    """The candidates' steps, and all that a form needs beside."""
-
-    features: Float[jax.Array, "pool d"]
-    deltas: Float[jax.Array, "pool classes"]
-    reach: Float[jax.Array, " pool"]
-    holdout: _Holdout
 
 
 def iwps_last_layer(
@@ -123,7 +92,7 @@ def iwps_last_layer(
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
     weights = checked_weights(holdout_weights, holdout_labels)
-    return _checked_look_ahead(arrays, steps, learning_rate, _mean, weights)
+    return _checked_look_ahead(arrays, steps, learning_rate, step_forms.mean, weights)
 
 
 def holdout_changes(
@@ -176,7 +145,7 @@ def holdout_changes(
         True
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
-    return _checked_look_ahead(arrays, steps, learning_rate, _keep)
+    return _checked_look_ahead(arrays, steps, learning_rate, step_forms.keep)
 
 
 def _checked_look_ahead(arrays, steps, learning_rate, reduce, weights=None):
@@ -201,7 +170,9 @@ def weighted_look_ahead(
 ) -> Float[jax.Array, " pool"]:
     """The sum of the weighted changes, of arrays that were checked."""
     arrays = features, kernel, bias, holdout_features, holdout_labels
-    return _look_ahead(*arrays, learning_rate, weights, steps=steps, reduce=_mean)
+    return _look_ahead(
+        *arrays, learning_rate, weights, steps=steps, reduce=step_forms.mean
+    )
 
 
 @partial(jax.jit, static_argnames=("steps", "reduce"))
@@ -219,12 +190,10 @@ def _look_ahead(
 ):
     """What `reduce` makes of the changes [pool, m]; within a form it is fused."""
     arrays = features, kernel, bias, holdout_features, holdout_labels
-    steps_taken = _take_steps(*arrays, learning_rate, steps)
-    scores = jax.lax.switch(
-        form_of_step(steps_taken.deltas, steps_taken.reach),
-        [_reduced(form, partial(reduce, weights)) for form in _forms()],
-        *steps_taken,
-    )
+    taken = step_forms.take_steps(*arrays, learning_rate, steps)
+    form = step_forms.form_of_step(taken.deltas, taken.reach)
+    forms = step_forms.forms(partial(reduce, weights))
+    scores = jax.lax.switch(form, forms, *taken)
     return scores.astype(jnp.float32)
 
 
@@ -242,158 +211,12 @@ def look_ahead_by(
 ) -> tuple[Float[jax.Array, " pool"], Bool[jax.Array, " pool"]]:
     """`iwps_last_layer` by one form, of arrays that were checked, and where it holds.
 
-    Only this form is compiled. `form` counts those of `RADII`, and the one beyond.
+    Only this form is compiled. `form` counts those of `step_forms.RADII`, and the one
+    beyond.
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
-    steps_taken = _take_steps(*arrays, learning_rate, steps)
-    scores = _mean(None, _forms()[form](*steps_taken))
-    radius = (*RADII, jnp.inf)[form]
-    return scores.astype(jnp.float32), _largest(*steps_taken[1:3]) <= radius
-
-
-def _take_steps(
-    features, kernel, bias, holdout_features, holdout_labels, learning_rate, steps
-) -> _Steps:
-    features, kernel, bias, holdout_features = numerics.upcast(
-        (features, kernel, bias, holdout_features)
-    )
-    deltas = jax.vmap(
-        partial(head.displacement, steps=steps, learning_rate=learning_rate)
-    )(features, head.head_logits(features, kernel, bias))
-    # It cancels, and the root in it has no slope at features of only zeros.
-    reach = jax.lax.stop_gradient(head.reach(features, holdout_features))
-    labels = holdout_labels.astype(jnp.int32)
-    return _Steps(
-        features, deltas, reach, _holdout(holdout_features, labels, kernel, bias)
-    )
-
-
-def _forms() -> list[Callable]:
-    """The changes [pool, m] by every form, from `_Steps`."""
-    by_series = [
-        partial(_changes_by_series, numerics.expm1_series(radius, order))
-        for radius, order in SERIES
-    ]
-    return [*by_series, _changes_by_classes, _changes_of_any_step]
-
-
-def _reduced(form: Callable, reduce: Callable) -> Callable:
-    return lambda *arguments: reduce(form(*arguments))
-
-
-def _largest(deltas, reach):
-    """A bound of each row's |k δ|."""
-    return jnp.abs(deltas).max(-1) * reach
-
-
-def form_of_step(
-    deltas: Float[jax.Array, "pool classes"], reach: Float[jax.Array, " pool"]
-) -> Int[jax.Array, ""]:
-    """Which form serves the longest step: a series of `SERIES`, any |k δ|, any step.
-
-    One form for all, under `jax.vmap` too: else every one would be computed.
-    """
-    largest = _largest(deltas, reach).max()
-    beyond = [~numerics.all_of_batch(largest <= radius) for radius in RADII]
-    return jnp.stack(beyond).sum(dtype=jnp.int32)
-
-
-def _holdout(features, labels, kernel, bias) -> _Holdout:
-    logits = head.head_logits(features, kernel, bias)
-    is_label = jax.nn.one_hot(labels, kernel.shape[1], dtype=logits.dtype)
-    others = jnp.where(is_label > 0, 0, -numerics.label_residual(logits, labels))
-    return _Holdout(features, labels, jax.nn.log_softmax(logits), is_label, others)
-
-
-# Sums over classes and holdout samples are matrix products below, also where a sum or
-# a gather would do: those are not vectorized on a CPU.
-_matmul = partial(jnp.matmul, precision=numerics.PRECISION)
-
-
-def _at_labels(deltas, holdout):
-    if deltas.shape[1] > FEW_CLASSES:
-        return deltas[:, holdout.labels]
-    return _matmul(deltas, holdout.is_label.T)
-
-
-def _mean(weights, changes):
-    if weights is None:
-        weights = jnp.full(changes.shape[1], 1 / changes.shape[1], changes.dtype)
-    return _matmul(changes, weights.astype(changes.dtype))
-
-
-def _keep(weights, changes):
-    del weights
-    return changes
-
-
-def _changes_by_series(series, features, deltas, reach, holdout):
-    """Small |k δ|, where matrix products sum the classes.
-
-    With y the holdout label, q_c = p_c for c != y, u = k δ_y, and expm1(x) written as
-    the polynomial Σ_j a_j x^j,
-
-        Σ_c p_c exp(k (δ_c - δ_y)) - 1 = A + (A + 1 - p_y) expm1(-u)
-        A = Σ_(c != y) q_c expm1(k δ_c) = Σ_j k^j (Σ_c q_c a_j δ_c^j)
-
-    Every term carries a factor q, so a holdout sample that is already sure of its
-    label keeps its digits.
-    """
-    # Between -1 and 1, so that no power of a tiny δ or a huge k leaves float32.
-    couplings = head.couplings(features, holdout.features) / reach[:, None]
-    deltas = deltas * reach[:, None]
-    powers = [deltas]
-    for _ in series[1:]:
-        powers.append(powers[-1] * deltas)
-    total = jnp.zeros_like(couplings)
-    for coefficient, power in zip(reversed(series), reversed(powers), strict=True):
-        moment = _matmul(coefficient * power, holdout.others.T)
-        total = (total + moment) * couplings
-    label_change = couplings * _at_labels(deltas, holdout)
-    shrink = numerics.polynomial((0.0, *series), -label_change)
-    excess = total + (total + holdout.others.sum(-1)[None]) * shrink
-    return numerics.moderate_log1p(excess)
-
-
-def _changes_by_classes(features, deltas, reach, holdout):
-    """Any |k δ| <= PLAIN_RADIUS: pool · m · classes exponentials.
-
-    With y the holdout label, q_c = p_c for c != y, and v_c = k (δ_c - δ_y),
-
-        Σ_c p_c exp(v_c) - 1 = Σ_(c != y) q_c expm1(v_c)
-
-    or, where that is near -1, the sum on the left.
-    """
-    del reach
-    couplings = head.couplings(features, holdout.features)
-    label_deltas = _at_labels(deltas, holdout)
-    num_classes = deltas.shape[1]
-    label_probs = jnp.exp((holdout.log_probs * holdout.is_label).sum(-1))
-
-    def add_class(sums, of_class):
-        total, excess = sums
-        delta, prob = of_class
-        exp, expm1 = numerics.exp_and_expm1(couplings * (delta[:, None] - label_deltas))
-        return (total + prob[None] * exp, excess + prob[None] * expm1), None
-
-    (total, excess), _ = jax.lax.scan(
-        add_class,
-        (jnp.broadcast_to(label_probs, couplings.shape), jnp.zeros_like(couplings)),
-        (deltas.T, holdout.others.T),
-        unroll=num_classes if num_classes <= FEW_CLASSES else 1,
-    )
-    return numerics.log_of_sum(total, excess)
-
-
-def _changes_of_any_step(features, deltas, reach, holdout):
-    """The same beyond, where an exponential may leave float32."""
-    del reach
-    log_probs = holdout.log_probs.T
-
-    def changes(delta, coupling):
-        delta_of_label = delta[holdout.labels]
-        return numerics.cross_entropy_change(
-            log_probs, lambda c: coupling * (delta[c] - delta_of_label)
-        )
-
-    return jax.vmap(changes)(deltas, head.couplings(features, holdout.features))
+    taken = step_forms.take_steps(*arrays, learning_rate, steps)
+    scores = step_forms.forms(partial(step_forms.mean, None))[form](*taken)
+    radius = (*step_forms.RADII, jnp.inf)[form]
+    holds = step_forms.largest_change(taken.deltas, taken.reach) <= radius
+    return scores.astype(jnp.float32), holds
