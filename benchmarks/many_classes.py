@@ -189,7 +189,7 @@ def cases(options: Options) -> dict[str, dict]:
         place = f"{many:,} classes, d {d:,}, M {m:,}"
         some = min(options.pool_size, 4 * options.chunk_size)
         made[f"expected_entropy_reduction, {place}"] = error_reductions(
-            at, many, some, 4
+            at, many, some, max(1, 400 // m)
         )
         made[f"iwps_last_layer, {place}"] = last_layers(at, many)
     place = f"{few} classes, d {d:,}, M {sizes[0]:,}"

@@ -26,10 +26,12 @@ def expected_entropy_reduction(
     top = log_probs.argmax(-1)
 
     def change(coupling, delta):
+        delta_of_top = delta[top]
+
         def add_class(sums, of_class):
             excess, weighted = sums
             prob, prob_log, step = of_class
-            moved = coupling * (step - delta[top])
+            moved = coupling * (step - delta_of_top)
             growth = jnp.expm1(moved)
             weighted = weighted + growth * prob_log + prob * moved * (1 + growth)
             return (excess + prob * growth, weighted), None

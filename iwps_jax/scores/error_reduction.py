@@ -14,7 +14,7 @@ from iwps_jax.types import AnyArray
 # From here on the labels share what they can; of fewer each is taken by itself.
 MANY_CLASSES = 64
 # Of these numbers of the likeliest labels, the first that keeps what is left out below
-# TOLERANCE of the largest score is taken one by one; a hundredth of that is usual.
+# TOLERANCE of the largest score is taken one by one; the error is usually far smaller.
 EXACT_LABELS = (8, 32)
 TOLERANCE = 1e-3
 
@@ -37,9 +37,9 @@ def error_reduction(
     exponentials, the memory a few times pool · m: take a few hundred reference samples
     and chunks of a large pool. From 64 classes on it is some pool · classes · (m +
     classes) where the likeliest labels are taken one by one and the others together; by
-    a bound, that changes no score by more than 1e-3 of the largest in size of those
-    scored together (a hundredth of that is usual), and else it is not done. Beside an
-    entropy near one, float32 cannot show changes below 1e-7: to rank candidates, use
+    a bound, that changes no score by more than 1e-3 of the largest change of those
+    scored together, and else it is not done. Beside an entropy near one, float32
+    cannot show changes below 1e-7: to rank candidates, use
     `expected_entropy_reduction`, which leaves the constant out.
 
     Args:
