@@ -133,7 +133,8 @@ _geometry = jax.jit(spaces.geometry)
 @jax.jit
 def _at_once(points, rows):
     far, room = jnp.full(403, jnp.inf), lazy.room_for(rows)
-    return lazy.nearer_of_many(points, room, 0, len(rows), far)[0]
+    first, last = jnp.int32(0), jnp.int32(len(rows))
+    return lazy.nearer_of_many(points, room, first, last, far)[0]
 
 
 @jax.jit

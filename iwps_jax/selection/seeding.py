@@ -137,9 +137,9 @@ def _rows_by(weights, key, number):
     size = min(max(ROWS_PER_GROUP, math.isqrt(len(weights))), len(weights))
     table = jnp.pad(weights, (0, -len(weights) % size)).reshape(-1, size)
 
-    def draw(key, weights):
-        noise = numerics.gumbel(key, (number, weights.shape[1]))
-        return jnp.argmax(jnp.log(weights) + noise.astype(weights.dtype), axis=1)
+    def draw(key, weights):  # in columns: more rows do not change the noise of others
+        noise = numerics.gumbel(key, (len(weights), number)).astype(weights.dtype)
+        return blocks.argmax(jnp.log(weights) + noise)
 
-    groups = draw(group_key, table.sum(1)[None])
-    return (groups * size + draw(row_key, table[groups])).astype(jnp.int32)
+    groups = draw(group_key, table.sum(1)[:, None])
+    return (groups * size + draw(row_key, table[groups].T)).astype(jnp.int32)
