@@ -24,8 +24,8 @@ def k_center_greedy(
     starting from all labeled rows as centers; ties, an empty labeled set among
     them, go to the lower row. The pool is read a few times, not once a pick: see
     `iwps_jax.selection.lazy`; the picks are those of one reading a pick. Memory beside
-    the arguments: a few numbers a row and blocks of 8,192 rows, whatever the number of
-    centers.
+    the arguments: a few numbers a row and blocks of 8,192 rows, or of 262,144 where no
+    CPU computes, whatever the number of centers.
 
     Args:
         features: one embedding per row, labeled rows included.
