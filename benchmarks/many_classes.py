@@ -8,17 +8,18 @@ each pair the largest difference is printed too, in relation to the largest scor
 `expected_entropy_reduction`, against every label by itself in float64, with the rank
 correlation.
 
-`iwps_last_layer` is timed on features of unit norm, for which steps are small, beside
-the logits of the head. `iwps` goes through a network of the widths 784, 256, 256, 10:
-"unsure" has logits as it is drawn, "sure" twenty times those. The last pair asks what
-`iwps_mlp` could save: half of the units are off at a candidate, and the change of the
-holdout behind the first layer is zero there. The product is made with the kernel's
-rows of those that are on, of which there must be room for `ROOM` to hold them all.
+`iwps_last_layer` is timed on features of unit norm, for which steps are small, in the
+form with which a scan begins, beside the logits of the head. `iwps` goes through a
+network of the widths 784, 256, 256, 10: "unsure" has logits as it is drawn, "sure"
+twenty times those. The last pair asks what `iwps_mlp` could save: half of the units are
+off at a candidate, and the change of the holdout behind the first layer is zero there.
+The product is made with the kernel's rows of those that are on, of which there must be
+room for `ROOM` to hold them all.
 """
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,8 +32,11 @@ from benchmarks import autodiff, command, measure, plain_forms
 from benchmarks.command import Comparison, Positive
 from benchmarks.measure import Program, chunked
 from iwps_jax import numerics
+from iwps_jax.known_step import look_ahead_for
+from iwps_jax.method import LEARNING_RATE, STEPS, Model, Rows
+from iwps_jax.types import Head, Holdout
 
-LOOK_AHEAD = dict(steps=3, learning_rate=1e-3)
+LOOK_AHEAD = dict(steps=STEPS, learning_rate=LEARNING_RATE)
 WIDTHS = (784, 256, 256, 10)
 ROOM = 160
 LOGITS = "logits of the head"
@@ -88,9 +92,24 @@ def last_layers(options: Options, classes: int) -> dict:
 
     return {
         LOGITS: of(lambda h, kernel, bias, *_: h @ kernel + bias[None]),
-        NOW: of(partial(iwps_jax.iwps_last_layer, **LOOK_AHEAD)),
+        NOW: of(of_scans(arrays)),
         BEFORE: of(partial(plain_forms.iwps_last_layer, **LOOK_AHEAD)),
     }
+
+
+def of_scans(arrays: tuple) -> Callable[..., jax.Array]:
+    """The look-ahead in the form with which a scan of these candidates begins."""
+    features, *head, judging, labels = arrays
+    model = Model(Head(*head), Holdout(judging, labels))
+    form = look_ahead_for(Rows(features=np.asarray(features[:256])), model)
+
+    def score(features, kernel, bias, judging, labels):
+        known = model._replace(
+            head=Head(kernel, bias), holdout=Holdout(judging, labels)
+        )
+        return form(Rows(features=features), known)[0]
+
+    return score
 
 
 def networks(options: Options, sureness: float) -> dict:

@@ -44,7 +44,7 @@ def look_ahead_for(rows: Rows, model: Model) -> Form:
         reach = 1 + np.sqrt((features**2).sum(-1) * (judging**2).sum(-1).max())
         bounds = float(model.learning_rate) * model.steps * doubt * reach
     largest = bounds[np.isfinite(bounds)].max(initial=0)
-    return _FORMS[int(np.searchsorted(step_forms.RADII, ROOM * largest))]
+    return _FORMS[int(np.searchsorted(step_forms.ALL_RADII, ROOM * largest))]
 
 
 def _by(
@@ -58,4 +58,4 @@ def _by(
 
 
 # Made once: a program is known again by its function.
-_FORMS = tuple(partial(_by, form) for form in range(len(step_forms.RADII) + 1))
+_FORMS = tuple(partial(_by, form) for form in range(len(step_forms.ALL_RADII) + 1))

@@ -1,5 +1,6 @@
 """The form that a pool's steps need is told before it is compiled, and checked."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from iwps_jax import methods, picking
 from iwps_jax.known_step import look_ahead_for
 from iwps_jax.method import Model, Rows
 from iwps_jax.pool.quick import Quick
-from iwps_jax.scores import branches, step_forms
+from iwps_jax.scores import step_forms
 from iwps_jax.types import Head, Holdout
 
 RATES = (1e-5, 3e-3, 0.02, 0.3, 30.0)
@@ -39,14 +40,18 @@ def test_the_bound_is_never_below_the_largest_step(learning_rate, scale, steps, 
     """So the rows that were looked at are always served."""
     model = a_model(learning_rate, scale)._replace(steps=steps)
     rows = Rows(features=some_rows(20, scale, seed))
-    needed = int(branches.of_look_ahead(rows, model))
+    taken = step_forms.take_steps(
+        *(rows.features, *model.head, *model.holdout, jnp.float32(learning_rate), steps)
+    )
+    largest = float(step_forms.largest_change(taken.deltas, taken.reach).max())
+    needed = np.searchsorted(step_forms.ALL_RADII, largest)
     assert look_ahead_for(rows, model).args[0] >= needed
 
 
 def test_every_form_is_chosen_for_some_step():
     rows = Rows(features=some_rows(50))
     chosen = {look_ahead_for(rows, a_model(rate)).args[0] for rate in RATES}
-    assert chosen == {*range(len(step_forms.RADII) + 1)}
+    assert chosen == {*range(len(step_forms.ALL_RADII) + 1)}
 
 
 @pytest.mark.parametrize("learning_rate", RATES)

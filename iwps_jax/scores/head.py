@@ -121,7 +121,7 @@ def _residual_of_top(logits, label):
 
     A step raises the label's logit and lowers all others, so the prediction stays one.
     """
-    is_label = jnp.arange(len(logits)) == label
+    is_label = jnp.arange(len(logits), dtype=label.dtype) == label
     odds = jnp.where(is_label, 0, jnp.exp(logits - logits[label]))
     others = jnp.matmul(odds, jnp.ones_like(odds), precision=numerics.PRECISION)
     return jnp.where(is_label, others, -odds) * (1 / (1 + others))

@@ -211,12 +211,11 @@ def look_ahead_by(
 ) -> tuple[Float[jax.Array, " pool"], Bool[jax.Array, " pool"]]:
     """`iwps_last_layer` by one form, of arrays that were checked, and where it holds.
 
-    Only this form is compiled. `form` counts those of `step_forms.RADII`, and the one
-    beyond.
+    Only this form is compiled. `form` counts `step_forms.all_forms`.
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
     taken = step_forms.take_steps(*arrays, learning_rate, steps)
-    scores = step_forms.forms(partial(step_forms.mean, None))[form](*taken)
-    radius = (*step_forms.RADII, jnp.inf)[form]
+    scores = step_forms.all_forms(partial(step_forms.mean, None))[form](*taken)
+    radius = (*step_forms.ALL_RADII, jnp.inf)[form]
     holds = step_forms.largest_change(taken.deltas, taken.reach) <= radius
     return scores.astype(jnp.float32), holds

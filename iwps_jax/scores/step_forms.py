@@ -20,11 +20,16 @@ from iwps_jax.scores import head
 
 # (radius, order): up to |k δ| = radius, an exponential series of so many terms is
 # exact to float32 rounding (1e-7 relative).
-SERIES = ((0.02, 3), (0.25, 5), (0.75, 7))
+SERIES = ((0.25, 5), (0.75, 7))
+# The same with fewer terms, for whoever scores all rows in one form: where each chunk
+# of a pool has its own, this radius would part copies of a row by their rounding.
+SHORT_SERIES = (0.02, 3)
 # Up to here exponentials need no shift: they stay far within float32.
 PLAIN_RADIUS = 16.0
 RADII = (*(radius for radius, _ in SERIES), PLAIN_RADIUS)
-"""The largest |k δ| that a form serves; one more form serves all."""
+"""The largest |k δ| that each of `forms` serves; one more form serves all."""
+ALL_RADII = (SHORT_SERIES[0], *RADII)
+"""The same of `all_forms`."""
 # So many are walked without a loop; XLA does not vectorize one unrolled in part.
 FEW_CLASSES = 10
 
@@ -83,9 +88,14 @@ def take_steps(
 
 def forms(reduce: Callable) -> list[Callable]:
     """`form(*steps)` for every form: what `reduce` makes of the changes [pool, m]."""
+    return all_forms(reduce)[1:]
+
+
+def all_forms(reduce: Callable) -> list[Callable]:
+    """`forms`, and before them the one for steps that are shorter still."""
     by_series = [
         partial(_changes_by_series, numerics.expm1_series(radius, order))
-        for radius, order in SERIES
+        for radius, order in (SHORT_SERIES, *SERIES)
     ]
     changes = [*by_series, _changes_by_classes, _changes_of_any_step]
     return [partial(_reduced, form, reduce) for form in changes]
