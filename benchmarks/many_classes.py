@@ -101,7 +101,7 @@ def of_scans(arrays: tuple) -> Callable[..., jax.Array]:
     """The look-ahead in the form with which a scan of these candidates begins."""
     features, *head, judging, labels = arrays
     model = Model(Head(*head), Holdout(judging, labels))
-    form = look_ahead_for(Rows(features=np.asarray(features[:256])), model)
+    form, *_ = look_ahead_for(Rows(features=np.asarray(features[:256])), model)
 
     def score(features, kernel, bias, judging, labels):
         known = model._replace(

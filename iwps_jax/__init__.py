@@ -5,7 +5,6 @@ first; selectors turn scores into rows; `loop` drives rounds of both.
 """
 
 import importlib
-import importlib.util
 
 import lazy_loader
 
@@ -21,9 +20,13 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         globals()[name] = _public_name(name)
         return globals()[name]
-    if importlib.util.find_spec(f"{__name__}.{name}") is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    module = f"{__name__}.{name}"
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name != module:  # something that the module needs
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 warn_if_excluded()

@@ -1,4 +1,4 @@
-"""What is written one way for a CPU and natively for every other platform.
+"""Operations that have one form for a CPU and the native one on other platforms.
 
 XLA for CPUs leaves some operations to slow loops: no vector unit runs them, or a
 temporary array is written out. Each function here has the form that a CPU runs fast,

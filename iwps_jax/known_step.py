@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
+from iwps_jax import checks
 from iwps_jax.method import Model, Rows
 from iwps_jax.scores import lookahead, step_forms
 
@@ -21,10 +22,10 @@ ROOM = 1.5
 Form = Callable[[Rows, Model], tuple[jax.Array, jax.Array]]
 
 
-def look_ahead_for(rows: Rows, model: Model) -> Form:
-    """`score(rows, model) -> scores, holds` by the form that rows like these need.
+def look_ahead_for(rows: Rows, model: Model) -> tuple[Form, ...]:
+    """The form that rows like these need, and those for rows that go farther.
 
-    It needs no more than the bound
+    These rows need no more than the bound
 
         |k δ| <= η T (1 - p_ŷ) (1 + ‖h‖ max_m ‖g_m‖),
 
@@ -33,7 +34,15 @@ def look_ahead_for(rows: Rows, model: Model) -> Form:
     Args:
         rows: features of some rows of the pool.
         model: with head and holdout set.
+
+    Returns:
+        `form(rows, model) -> scores [n], holds [n]` each; the last holds for all rows.
+
+    Raises:
+        ValueError: if steps or learning rate are out of range.
+        TypeError: if they are no numbers.
     """
+    checks.require_steps(model.steps, model.learning_rate)
     features, (kernel, bias), (judging, _) = rows.features, model.head, model.holdout
     with np.errstate(all="ignore"):  # a row that is not finite says nothing here
         arrays = (features, kernel, bias, judging)
@@ -44,7 +53,8 @@ def look_ahead_for(rows: Rows, model: Model) -> Form:
         reach = 1 + np.sqrt((features**2).sum(-1) * (judging**2).sum(-1).max())
         bounds = float(model.learning_rate) * model.steps * doubt * reach
     largest = bounds[np.isfinite(bounds)].max(initial=0)
-    return _FORMS[int(np.searchsorted(step_forms.ALL_RADII, ROOM * largest))]
+    first = int(np.searchsorted(step_forms.ALL_RADII, ROOM * largest))
+    return (_FORMS[first], *_FORMS[max(first + 1, len(_FORMS) - 2) :])
 
 
 def _by(

@@ -173,10 +173,10 @@ class Method(NamedTuple):
         uses: what it also looks at, of `NEEDS`, where somebody supplies it.
         reads: the fields of `Rows` that its score reads.
         score: `score(rows, model)`; None if it selects by features alone.
-        quick: `quick(rows, model)`, of some rows of the pool, returns the same score in
-            a form that serves such rows and is sooner compiled: `form(rows, model) ->
-            scores, holds`, where `holds` is false for rows that it does not serve; None
-            where there is no such form.
+        quick: `quick(rows, model)`, of features of some rows of the pool, returns forms
+            of the score that are sooner compiled, first the one that serves such rows:
+            `form(rows, model) -> scores, holds`, where `holds` is false for rows that
+            it does not serve; the last serves all. None where there are no such forms.
         select: `select(key, scores, features, model, k, where)`; None for the highest
             scores.
         candidates_per_pick: so many times k of the highest scores are enough for
@@ -202,7 +202,7 @@ class Method(NamedTuple):
     uses: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     score: Callable[[Rows, Model], jax.Array] | None = None
-    quick: Callable[[Rows, Model], Callable] | None = None
+    quick: Callable[[Rows, Model], tuple[Callable, ...]] | None = None
     select: Callable | None = None
     candidates_per_pick: int | None = None
     sample: int = 0

@@ -122,7 +122,7 @@ def bind_score(
         method: a row of the table that has a score.
         model: with what the method needs; a key or a seed where it draws.
         some_rows: features of rows like those that will be scored, for the score to
-            begin with its quick form; None if it shall not, or has none.
+            begin with the form that serves them; None if it shall not, or has none.
 
     Returns:
         `score(rows)` of rows of features, or of logits where the model has no head; for
@@ -151,8 +151,8 @@ def bind_score(
     bound = partial(_score, reads=method.reads, model=known)
     score: Any = partial(bound, score=method.score)
     if method.quick is not None and some_rows is not None:
-        form = method.quick(Rows(features=some_rows), known)
-        score = Quick(partial(bound, score=form), score)
+        forms = method.quick(Rows(features=some_rows), known)
+        score = Quick(tuple(partial(bound, score=form) for form in forms), score)
     return score
 
 
@@ -193,7 +193,7 @@ def _scored_part(method, pool):
 
 def _some_features(method, pool):
     """A few rows from all over the pool; None if they cannot be had before the scan."""
-    if method.quick is None or hasattr(pool, "__next__"):
+    if method.quick is None or len(getattr(pool, "shape", ())) != 2:
         return None
     size = _size(pool)
     rows = np.linspace(0, size - 1, min(size, ROWS_LOOKED_AT)).astype(int)

@@ -22,7 +22,7 @@ def small_sizes():
     """Sizes that make a small pool a large one, with many readings."""
     sizes = {
         coreset: {"ROWS_AT_HAND": 32},
-        seeding: {"MOST_DRAWS": 2, "ROWS_PER_GROUP": 64},
+        seeding: {"NUM_DRAWS": 2, "ROWS_PER_GROUP": 64},
         lazy: {"CENTERS_PER_BLOCK": 16, "ROWS_AT_ONCE": 64, "FEW_CENTERS": 2},
     }
     jax.clear_caches()

@@ -1,6 +1,5 @@
 """Scores with a quick form: the same as the full one, which runs only where it must."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,18 +13,21 @@ LIMIT = 1.0
 
 
 def counted(traces):
-    """The absolute value, quick up to a limit and wrong beyond, and who was traced."""
+    """The absolute value in three forms, wrong beyond their limits, and who traced."""
 
-    def quick(rows):
-        traces.append("quick")
-        scores = jnp.abs(rows)
-        return jnp.where(scores <= LIMIT, scores, -1.0), scores <= LIMIT
+    def form(name, limit):
+        def score(rows):
+            traces.append(name)
+            scores = jnp.abs(rows)
+            return jnp.where(scores <= limit, scores, -1.0), scores <= limit
+
+        return score
 
     def full(rows):
-        traces.append("full")
-        return jnp.abs(rows)
+        raise AssertionError("a scan needs no full form")
 
-    return Quick(quick, full)
+    forms = form("first", LIMIT), form("second", 4.5), form("last", jnp.inf)
+    return Quick(forms, full)
 
 
 def some_rows(beyond):
@@ -44,31 +46,19 @@ def test_no_row_is_scored_by_a_form_that_does_not_hold(beyond, chunk_size):
     np.testing.assert_array_equal(found, np.abs(rows))
 
 
-@pytest.mark.parametrize("beyond", [[], [0], [99]])
-def test_the_full_form_is_compiled_only_where_it_must(beyond):
+@pytest.mark.parametrize(
+    ("beyond", "compiled"),
+    [
+        ([], {"first"}),
+        ([0], {"first", "second"}),
+        ([0, 99], {"first", "second"}),
+        ([5, 6, 7], {"first", "second", "last"}),
+    ],
+)
+def test_only_the_forms_that_rows_need_are_compiled(beyond, compiled):
     traces = []
     score_pool(counted(traces), some_rows(beyond))
-    assert {"quick"} <= {*traces} and ("full" in traces) == bool(beyond)
-
-
-def test_after_a_row_beyond_the_full_form_alone_runs():
-    """Else every later chunk might be scored twice."""
-    runs = []
-
-    def told(form, rows):
-        jax.debug.callback(lambda: runs.append(form), ordered=False)
-        return jnp.abs(rows)
-
-    score = Quick(
-        lambda rows: (told("quick", rows), jnp.abs(rows) <= LIMIT),
-        lambda rows: told("full", rows),
-    )
-    rows = some_rows([0])
-    found = score_pool(score, rows, chunk_size=8, devices=jax.devices()[:1])
-    jax.effects_barrier()
-    np.testing.assert_array_equal(found, np.abs(rows))
-    assert runs.count("quick") <= 4  # read ahead of the first answer
-    assert len(runs) == 13 + 1
+    assert {*traces} == compiled
 
 
 def test_a_scan_that_was_killed_goes_on_in_the_same_forms(tmp_path):

@@ -114,7 +114,7 @@ def _as_it_is(rows, scores):
 def traced(
     score_fn: Callable[[PyTree], PyTree], row: PyTree, size: int, device: jax.Device
 ) -> Footprint:
-    """What scoring `size` rows at once takes on a device; nothing is compiled.
+    """Memory and work of scoring `size` rows on a device; nothing is compiled.
 
     The rows count once more, in float32, in which most scores compute.
     """

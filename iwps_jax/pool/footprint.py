@@ -17,7 +17,7 @@ others into their reader if that is only one."""
 
 
 class Footprint(NamedTuple):
-    """What a traced program takes.
+    """Memory and work of a traced program.
 
     Attributes:
         working_bytes: the most that is held at once, beside the arguments. XLA's own

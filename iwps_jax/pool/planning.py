@@ -68,11 +68,12 @@ def plan_program(
     while True:
         chunk_size = whole_lanes(min(chunk_size, most))
         chunks = plan_chunks_per_call(footprint, chunk_size, devices[0])
-        chunks = min(chunks, -(-most // chunk_size))
+        waiting = chunk_size * _in_flight(row)
+        chunks = max(1, min(chunks, -(-most // chunk_size), int(free / 2 // waiting)))
         program = program_of(
             score_fn, row, devices, chunk_size=chunk_size, chunks=chunks
         )
-        needed = program.working_bytes() + chunk_size * _in_flight(row)
+        needed = program.working_bytes() + chunks * waiting
         if needed <= free:
             return program
         if chunk_size == 1:

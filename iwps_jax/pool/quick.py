@@ -1,4 +1,4 @@
-"""A score with a form that is quicker to compile, or to run, and serves most rows."""
+"""A score with forms that are quicker to compile, or to run, than one for all rows."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -8,29 +8,34 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from iwps_jax.blocks import LANES
 from iwps_jax.pool.devices import Program, sharded
+
+SHARE = 4
+"""A later form scores so many times fewer rows at once: it may need more memory."""
 
 
 class Quick(NamedTuple):
-    """Two forms of one score.
+    """Several forms of one score, of which a scan compiles what its rows need.
 
-    Whoever scans a pool runs the quick form alone until it does not hold for some row:
-    those rows, and all that come later, go through the full form. Anyone else who calls
-    it gets the full form.
+    A scan begins with the first form alone. Rows that it does not serve go through the
+    next, and so on. So the form of a row depends on this row alone, and its score on no
+    chunk, device or attempt. Whoever calls it as a function gets the full form.
 
     Attributes:
-        quick: `quick(rows) -> scores [n], holds [n]`; scores are right where all of
-            `holds`, of rows that are scored together, is true.
+        forms: `form(rows) -> scores [n], holds [n]`; a row's score is right where
+            `holds`. The last one holds for all rows.
         full: `full(rows) -> scores [n]`, of any rows.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> score = Quick(lambda x: (x - x**3 / 6, abs(x) < 0.01), jnp.sin)
+        >>> cubic = lambda x: (x - x**3 / 6, abs(x) < 0.01)
+        >>> score = Quick((cubic, lambda x: (jnp.sin(x), x == x)), jnp.sin)
         >>> float(score(jnp.zeros(1))[0])
         0.0
     """
 
-    quick: Callable[[PyTree], tuple[PyTree, PyTree]]
+    forms: tuple[Callable[[PyTree], tuple[PyTree, PyTree]], ...]
     full: Callable[[PyTree], PyTree]
 
     def __call__(self, rows: PyTree) -> PyTree:
@@ -40,7 +45,7 @@ class Quick(NamedTuple):
 
 def first_form(score_fn: Callable[[PyTree], PyTree] | Quick) -> Callable:
     """The form that a scan begins with."""
-    return score_fn.quick if isinstance(score_fn, Quick) else score_fn
+    return score_fn.forms[0] if isinstance(score_fn, Quick) else score_fn
 
 
 def program_of(
@@ -51,7 +56,7 @@ def program_of(
     chunk_size: int,
     chunks: int,
 ) -> Program:
-    """`sharded`, also of a score that has a quick form.
+    """`sharded`, also of a score that has several forms.
 
     Raises:
         ValueError: if the score does not return one row for each row.
@@ -59,19 +64,19 @@ def program_of(
     make = partial(sharded, row=row, devices=devices)
     if not isinstance(score_fn, Quick):
         return make(score_fn, chunk_size=chunk_size, chunks=chunks)
-    quick = make(score_fn.quick, chunk_size=chunk_size, chunks=chunks)
-    full = cache(partial(make, score_fn.full, chunk_size=chunk_size, chunks=chunks))
-    has_failed = False
+    first, *others = score_fn.forms
+    program = make(first, chunk_size=chunk_size, chunks=chunks)
+    share = SHARE if chunk_size % (SHARE * LANES) == 0 else 1
+    sizes = {"chunk_size": chunk_size // share, "chunks": chunks * share}
+    later = [cache(partial(make, form, **sizes)) for form in others]
 
-    def run(rows: PyTree) -> Any:
-        return (full().run(rows), None) if has_failed else quick.run(rows)
+    def settle(rows: PyTree, found: Any) -> np.ndarray:
+        scores, holds = map(np.asarray, found)
+        for other in later:
+            if holds.all():
+                break
+            next_scores, next_holds = map(np.asarray, other().run(rows))
+            scores, holds = np.where(holds, scores, next_scores), holds | next_holds
+        return scores
 
-    def settle(rows: PyTree, found: Any) -> PyTree:
-        nonlocal has_failed
-        scores, holds = found
-        if holds is None or np.asarray(holds).all():
-            return scores
-        has_failed = True
-        return full().run(rows)
-
-    return quick._replace(run=run, settle=settle, scores=quick.scores[0])
+    return program._replace(settle=settle, scores=program.scores[0])

@@ -24,7 +24,7 @@ FEW_CLASSES = 16
 
 
 class Reference(NamedTuple):
-    """What the reference set contributes to every candidate's score."""
+    """The reference set, as every candidate's score needs it."""
 
     log_probs: Float[jax.Array, "m classes"]
     probs: Float[jax.Array, "m classes"]

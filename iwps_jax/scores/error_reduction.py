@@ -169,7 +169,7 @@ def _entropy_reduction(
 
 
 class Candidates(NamedTuple):
-    """What the forms read of the candidates."""
+    """The candidates, as the forms read them."""
 
     features: Float[jax.Array, "pool d"]
     logits: Float[jax.Array, "pool classes"]

@@ -11,7 +11,7 @@ then sees its logits move by (1 + h·g) δ: no weights are ever copied.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from iwps_jax import checks, numerics
 from iwps_jax.types import AnyArray
@@ -70,20 +70,6 @@ def reach(
     """What no coupling of a sample exceeds in size: 1 + ‖h_n‖ max_m ‖g_m‖ >= |k_nm|."""
     farthest = jax.vmap(squared_norm)(others).max()
     return 1 + jnp.sqrt(jax.vmap(squared_norm)(features)) * jnp.sqrt(farthest)
-
-
-def is_small_step(
-    deltas: Float[jax.Array, "n *labels classes"],
-    couplings: Float[jax.Array, "n m"],
-    radius: float,
-) -> Bool[jax.Array, ""]:
-    """Whether every |k δ| is within `radius`, over the whole batch that runs together.
-
-    The usual case, in which cheaper and more exact forms hold. One answer for all,
-    under `jax.vmap` too, so that a `lax.cond` on it runs one branch and not both.
-    """
-    largest = jnp.abs(deltas).max() * jnp.abs(couplings).max()
-    return numerics.all_of_batch(largest <= radius)
 
 
 def displacement(

@@ -119,7 +119,7 @@ def change_by_bumps(reference: Reference, coupling, labels: Labels):
 
 
 def bound_of_rest(reference: Reference, coupling, labels: Labels):
-    """What the rest of `change_by_bumps` cannot exceed in size, for each sample.
+    """An upper bound of the rest of `change_by_bumps`, for each sample.
 
     The rest is a sum of second differences of the entropy, of logits u = log p:
 

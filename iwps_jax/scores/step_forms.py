@@ -35,7 +35,7 @@ FEW_CLASSES = 10
 
 
 class Judges(NamedTuple):
-    """What the holdout set contributes to every candidate's score.
+    """The holdout set, as every candidate's score needs it.
 
     Attributes:
         features: g.

@@ -22,8 +22,8 @@ def k_center_greedy(
         next = argmax_i min_(j in centers) ‖h_i - h_j‖²
 
     starting from all labeled rows as centers; ties, an empty labeled set among
-    them, go to the lower row. The pool is read a few times, not once a pick: see
-    `iwps_jax.selection.lazy`; the picks are those of one reading a pick. Memory beside
+    them, go to the lower row. With 16 features or more, the pool is read a few times,
+    not once a pick: see `iwps_jax.selection.lazy`; the picks are the same. Memory beside
     the arguments: a few numbers a row and blocks of 8,192 rows, or of 262,144 where no
     CPU computes, whatever the number of centers.
 

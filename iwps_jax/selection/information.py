@@ -24,7 +24,7 @@ PICKS = 512
 
 
 class Candidates(NamedTuple):
-    """What is known of the candidates before the first pick.
+    """The candidates, as they are before the first pick.
 
     Attributes:
         usefulness: of their scores, from 0 to 1.
@@ -52,7 +52,7 @@ class Targets(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """What A⁻¹ is to the candidates.
+    """Products of the candidates with A⁻¹.
 
     Attributes:
         own: a_iᵀ A⁻¹ a_i.
@@ -64,7 +64,7 @@ class _Sums(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What a pick changes.
+    """The batch so far: all that a pick changes.
 
     Attributes:
         factor: of A⁻¹.

@@ -12,8 +12,9 @@ from iwps_jax.selection import lazy, spaces
 from iwps_jax.selection.highest import check_where
 from iwps_jax.types import AnyArray
 
-# Rows that are drawn before the pool is read again.
-MOST_DRAWS = 512
+# Rows that are drawn before the pool is read again; the same for all k, so that fewer
+# picks are the first of more.
+NUM_DRAWS = 512
 ROWS_PER_GROUP = 1024
 
 
@@ -80,7 +81,7 @@ def picks_and_passes(key, features, logits, where, *, k):
         jnp.int32(0),
         jnp.where(where, infinite, -infinite),
     )
-    draw = partial(_draw, key, points, min(MOST_DRAWS, 2 * k + 6), k)
+    draw = partial(_draw, key, points, NUM_DRAWS, k)
     centers, passes = lazy.grow(points, nothing.add(largest), k, draw)
     return centers[:k], passes
 

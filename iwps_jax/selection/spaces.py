@@ -218,7 +218,7 @@ def _matvec(matrix, vector):
 
 
 def middle(points: Geometry) -> Float[AnyArray, " d"]:
-    """What `seen_from` subtracts, so that products cancel less."""
+    """The place that `seen_from` subtracts, so that products cancel less."""
     features = points.space.features
     if points.softmax is None:
         return blocks.middle(features, points.right_scale)

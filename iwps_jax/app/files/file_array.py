@@ -28,6 +28,14 @@ LARGE = 2**22
 """Bytes from which on a block is pages of its own."""
 MOST_KEPT = 4
 """Blocks that nobody needs any more and that wait for the next."""
+LARGEST_KEPT = 2**26
+"""Bytes up to which a block is kept: all together are 256 MB at most."""
+# Else a forked process would write into the blocks of the other.
+PRIVATE: dict[str, Any] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    if hasattr(mmap, "MAP_PRIVATE")
+    else {}
+)
 MOST_AT_ONCE = 2**30
 """Bytes of one read; some systems refuse 2 GB."""
 
@@ -207,7 +215,7 @@ def _block(size) -> np.ndarray:
     The system takes as long to give new pages to a process as to fill them from a file.
     Pages are also what JAX takes as they are; other arrays it copies.
     """
-    if size < LARGE:
+    if not LARGE <= size <= LARGEST_KEPT:
         return np.empty(size, np.uint8)
     try:
         pages = _kept.pop()
@@ -222,7 +230,7 @@ def _block(size) -> np.ndarray:
 
 def _new_pages(size) -> mmap.mmap:
     try:
-        pages = mmap.mmap(-1, size)
+        pages = mmap.mmap(-1, size, **PRIVATE)
     except OSError as error:
         raise MemoryError from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
