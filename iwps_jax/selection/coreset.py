@@ -23,9 +23,9 @@ def k_center_greedy(
 
     starting from all labeled rows as centers; ties, an empty labeled set among
     them, go to the lower row. With 16 features or more, the pool is read a few times,
-    not once a pick: see `iwps_jax.selection.lazy`; the picks are the same. Memory beside
-    the arguments: a few numbers a row and blocks of 8,192 rows, or of 262,144 where no
-    CPU computes, whatever the number of centers.
+    not once a pick: see `iwps_jax.selection.lazy`; the picks are the same. Memory
+    beside the arguments: a few numbers a row and blocks of 8,192 rows, or of 262,144
+    where no CPU computes, whatever the number of centers.
 
     Args:
         features: one embedding per row, labeled rows included.
