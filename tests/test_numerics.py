@@ -215,13 +215,6 @@ def test_log_of_sum_is_exact_on_either_side_of_one():
 # Residual
 
 
-@given(seed=st.integers(0, 2**31 - 1), size=st.sampled_from([1, 4]))
-def test_argmax_is_the_first_of_the_largest(seed, size):
-    values = np.random.default_rng(seed).integers(0, 3, (4, size)).astype(np.float32)
-    found = np.asarray(numerics.argmax(jnp.asarray(values)))
-    np.testing.assert_array_equal(found, values.argmax(-1))
-
-
 def test_residual_is_onehot_minus_softmax(key):
     logits = 3 * jax.random.normal(key, (6, 4, 5))
     labels = jnp.arange(24).reshape(6, 4) % 5

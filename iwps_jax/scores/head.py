@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from iwps_jax import checks, numerics
+from iwps_jax import checks, dialect, numerics
 from iwps_jax.types import AnyArray
 
 
@@ -93,7 +93,7 @@ def displacement(
     own_coupling = 1 + squared_norm(features)
     learning_rate = jnp.asarray(learning_rate, logits.dtype)
     residual_of = _residual_of_top if label is None else numerics.label_residual
-    label = numerics.argmax(logits) if label is None else label
+    label = dialect.argmax(logits) if label is None else label
 
     def step(delta, _):
         residual = residual_of(logits + own_coupling * delta, label)
