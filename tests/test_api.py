@@ -23,7 +23,7 @@ FLOORS = {  # a room may import from those before it only
         "atomic_write",
         *("checks", "series", "dialect", "numerics", "blocks", "masks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
-        *("pool", "known_step", "methods", "picking", "explanations", "loop"),
+        *("pool", "known_step", "rows", "methods", "picking", "explanations", "loop"),
         *("app", "__main__"),
     ),
     "iwps_jax.app": (
@@ -144,7 +144,7 @@ def test_names_of_methods_stand_in_rows_and_lists_only():
     """No branch and no table asks for a method by its name: rows say what differs."""
     lists = ast.Tuple | ast.List | ast.Assign
     for name, path in FILES.items():
-        if name == "iwps_jax.methods":
+        if is_below(name, "iwps_jax.rows"):
             continue
         for parent in ast.walk(ast.parse(path.read_text())):
             for node in ast.iter_child_nodes(parent):

@@ -17,13 +17,9 @@ CANDIDATES_PER_PICK = 10
 
 
 def k_center(key, scores, features, model, k, where):
-    """Core-set; rows that may not be picked are centers, and so are labeled samples."""
-    is_center = ~where
-    if model.labeled is not None:
-        features, labeled = numerics.upcast((features, model.labeled.features))
-        features = jnp.concatenate([features, labeled])
-        is_center = jnp.concatenate([is_center, jnp.ones(len(labeled), bool)])
-    return k_center_greedy(features, k, is_center)
+    """Core-set: all that is covered is a center."""
+    features, is_covered = covered(features, model, where)
+    return k_center_greedy(features, k, is_covered)
 
 
 def badge(key, logits, features, model, k, where):
@@ -43,3 +39,17 @@ def batch(key, scores, features, model, k, where):
     return iwps_batch(
         key, scores, evidence, k, candidates_per_pick=CANDIDATES_PER_PICK, where=where
     )
+
+
+def covered(features, model, where):
+    """All features, and which of them a selector of positions takes for labeled.
+
+    These are rows that may not be picked, and labeled samples that are no rows of the
+    pool, which stand behind its rows.
+    """
+    is_covered = ~where
+    if model.labeled is not None:
+        features, labeled = numerics.upcast((features, model.labeled.features))
+        features = jnp.concatenate([features, labeled])
+        is_covered = jnp.concatenate([is_covered, jnp.ones(len(labeled), bool)])
+    return features, is_covered

@@ -1,0 +1,1 @@
+"""The rows of the table of methods, by kind; `iwps_jax.methods` is the table."""
