@@ -9,11 +9,18 @@ arguments are.
 import jax.numpy as jnp
 
 from iwps_jax import numerics
+from iwps_jax.selection import cluster_margin as by_margin
+from iwps_jax.selection import drop_query as by_dropout
 from iwps_jax.selection import seeding
+from iwps_jax.selection import typiclust as by_typicality
+from iwps_jax.selection.average_linkage import MOST_ROWS, average_linkage
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
+from iwps_jax.selection.k_means import k_means
 
 CANDIDATES_PER_PICK = 10
+ROWS_PER_CLUSTER = 10
+"""Of Cluster-Margin, on average, in the part of the pool that is merged."""
 
 
 def k_center(key, scores, features, model, k, where):
@@ -25,6 +32,27 @@ def k_center(key, scores, features, model, k, where):
 def badge(key, logits, features, model, k, where):
     """BADGE; the scores are the logits."""
     return seeding.badge(key, features, logits, k, where)
+
+
+def typiclust(key, scores, features, model, k, where):
+    """TypiClust: min(labeled + k, 500) clusters of all rows, new ones in each round."""
+    features, is_covered = covered(features, model, where)
+    most = min(by_typicality.MOST_CLUSTERS, len(features))
+    number = jnp.minimum(is_covered.sum(dtype=jnp.int32) + k, most)
+    clusters = k_means(key, features, most, number=number).labels
+    return by_typicality.typiclust(features, clusters, k, is_covered)
+
+
+def drop_query(key, changes, features, model, k, where):
+    """DropQuery; the scores are the shares of masks that change the prediction."""
+    return by_dropout.drop_query(key, changes, features, k, where)
+
+
+def cluster_margin(key, scores, features, model, k, where):
+    """Cluster-Margin on clusters that depend on the features of the pool alone."""
+    number = max(min(len(features), MOST_ROWS) // ROWS_PER_CLUSTER, 1)
+    clusters = average_linkage(features, number)
+    return by_margin.cluster_margin(key, scores, clusters, k, where)
 
 
 def batch(key, scores, features, model, k, where):

@@ -194,13 +194,19 @@ def lloyd(features, where, centers, number, *, steps):
 
 
 @jax.jit
-def nearest_center(features, where, centers, number):
-    """The number of the nearest center in use, of every row that counts; else -1."""
+def nearest_center(features, where, centers, number, spreads=0.0):
+    """The number of the nearest center in use, of every row that counts; else -1.
+
+    argmin_c ‖h - μ_c‖² + v_c, with v one number a center, in units of rows that are
+    scaled to the unit range: zero, or the mean squared distance within a cluster.
+    """
     view = _view(features, where, centers, number)
     seen = _room_for(view, centers, number)
+    spreads = jnp.broadcast_to(jnp.asarray(spreads, seen.dtype), len(centers))
+    spreads = jnp.pad(spreads, (0, len(seen) - len(centers)))
 
     def of_block(start, size, _):
-        return _labels(view, seen, number, start, size)[1]
+        return _labels(view, seen, number, start, size, spreads)[1]
 
     return blocks.in_blocks(of_block, jnp.full(len(features), -1, jnp.int32))
 
@@ -251,16 +257,19 @@ def _over_centers(add, total, centers, number):
     return jax.lax.fori_loop(0, (number + size - 1) // size, of_block, total)
 
 
-def _labels(view, centers, number, start, size):
+def _labels(view, centers, number, start, size, spreads=None):
     """A block of rows, and the nearest center of each; -1 for rows that do not count.
 
-    argmin_c ‖x - c‖² = argmax_c x·c - ½ ‖c‖²
+    argmin_c ‖x - c‖² + v_c = argmax_c x·c - ½ (‖c‖² + v_c)
     """
     rows, counts = view.block(start, size)
 
     def add(best, first, part):
         is_used = first + jnp.arange(len(part), dtype=jnp.int32) < number
-        offsets = jnp.where(is_used, (part**2).sum(1) / 2, jnp.inf)
+        squares = (part**2).sum(1)
+        if spreads is not None:
+            squares += jax.lax.dynamic_slice(spreads, (first,), (len(part),))
+        offsets = jnp.where(is_used, squares / 2, jnp.inf)
         nearness = (
             jnp.matmul(part, rows.T, precision=numerics.PRECISION) - offsets[:, None]
         )
