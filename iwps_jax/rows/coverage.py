@@ -48,7 +48,7 @@ TYPICLUST = Method(
     source="Hacohen et al. 2022. https://arxiv.org/abs/2202.02794",
     needs=("features",),
     uses=("labels",),
-    select=selectors.typiclust,
+    select=selectors.most_typical,
     options=("seed",),
 )
 DROP_QUERY = Method(
@@ -66,7 +66,7 @@ DROP_QUERY = Method(
         rows.features,
         *model.head,
     ),
-    select=selectors.drop_query,
+    select=selectors.changed,
     options=("seed",),
 )
 CLUSTER_MARGIN = Method(
@@ -79,6 +79,6 @@ CLUSTER_MARGIN = Method(
     needs=("features", "head"),
     reads=("logits",),
     score=MARGIN.score,
-    select=selectors.cluster_margin,
+    select=selectors.clustered,
     options=("seed",),
 )

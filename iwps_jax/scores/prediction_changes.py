@@ -92,7 +92,8 @@ def _prediction_changes(keys, features, kernel, bias, *, num_draws, dropout_rate
     def add(draw, changes):
         kept = jax.vmap(mask_of, (0, None))(keys, draw)
         dropped = jnp.where(kept, features / share, 0)
-        return changes + (_predictions(dropped, kernel, bias) != predicted)
+        has_changed = _predictions(dropped, kernel, bias) != predicted
+        return changes + has_changed.astype(changes.dtype)
 
     changes = jnp.zeros(len(features), jnp.int32)
     changes = jax.lax.fori_loop(0, num_draws, add, changes)
