@@ -1,4 +1,4 @@
-"""DropQuery: predictions that change, plain picks in float64, scikit-activeml's picks."""
+"""DropQuery: its score, its plain picks in float64, and scikit-activeml's picks."""
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,12 @@ def plain_changes(features, kernel, bias, num_draws=3, rate=0.75):
     """The share of masks that change a prediction, row by row."""
     features, kernel, bias = (x.astype(float) for x in (features, kernel, bias))
     shares = []
-    for row, key in zip(features, keys_of(), strict=True):
-        kept = [
-            np.asarray(masks.kept(jax.random.fold_in(key, draw), 1 - rate, (D,)))
-            for draw in range(num_draws)
-        ]
+    draws = jax.vmap(jax.random.fold_in, (None, 0))
+    masks_of = jax.vmap(lambda key: masks.kept(key, 1 - rate, (D,)))
+    all_kept = jax.jit(
+        jax.vmap(lambda key: masks_of(draws(key, jnp.arange(num_draws))))
+    )
+    for row, kept in zip(features, np.asarray(all_kept(keys_of())), strict=True):
         dropped = np.where(kept, row / (1 - rate), 0) @ kernel + bias
         shares.append((dropped.argmax(1) != (row @ kernel + bias).argmax()).mean())
     return shares

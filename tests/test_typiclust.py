@@ -150,8 +150,8 @@ def test_scikit_activeml_picks_the_same_rows_of_the_same_clusters():
         def fit_predict(self, rows):
             return self.labels
 
-    sizes = np.arange(12, 12 + 18)  # no two clusters of one size
-    clusters = np.repeat(np.arange(18), sizes)[:POOL].astype(np.int32)
+    sizes = [*range(19, 30), 39]  # no two clusters of one size
+    clusters = np.repeat(np.arange(12), sizes).astype(np.int32)
     labeled = np.isin(np.arange(POOL), [3, 20, 60])
     y = np.where(labeled, 0.0, np.nan)
     query = pool.TypiClust(

@@ -106,6 +106,7 @@ def k_means(
         where = jnp.ones(len(features), bool)
     checks.require_mask("where", where, len(features))
     number = num_clusters if number is None else number
+    checks.require_same_numbers("number", number)
     if isinstance(number, int):
         checks.require_at_most("number", number, num_clusters, "num_clusters")
     return _k_means(

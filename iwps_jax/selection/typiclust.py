@@ -167,7 +167,8 @@ def _mean_distances(features, rows, place, borders, last, neighbors):
 
         distances = jnp.pad(distances, pad)
         number = (last + size - 1) // size
-        return jax.lax.fori_loop(0, number, replace, distances)[: len(rows)]
+        distances = jax.lax.fori_loop(0, number, replace, distances)[: len(rows)]
+        return jnp.where(jnp.arange(len(rows), dtype=jnp.int32) < last, distances, 0)
 
     zeros = jnp.zeros(len(rows), points.right_scale.dtype)
     on_cpu, elsewhere = partial(compute, CPU_ROWS), partial(compute, OTHER_ROWS)
