@@ -44,6 +44,7 @@ from .scores.kernel import (
 )
 from .scores.lookahead import holdout_changes, iwps_last_layer
 from .scores.network_lookahead import iwps
+from .scores.prediction_changes import prediction_changes
 from .scores.predictive import (
     bald,
     entropy,
@@ -54,17 +55,24 @@ from .scores.predictive import (
 )
 from .scores.weights import class_balanced_weights
 from .selection import (
+    Clusters,
     Evidence,
     Space,
+    average_linkage,
     badge,
+    cluster_margin,
+    drop_query,
     feature_space,
     gradient_space,
     iwps_batch,
     k_center_greedy,
+    k_means,
     top_k,
+    typiclust,
 )
 
 __all__ = [
+    "Clusters",
     "CrossFit",
     "Evidence",
     "HeadGradient",
@@ -74,13 +82,16 @@ __all__ = [
     "RoundInfo",
     "Space",
     "TopK",
+    "average_linkage",
     "badge",
     "bald",
     "class_balanced_weights",
+    "cluster_margin",
     "contrib",
     "cross_fitted_iwps",
     "cross_fitted_iwps_app",
     "dense_layers",
+    "drop_query",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
@@ -99,6 +110,7 @@ __all__ = [
     "iwps_mlp",
     "iwps_pixel_head",
     "k_center_greedy",
+    "k_means",
     "least_confidence",
     "loop",
     "margin",
@@ -112,11 +124,13 @@ __all__ = [
     "pixel_mc_dropout",
     "pixel_scores",
     "pooled_features",
+    "prediction_changes",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
+    "typiclust",
     "upsample",
     "variation_ratio",
 ]

@@ -8,7 +8,10 @@ To add one, write its function and its row in `iwps_jax.rows`, and name the row 
 from iwps_jax.method import Method
 from iwps_jax.rows.coverage import (
     BADGE,
+    CLUSTER_MARGIN,
     CORESET,
+    DROP_QUERY,
+    TYPICLUST,
 )
 from iwps_jax.rows.look_ahead import (
     ERROR_REDUCTION,
@@ -52,6 +55,9 @@ ROWS: dict[str, Method] = {
         BALD,
         CORESET,
         BADGE,
+        TYPICLUST,
+        DROP_QUERY,
+        CLUSTER_MARGIN,
         ERROR_REDUCTION,
         IWPS_APP,
         IWPS,

@@ -69,6 +69,21 @@ OTHERS = {  # beside the table of the scores' contract
         **{"key": KEY, **BATCH},
         "evidence": iwps_jax.Evidence(*POOL.values(), FEATURES, FEATURES, LABELS),
     },
+    "k_means": {"key": KEY, "features": FEATURES, "num_clusters": 2},
+    "average_linkage": {"features": FEATURES, "num_clusters": 2},
+    "typiclust": {
+        **{"features": FEATURES, "clusters": LABELS},
+        **{"k": 1, "labeled": LABELS > 0},
+    },
+    "prediction_changes": {"keys": KEYS, **POOL},
+    "drop_query": {
+        **{"key": KEY, "changes": LOGITS[:, 0]},
+        **{"features": HEAD["features"], "k": 2},
+    },
+    "cluster_margin": {
+        **{"key": KEY, **BATCH},
+        "clusters": np.zeros(len(LOGITS), np.int32),
+    },
     "feature_space": {"features": FEATURES},
     "gradient_space": {"features": HEAD["features"], "logits": LOGITS},
     "score_in_chunks": {"score_fn": jnp.sum, "inputs": LOGITS, "chunk_size": 8},

@@ -67,6 +67,14 @@ SIGNATURES = {
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
+    "k_means": "key, features, num_clusters, where=None, *, number=None, steps=100, "
+    "most_rows=131072",
+    "average_linkage": "features, num_clusters, *, most_rows=2048",
+    "typiclust": "features, clusters, k, labeled, *, neighbors=20, least_size=5",
+    "prediction_changes": f"keys, {HEAD}, *, num_draws=3, dropout_rate=0.75",
+    "drop_query": "key, changes, features, k, where=None",
+    "cluster_margin": "key, scores, clusters, k, where=None, *, "
+    "candidates_per_pick=10",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

@@ -1,9 +1,14 @@
 """Methods that compare rows with each other, so that their picks are unlike."""
 
+import jax
+
 from iwps_jax.method import Method, Style
 from iwps_jax.pixels import forms
+from iwps_jax.pool.chunks import sample_keys
 from iwps_jax.rows.lines import DOTTED
+from iwps_jax.rows.predictions import MARGIN
 from iwps_jax.scores import forms as scored
+from iwps_jax.scores.prediction_changes import prediction_changes
 from iwps_jax.selection import forms as selectors
 
 CORESET = Method(
@@ -33,4 +38,47 @@ BADGE = Method(
     options=("seed",),
     pixels=forms.BADGE,
     style=Style("#332288", "X", DOTTED),
+)
+TYPICLUST = Method(
+    "typiclust",
+    "TypiClust",
+    about="takes the most typical row of every cluster without labels",
+    use="you have few labels or none",
+    page="typiclust.md",
+    source="Hacohen et al. 2022. https://arxiv.org/abs/2202.02794",
+    needs=("features",),
+    uses=("labels",),
+    select=selectors.most_typical,
+    options=("seed",),
+)
+DROP_QUERY = Method(
+    "drop_query",
+    "DropQuery",
+    about="takes, of the rows whose prediction changes when features are dropped, one "
+    "from each of k clusters",
+    use="features come from a large frozen network",
+    page="drop_query.md",
+    source="Gupte et al. 2024. https://arxiv.org/abs/2401.14555",
+    needs=("features", "head"),
+    reads=("numbers", "features"),
+    score=lambda rows, model: prediction_changes(
+        sample_keys(jax.random.fold_in(model.key, model.batch), rows.numbers),
+        rows.features,
+        *model.head,
+    ),
+    select=selectors.changed,
+    options=("seed",),
+)
+CLUSTER_MARGIN = Method(
+    "cluster_margin",
+    "Cluster-Margin",
+    about="takes, of the 10 k best rows by margin, one of each cluster by turns",
+    use="rounds are very large",
+    page="cluster_margin.md",
+    source="Citovsky et al. 2021, Algorithm 2. https://arxiv.org/abs/2107.14263",
+    needs=("features", "head"),
+    reads=("logits",),
+    score=MARGIN.score,
+    select=selectors.clustered,
+    options=("seed",),
 )

@@ -7,6 +7,11 @@ through a tie or a NaN-free but infinite score.
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
     seeding     BADGE: k-means++ over the last layer's gradients
+    k_means     clusters of the pool around centers
+    average_linkage hierarchical clusters
+    typiclust   TypiClust: the most typical row of every cluster without labels
+    drop_query  DropQuery: predictions that change under dropout, spread by k-means
+    cluster_margin Cluster-Margin: the least margins, from their clusters by turns
     lazy        picks that become centers, applied to the pool many at a time
     gradients   the factors of those gradients
     spaces      distances and inner products: of features, or of those gradients
@@ -19,21 +24,32 @@ Research alternatives are in `iwps_jax.contrib`.
 """
 
 from iwps_jax.moved import answer_old_names
+from iwps_jax.selection.average_linkage import average_linkage
+from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
+from iwps_jax.selection.drop_query import drop_query
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
+from iwps_jax.selection.k_means import Clusters, k_means
 from iwps_jax.selection.seeding import badge
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
+from iwps_jax.selection.typiclust import typiclust
 
 __all__ = [
+    "Clusters",
     "Evidence",
     "Space",
+    "average_linkage",
     "badge",
+    "cluster_margin",
+    "drop_query",
     "feature_space",
     "gradient_space",
     "iwps_batch",
     "k_center_greedy",
+    "k_means",
     "top_k",
+    "typiclust",
 ]
 
 answer_old_names(__name__)
