@@ -11,7 +11,10 @@ from iwps_jax.rows.coverage import (
     CORESET,
 )
 from iwps_jax.rows.look_ahead import (
+    BAIT,
+    BAIT_BY_CLASS,
     ERROR_REDUCTION,
+    GLISTER,
     IWPS,
     IWPS_APP,
     IWPS_BATCH,
@@ -52,7 +55,10 @@ ROWS: dict[str, Method] = {
         BALD,
         CORESET,
         BADGE,
+        BAIT,
+        BAIT_BY_CLASS,
         ERROR_REDUCTION,
+        GLISTER,
         IWPS_APP,
         IWPS,
         IWPS_BATCH,

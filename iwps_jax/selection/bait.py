@@ -122,8 +122,7 @@ def bait_by_class(
         next = argmin_x Σ_c tr (A_c + F_xc)⁻¹ F_Uc,    F_xc = p_c (1 - p_c) h hᵀ
 
     The parts of F between two classes are left out, so that nothing is larger than
-    [d, d], C times; all else is as in `bait`. For two classes both have the same order
-    of gains in the first step, as their parts then are copies of each other.
+    [d, d], C times; all else is as in `bait`.
 
     Time: one pass over the pool takes C d² a row two or three times, and each of the
     3 k steps 2 C d a row; a few times C d³ beside. Memory beside the arguments: 3 C
@@ -273,8 +272,7 @@ def _forward(points, may_be_picked, of_pool, pairs, precision, most):
 
     def anew(carry):
         state, _, _, _, left = carry
-        state = fisher.begin(points, state.precision, of_pool, pairs)
-        gains = fisher.gains_of(points, state.sums, 1)
+        state, gains = fisher.begin(points, state.precision, of_pool, 1, pairs)
         best = jnp.where(left, gains, 0).max()
         return state, gains, best, jnp.int32(0), left
 
@@ -312,8 +310,7 @@ def _fewer(points, may_be_picked, of_pool, pairs, picks, precision, k):
     picked = fisher.Points(features, points.scale, probs.T[None])
     order = jnp.arange(most, dtype=jnp.int32)
     is_pick = order < may_be_picked.sum(dtype=jnp.int32)
-    state = fisher.begin(picked, precision, of_pool, pairs)
-    costs = fisher.gains_of(picked, state.sums, -1)
+    state, costs = fisher.begin(picked, precision, of_pool, -1, pairs)
 
     def remove(_, carry):
         state, costs, left = carry

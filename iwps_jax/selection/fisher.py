@@ -191,9 +191,14 @@ def begin(
     points: Points,
     precision: Float[jax.Array, "problems features features"],
     fisher: Float[jax.Array, "problems features features"],
+    sign: int,
     pairs: Layout,
-) -> State:
-    """A inverted, and the sums of all candidates by their definition."""
+) -> tuple[State, Float[jax.Array, " candidates"]]:
+    """A inverted, and all sums by their definition.
+
+    With it the gains: by how much the trace falls (1) or rises (-1) where the F of a
+    candidate is added to A or taken away.
+    """
     one = jnp.broadcast_to(jnp.eye(precision.shape[-1]), precision.shape)
     one = one.astype(precision.dtype)
     factor = jnp.linalg.cholesky(precision)
@@ -202,7 +207,7 @@ def begin(
     told = _matmul(_matmul(inverse, fisher), inverse)
     middles = _pairs_of(inverse, pairs), _pairs_of(told, pairs)
 
-    def fill(block, sums):
+    def fill(block, carry):
         features, probs = points.block(block)
 
         def of(matrices):
@@ -212,15 +217,19 @@ def begin(
             once = _root_times(probs, forms[jnp.asarray(pairs.place)], pairs.by_class)
             return _root_times(probs, once.swapaxes(1, 2), pairs.by_class)
 
-        return jax.tree.map(
-            lambda all_, matrices: all_.at[block].set(of(matrices)),
-            sums,
-            Sums(*middles),
-        )
+        return _put(points, block, carry, Sums(*map(of, middles)), sign)
 
-    sums = no_sums(points, pairs)
-    sums = jax.lax.fori_loop(0, len(points.probs), fill, sums)
-    return State(precision, inverse, sums)
+    carry = no_sums(points, pairs), jnp.zeros(len(points.features), precision.dtype)
+    sums, gains = jax.lax.fori_loop(0, len(points.probs), fill, carry)
+    return State(precision, inverse, sums), gains
+
+
+def _put(points, block, carry, new, sign):
+    """The sums of a block, and the gains by them, in their places."""
+    sums, gains = carry
+    sums = jax.tree.map(lambda parts, part: parts.at[block].set(part), sums, new)
+    worth, start = _worth(*new, sign), (points.start(block),)
+    return sums, jax.lax.dynamic_update_slice(gains, worth, start)
 
 
 def no_sums(points: Points, pairs: Layout) -> Sums:
@@ -285,19 +294,8 @@ def root_of(
     return _root_times(probs[:, None], one[..., None], pairs.by_class)[..., 0].mT
 
 
-def gains_of(points: Points, sums: Sums, sign: int) -> Float[jax.Array, " candidates"]:
-    """By how much the trace falls (1) or rises (-1) where F is added or taken away."""
-
-    def add(block, gains):
-        worth = _worth(sums.own[block], sums.told[block], sign)
-        return jax.lax.dynamic_update_slice(gains, worth, (points.start(block),))
-
-    zeros = jnp.zeros(len(points.features), sums.own.dtype)
-    return jax.lax.fori_loop(0, len(points.probs), add, zeros)
-
-
 def _worth(own, told, sign):
-    """tr (I ± VᵀA⁻¹V)⁻¹ VᵀA⁻¹F_U A⁻¹V, one column of V after the other.
+    """The trace of (I ± VᵀA⁻¹V)⁻¹ VᵀA⁻¹F_U A⁻¹V, a column of V after the other.
 
     Each is an update of rank one, after which the other columns are what they are
     once it is made. A denominator is never less than rounding leaves of one.
@@ -349,7 +347,7 @@ def move(
     both = both.transpose(1, 2, 0, 4, 3).reshape(-1, d)
 
     def add(block, carry):
-        sums, gains = carry
+        sums = carry[0]
         rows, probs = points.block(block)
         along = _matmul(both, rows.T).reshape(problems, slots, 2 * rank, -1)
         along = _root_times(probs, along, pairs.by_class)
@@ -363,13 +361,10 @@ def move(
 
         old = sums.own[block], sums.told[block]
         new = jax.lax.scan(subtract, old, (along[:, 0], along[:, 1]))[0]
-        sums = jax.tree.map(lambda a, part: a.at[block].set(part), sums, Sums(*new))
-        worth = _worth(*new, sign)
-        start = (points.start(block),)
-        return sums, jax.lax.dynamic_update_slice(gains, worth, start)
+        return _put(points, block, carry, Sums(*new), sign)
 
-    gains = jnp.zeros(len(points.features), v.dtype)
-    sums, gains = jax.lax.fori_loop(0, len(points.probs), add, (state.sums, gains))
+    carry = state.sums, jnp.zeros(len(points.features), v.dtype)
+    sums, gains = jax.lax.fori_loop(0, len(points.probs), add, carry)
     return State(precision, inverse, sums), gains
 
 
