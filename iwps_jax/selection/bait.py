@@ -26,6 +26,7 @@ MOST_WEIGHTS = 4_000
 # λ in the units of the scaled features is at most this: what is smaller beside it by
 # more than float32 can tell is left as it is.
 MOST_PRIOR = 1e6
+STATIC = ("k", "number", "most", "by_class")
 
 
 def bait(
@@ -210,7 +211,7 @@ def _bait(key, head_, features, k, labeled, weights, numbers, *, by_class):
     )
 
 
-@partial(jax.jit, static_argnames=("k", "number", "most", "by_class"))
+@partial(jax.jit, static_argnames=STATIC)
 def _picks(key, features, head_, labeled, weights, *, k, number, most, by_class):
     head_ = Head(*numerics.upcast((*head_, features[:1]))[:2])
     dtype, labeled = head_.kernel.dtype, jnp.asarray(labeled)
