@@ -281,7 +281,8 @@ def _root_times(probs, columns, by_class):
 
 def _others(probs):
     """1 - p of each class, with its digits where p is close to one."""
-    is_top = jnp.arange(len(probs), dtype=jnp.int32)[:, None] == probs.argmax(0)[None]
+    classes = jnp.arange(len(probs), dtype=jnp.int32)
+    is_top = classes[:, None] == blocks.argmax(probs)[None]
     return jnp.where(is_top, jnp.where(is_top, 0, probs).sum(0)[None], 1 - probs)
 
 
