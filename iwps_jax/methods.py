@@ -14,7 +14,10 @@ from iwps_jax.rows.coverage import (
     TYPICLUST,
 )
 from iwps_jax.rows.look_ahead import (
+    BAIT,
+    BAIT_BY_CLASS,
     ERROR_REDUCTION,
+    GLISTER,
     IWPS,
     IWPS_APP,
     IWPS_BATCH,
@@ -58,7 +61,10 @@ ROWS: dict[str, Method] = {
         TYPICLUST,
         DROP_QUERY,
         CLUSTER_MARGIN,
+        BAIT,
+        BAIT_BY_CLASS,
         ERROR_REDUCTION,
+        GLISTER,
         IWPS_APP,
         IWPS,
         IWPS_BATCH,

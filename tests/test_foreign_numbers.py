@@ -65,6 +65,12 @@ OTHERS = {  # beside the table of the scores' contract
     "top_k": BATCH,
     "k_center_greedy": {"features": FEATURES, "k": 1, "labeled": LABELS > 0},
     "badge": {"key": KEY, "features": HEAD["features"], "logits": LOGITS, "k": 2},
+    "bait": {"key": KEY, **POOL, "k": 2, "labeled": np.arange(scores.POOL) < 1},
+    "bait_by_class": {
+        **{"key": KEY, **POOL},
+        **{"k": 2, "labeled": np.arange(scores.POOL) < 1},
+    },
+    "glister": {**HEAD, "k": 2},
     "iwps_batch": {
         **{"key": KEY, **BATCH},
         "evidence": iwps_jax.Evidence(*POOL.values(), FEATURES, FEATURES, LABELS),

@@ -20,6 +20,7 @@ PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
 CANDIDATES = "candidates_per_pick=4, where=None"
+OF_BAIT = "*, prior=1.0, labeled_weight=1.0, oversampling=2, num_candidates=None"
 MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
@@ -75,6 +76,10 @@ SIGNATURES = {
     "drop_query": "key, changes, features, k, where=None",
     "cluster_margin": "key, scores, clusters, k, where=None, *, "
     "candidates_per_pick=10",
+    "bait": f"key, {HEAD}, k, labeled, {OF_BAIT}",
+    "bait_by_class": f"key, {HEAD}, k, labeled, {OF_BAIT}",
+    "glister": f"{HEAD}, holdout_features, holdout_labels, k, where=None, *, "
+    "learning_rate=0.01, diversity=0.0, picks_per_gradient=1",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

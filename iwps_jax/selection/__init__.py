@@ -17,6 +17,9 @@ through a tie or a NaN-free but infinite score.
     spaces      distances and inner products: of features, or of those gradients
     iwps_batch  IWPS-batch: what a label tells about the holdout set, pick by pick
     information its loop, in the d + 1 dimensions of the head
+    bait        BAIT: least trace of A⁻¹ F, forth and back
+    fisher      its loop, in ranks of classes - 1
+    glister     GLISTER: what helps the holdout set once it is learned
     greedy      the loop of all that pick one row after another
     candidates  how many of the highest scores a batch looks at
 
@@ -25,9 +28,11 @@ Research alternatives are in `iwps_jax.contrib`.
 
 from iwps_jax.moved import answer_old_names
 from iwps_jax.selection.average_linkage import average_linkage
+from iwps_jax.selection.bait import bait, bait_by_class
 from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.drop_query import drop_query
+from iwps_jax.selection.glister import glister
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 from iwps_jax.selection.k_means import Clusters, k_means
@@ -43,7 +48,10 @@ __all__ = [
     "badge",
     "cluster_margin",
     "drop_query",
+    "bait",
+    "bait_by_class",
     "feature_space",
+    "glister",
     "gradient_space",
     "iwps_batch",
     "k_center_greedy",
