@@ -52,16 +52,21 @@ from .scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from .scores.temperature import fit_temperature
 from .scores.weights import class_balanced_weights
 from .selection import (
     Evidence,
     Space,
     badge,
+    ball_radius,
     feature_space,
     gradient_space,
     iwps_batch,
     k_center_greedy,
+    max_herding,
+    prob_cover,
     top_k,
+    uncertainty_herding,
 )
 
 __all__ = [
@@ -76,6 +81,7 @@ __all__ = [
     "TopK",
     "badge",
     "bald",
+    "ball_radius",
     "class_balanced_weights",
     "contrib",
     "cross_fitted_iwps",
@@ -85,6 +91,7 @@ __all__ = [
     "error_reduction",
     "expected_entropy_reduction",
     "feature_space",
+    "fit_temperature",
     "gradient_kernel",
     "gradient_space",
     "highest_region",
@@ -102,6 +109,7 @@ __all__ = [
     "least_confidence",
     "loop",
     "margin",
+    "max_herding",
     "mc_dropout",
     "mean_of_classes",
     "mean_of_highest",
@@ -112,11 +120,13 @@ __all__ = [
     "pixel_mc_dropout",
     "pixel_scores",
     "pooled_features",
+    "prob_cover",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
+    "uncertainty_herding",
     "upsample",
     "variation_ratio",
 ]

@@ -9,6 +9,9 @@ from iwps_jax.method import Method
 from iwps_jax.rows.coverage import (
     BADGE,
     CORESET,
+    MAX_HERDING,
+    PROB_COVER,
+    UNCERTAINTY_HERDING,
 )
 from iwps_jax.rows.look_ahead import (
     ERROR_REDUCTION,
@@ -52,6 +55,9 @@ ROWS: dict[str, Method] = {
         BALD,
         CORESET,
         BADGE,
+        MAX_HERDING,
+        UNCERTAINTY_HERDING,
+        PROB_COVER,
         ERROR_REDUCTION,
         IWPS_APP,
         IWPS,

@@ -67,6 +67,12 @@ SIGNATURES = {
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
+    "max_herding": "key, features, k, labeled, *, bandwidth=None, num_targets=35000",
+    "uncertainty_herding": "key, features, logits, k, labeled, *, temperature=1.0, "
+    "bandwidth=None, num_targets=35000",
+    "fit_temperature": "logits, labels",
+    "prob_cover": "features, k, labeled, *, delta",
+    "ball_radius": "key, features, clusters, *, purity=0.95, num_rows=None",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

@@ -6,6 +6,10 @@ through a tie or a NaN-free but infinite score.
 
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
+    herding     MaxHerding and UHerding: cover the pool, or its uncertain rows
+    balls       ProbCover: cover the pool by balls of one radius
+    cover       the loop of both: rows are taken at hand by bounds of their gains
+    cover_forms the three as a row of the table of methods holds them
     seeding     BADGE: k-means++ over the last layer's gradients
     lazy        picks that become centers, applied to the pool many at a time
     gradients   the factors of those gradients
@@ -19,7 +23,9 @@ Research alternatives are in `iwps_jax.contrib`.
 """
 
 from iwps_jax.moved import answer_old_names
+from iwps_jax.selection.balls import ball_radius, prob_cover
 from iwps_jax.selection.coreset import k_center_greedy
+from iwps_jax.selection.herding import max_herding, uncertainty_herding
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 from iwps_jax.selection.seeding import badge
@@ -29,11 +35,15 @@ __all__ = [
     "Evidence",
     "Space",
     "badge",
+    "ball_radius",
     "feature_space",
     "gradient_space",
     "iwps_batch",
     "k_center_greedy",
+    "max_herding",
+    "prob_cover",
     "top_k",
+    "uncertainty_herding",
 ]
 
 answer_old_names(__name__)
