@@ -192,9 +192,14 @@ def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name)
     np.testing.assert_array_equal(unlabeled[rows], highest)
 
 
-def test_no_method_is_another_one_under_a_second_name(scores):
-    """Compared by scores: so few picks of so few rows may coincide."""
-    made = [jax.tree.leaves(scores[WHOLE][name]) for name in COMPARED]
+def test_no_method_is_another_one_under_a_second_name(scores, picks):
+    """Compared by scores: so few picks of so few rows may coincide.
+
+    And by picks, where a selector makes all the difference.
+    """
+    made = [
+        jax.tree.leaves((scores[WHOLE][name], picks[WHOLE][name])) for name in COMPARED
+    ]
     assert len({tuple(map(bytes, map(np.asarray, leaves))) for leaves in made}) == len(
         COMPARED
     )
