@@ -53,6 +53,7 @@ from .scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from .scores.temperature import fit_temperature
 from .scores.weights import class_balanced_weights
 from .selection import (
     Clusters,
@@ -62,6 +63,7 @@ from .selection import (
     badge,
     bait,
     bait_by_class,
+    ball_radius,
     cluster_margin,
     drop_query,
     feature_space,
@@ -70,8 +72,11 @@ from .selection import (
     iwps_batch,
     k_center_greedy,
     k_means,
+    max_herding,
+    prob_cover,
     top_k,
     typiclust,
+    uncertainty_herding,
 )
 
 __all__ = [
@@ -90,6 +95,7 @@ __all__ = [
     "bait",
     "bait_by_class",
     "bald",
+    "ball_radius",
     "class_balanced_weights",
     "cluster_margin",
     "contrib",
@@ -102,6 +108,7 @@ __all__ = [
     "expected_entropy_reduction",
     "feature_space",
     "glister",
+    "fit_temperature",
     "gradient_kernel",
     "gradient_space",
     "highest_region",
@@ -120,6 +127,7 @@ __all__ = [
     "least_confidence",
     "loop",
     "margin",
+    "max_herding",
     "mc_dropout",
     "mean_of_classes",
     "mean_of_highest",
@@ -131,12 +139,14 @@ __all__ = [
     "pixel_scores",
     "pooled_features",
     "prediction_changes",
+    "prob_cover",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
     "typiclust",
+    "uncertainty_herding",
     "upsample",
     "variation_ratio",
 ]

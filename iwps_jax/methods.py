@@ -11,7 +11,10 @@ from iwps_jax.rows.coverage import (
     CLUSTER_MARGIN,
     CORESET,
     DROP_QUERY,
+    MAX_HERDING,
+    PROB_COVER,
     TYPICLUST,
+    UNCERTAINTY_HERDING,
 )
 from iwps_jax.rows.look_ahead import (
     BAIT,
@@ -63,6 +66,9 @@ ROWS: dict[str, Method] = {
         CLUSTER_MARGIN,
         BAIT,
         BAIT_BY_CLASS,
+        MAX_HERDING,
+        UNCERTAINTY_HERDING,
+        PROB_COVER,
         ERROR_REDUCTION,
         GLISTER,
         IWPS_APP,

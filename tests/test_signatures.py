@@ -74,12 +74,17 @@ SIGNATURES = {
     "typiclust": "features, clusters, k, labeled, *, neighbors=20, least_size=5",
     "prediction_changes": f"keys, {HEAD}, *, num_draws=3, dropout_rate=0.75",
     "drop_query": "key, changes, features, k, where=None",
-    "cluster_margin": "key, scores, clusters, k, where=None, *, "
-    "candidates_per_pick=10",
+    "cluster_margin": "key, scores, clusters, k, where=None, *, candidates_per_pick=10",
     "bait": f"key, {HEAD}, k, labeled, {OF_BAIT}",
     "bait_by_class": f"key, {HEAD}, k, labeled, {OF_BAIT}",
     "glister": f"{HEAD}, holdout_features, holdout_labels, k, where=None, *, "
     "learning_rate=0.01, diversity=0.0, picks_per_gradient=1",
+    "max_herding": "key, features, k, labeled, *, bandwidth=None, num_targets=35000",
+    "uncertainty_herding": "key, features, logits, k, labeled, *, temperature=1.0, "
+    "bandwidth=None, num_targets=35000",
+    "fit_temperature": "logits, labels",
+    "prob_cover": "features, k, labeled, *, delta",
+    "ball_radius": "key, features, clusters, *, purity=0.95, num_rows=None",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

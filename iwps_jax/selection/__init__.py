@@ -6,6 +6,10 @@ through a tie or a NaN-free but infinite score.
 
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
+    herding     MaxHerding and UHerding: cover the pool, or its uncertain rows
+    balls       ProbCover: cover the pool by balls of one radius
+    cover       the loop of both: rows are taken at hand by bounds of their gains
+    cover_forms the three as a row of the table of methods holds them
     seeding     BADGE: k-means++ over the last layer's gradients
     k_means     clusters of the pool around centers
     average_linkage hierarchical clusters
@@ -29,10 +33,12 @@ Research alternatives are in `iwps_jax.contrib`.
 from iwps_jax.moved import answer_old_names
 from iwps_jax.selection.average_linkage import average_linkage
 from iwps_jax.selection.bait import bait, bait_by_class
+from iwps_jax.selection.balls import ball_radius, prob_cover
 from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.drop_query import drop_query
 from iwps_jax.selection.glister import glister
+from iwps_jax.selection.herding import max_herding, uncertainty_herding
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 from iwps_jax.selection.k_means import Clusters, k_means
@@ -50,6 +56,7 @@ __all__ = [
     "drop_query",
     "bait",
     "bait_by_class",
+    "ball_radius",
     "feature_space",
     "glister",
     "gradient_space",
@@ -58,6 +65,10 @@ __all__ = [
     "k_means",
     "top_k",
     "typiclust",
+    "max_herding",
+    "prob_cover",
+    "top_k",
+    "uncertainty_herding",
 ]
 
 answer_old_names(__name__)
