@@ -26,6 +26,7 @@ from .pool.chunks import sample_keys, score_in_chunks
 from .pool.ranking import TopK
 from .pool.scan import score_pool, top_k_of_pool
 from .pool.sources import PoolError, Records
+from .scores.balanced_margin import balanced_margin
 from .scores.cross_fitted import (
     CrossFit,
     cross_fitted_iwps,
@@ -57,7 +58,12 @@ from .selection import (
     Evidence,
     Space,
     badge,
+    direct,
+    direct_sequential,
+    facility_location_mutual_information,
     feature_space,
+    galaxy,
+    galaxy_sequential,
     gradient_space,
     iwps_batch,
     k_center_greedy,
@@ -75,16 +81,22 @@ __all__ = [
     "Space",
     "TopK",
     "badge",
+    "balanced_margin",
     "bald",
     "class_balanced_weights",
     "contrib",
     "cross_fitted_iwps",
     "cross_fitted_iwps_app",
     "dense_layers",
+    "direct",
+    "direct_sequential",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
+    "facility_location_mutual_information",
     "feature_space",
+    "galaxy",
+    "galaxy_sequential",
     "gradient_kernel",
     "gradient_space",
     "highest_region",

@@ -6,9 +6,14 @@ To add one, write its function and its row in `iwps_jax.rows`, and name the row 
 """
 
 from iwps_jax.method import Method
+from iwps_jax.rows.boundaries import (
+    DIRECT,
+    GALAXY,
+)
 from iwps_jax.rows.coverage import (
     BADGE,
     CORESET,
+    FLQMI,
 )
 from iwps_jax.rows.look_ahead import (
     ERROR_REDUCTION,
@@ -17,6 +22,7 @@ from iwps_jax.rows.look_ahead import (
     IWPS_BATCH,
 )
 from iwps_jax.rows.predictions import (
+    BALANCED_MARGIN,
     BALD,
     ENTROPY,
     LEAST_CONFIDENCE,
@@ -47,11 +53,15 @@ ROWS: dict[str, Method] = {
         MARGIN,
         LEAST_CONFIDENCE,
         POWER_MARGIN,
+        BALANCED_MARGIN,
         MC_DROPOUT,
         VARIATION_RATIO,
         BALD,
         CORESET,
         BADGE,
+        GALAXY,
+        DIRECT,
+        FLQMI,
         ERROR_REDUCTION,
         IWPS_APP,
         IWPS,

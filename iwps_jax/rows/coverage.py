@@ -5,6 +5,7 @@ from iwps_jax.pixels import forms
 from iwps_jax.rows.lines import DOTTED
 from iwps_jax.scores import forms as scored
 from iwps_jax.selection import forms as selectors
+from iwps_jax.selection import labeled_forms
 
 CORESET = Method(
     "coreset",
@@ -33,4 +34,17 @@ BADGE = Method(
     options=("seed",),
     pixels=forms.BADGE,
     style=Style("#332288", "X", DOTTED),
+)
+FLQMI = Method(
+    "flqmi",
+    "FLQMI",
+    about="covers the labeled samples of rare classes with rows that are like them",
+    use="some classes are rare, and a few samples of them have labels",
+    page="flqmi.md",
+    source="Kothawade et al. 2021, Table 1. https://arxiv.org/abs/2107.00717",
+    needs=("features", "head", "labels"),
+    reads=("features",),
+    score=scored.logits,
+    select=labeled_forms.flqmi,
+    options=("seed",),
 )
