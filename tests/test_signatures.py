@@ -16,6 +16,7 @@ EMPTY = inspect.Parameter.empty
 
 HEAD = "features, kernel, bias"
 CROSS_FITTED = "features, cross_fit, labeled_features, labels"
+LINES = "logits, labeled_logits, labels"
 PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
@@ -43,6 +44,7 @@ SIGNATURES = {
     "entropy": "logits",
     "margin": "logits",
     "least_confidence": "logits",
+    "balanced_margin": "logits, labels, *, smoothing=1.0",
     "mc_dropout": "log_probs",
     "variation_ratio": "log_probs",
     "bald": "log_probs",
@@ -67,6 +69,12 @@ SIGNATURES = {
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
+    "galaxy": f"key, {LINES}, k, where=None",
+    "galaxy_sequential": f"key, {LINES}, answers, k, where=None",
+    "direct": f"key, {LINES}, k, where=None",
+    "direct_sequential": f"key, {LINES}, answers, k, where=None, *, num_parallel=20",
+    "facility_location_mutual_information": "key, features, logits, "
+    "labeled_features, labeled_logits, labels, k, where=None, *, rare=None, eta=1.0",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

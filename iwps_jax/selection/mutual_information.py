@@ -105,7 +105,10 @@ def facility_location_mutual_information(
         raise ValueError(f"eta must be at least 0 and finite, got {eta}.")
     samples = _Samples(labeled_features, labeled_logits, labels)
     eta = jnp.float32(eta)
-    return _pick(key, features, logits, samples, where, rare, eta, k=int(k))
+    sizes = QUERIES_PER_BLOCK, ROWS_AT_HAND, FEW_TIMES
+    return _pick(
+        *(key, features, logits, samples, where, rare, eta), k=int(k), sizes=sizes
+    )
 
 
 class _Samples(NamedTuple):
@@ -189,14 +192,15 @@ class _State(NamedTuple):
     since: Int[jax.Array, " pool"]
 
 
-@partial(jax.jit, static_argnames="k")
-def _pick(key, features, logits, samples, where, rare, eta, *, k):
+@partial(jax.jit, static_argnames=("k", "sizes"))
+def _pick(key, features, logits, samples, where, rare, eta, *, k, sizes):
+    at_once, at_hand, few_times = sizes
     where = jnp.asarray(where)
     labels = jnp.asarray(samples.labels).astype(jnp.int32)
     samples = samples._replace(labels=labels)
     dtype = numerics.upcast(tuple(part[:1] for part in (features, *samples[:2])))
     dtype = jnp.result_type(*(part.dtype for part in dtype))
-    query = _query_of(labels, rare, logits.shape[1])
+    query = _query_of(labels, rare, logits.shape[1], at_once)
     draws = line.random_draws(key, len(features)).astype(dtype)
 
     def units_of(get, *place):
@@ -205,22 +209,22 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k):
 
     def against(rows, start):
         """Similarities to a block of Q, and which of them count."""
-        places = start + jnp.arange(QUERIES_PER_BLOCK, dtype=jnp.int32)
-        chosen = jax.lax.dynamic_slice(query.samples, (start,), (QUERIES_PER_BLOCK,))
+        places = start + jnp.arange(at_once, dtype=jnp.int32)
+        chosen = jax.lax.dynamic_slice(query.samples, (start,), (at_once,))
         some = (
             blocks.take_rows(part, chosen).astype(dtype)
             for part in (samples.features, samples.logits)
         )
         return _similarities(rows, _units(*some, labels[chosen])), places < query.number
 
-    num_blocks = (query.number + QUERIES_PER_BLOCK - 1) // QUERIES_PER_BLOCK
+    num_blocks = (query.number + at_once - 1) // at_once
 
     def gains_of(rows, draws, covered):
         def add(i, sums):
             gain, best = sums
-            start = i * QUERIES_PER_BLOCK
+            start = i * at_once
             near, counts = against(rows, start)
-            old = jax.lax.dynamic_slice(covered, (start,), (QUERIES_PER_BLOCK,))
+            old = jax.lax.dynamic_slice(covered, (start,), (at_once,))
             new = jnp.where(counts[None], jnp.maximum(near - old[None], 0), 0)
             near = jnp.where(counts[None], near, 0)
             return gain + blocks.sum_rows(new), jnp.maximum(best, near.max(-1))
@@ -233,8 +237,8 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k):
         rows = units_of(blocks.take_rows, row[None])
 
         def add(i, covered):
-            start = i * QUERIES_PER_BLOCK
-            old = jax.lax.dynamic_slice(covered, (start,), (QUERIES_PER_BLOCK,))
+            start = i * at_once
+            old = jax.lax.dynamic_slice(covered, (start,), (at_once,))
             new = jnp.maximum(old, against(rows, start)[0][0])
             return jax.lax.dynamic_update_slice(covered, new, (start,))
 
@@ -249,7 +253,7 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k):
             query.samples, i, shape=len(draws)
         )
 
-    number = min(ROWS_AT_HAND, len(features))
+    number = min(at_hand, len(features))
 
     def largest_anew(i, state, bounds):
         _, rows = jax.lax.top_k(bounds, number)
@@ -271,7 +275,7 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k):
         def resolve(carry):
             times, state = carry
             gains, since = jax.lax.cond(
-                numerics.all_of_batch(times < FEW_TIMES),
+                numerics.all_of_batch(times < few_times),
                 lambda: largest_anew(i, state, bounds_of(state)),
                 lambda: all_anew(i, state.covered),
             )
@@ -288,7 +292,7 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k):
     return jax.lax.fori_loop(0, k, pick, carry)[-1]
 
 
-def _query_of(labels, rare, num_classes):
+def _query_of(labels, rare, num_classes, at_once):
     """Q by numbers of samples, those of Q first."""
     classes = jnp.arange(num_classes, dtype=jnp.int32)
     counts = (labels[:, None] == classes[None]).sum(0, dtype=jnp.int32)
@@ -298,7 +302,7 @@ def _query_of(labels, rare, num_classes):
         is_rare = jnp.asarray(rare)
     is_query = (labels >= 0) & is_rare[jnp.maximum(labels, 0)]
     order = jnp.argsort(~is_query, stable=True).astype(jnp.int32)
-    room = -len(labels) % QUERIES_PER_BLOCK
+    room = -len(labels) % at_once
     return _Query(jnp.pad(order, (0, room)), is_query.sum(dtype=jnp.int32))
 
 
@@ -312,8 +316,7 @@ def rare_classes(counts: Int[jax.Array, " classes"]) -> Bool[jax.Array, " classe
         [ True  True False]
     """
     has_label = counts > 0
-    # counts < mean, in integers.
-    is_below = has_label & (
-        counts * has_label.sum(dtype=jnp.int32) < counts.sum(dtype=jnp.int32)
-    )
+    number = jnp.maximum(has_label.sum(dtype=jnp.int32), 1)
+    # A count is below the mean if it is below that rounded up.
+    is_below = has_label & (counts < -(-counts.sum(dtype=jnp.int32) // number))
     return jnp.where(is_below.any(), is_below, has_label)
