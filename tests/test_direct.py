@@ -137,7 +137,7 @@ def test_every_pick_is_that_of_the_plain_loop(kind):
             jax.random.key(seed), *case[:4], K, where, num_parallel=1
         )
         assert again.tolist() == expected  # nobody looked at the other answers
-    assert max(numbers) == K // 2
+    assert kind == "one class" or max(numbers) == K // 2
 
 
 @pytest.mark.parametrize("parallel", [2, 20])
