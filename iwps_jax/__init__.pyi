@@ -26,6 +26,7 @@ from .pool.chunks import sample_keys, score_in_chunks
 from .pool.ranking import TopK
 from .pool.scan import score_pool, top_k_of_pool
 from .pool.sources import PoolError, Records
+from .scores.balanced_margin import balanced_margin
 from .scores.cross_fitted import (
     CrossFit,
     cross_fitted_iwps,
@@ -65,8 +66,13 @@ from .selection import (
     bait_by_class,
     ball_radius,
     cluster_margin,
+    direct,
+    direct_sequential,
     drop_query,
+    facility_location_mutual_information,
     feature_space,
+    galaxy,
+    galaxy_sequential,
     glister,
     gradient_space,
     iwps_batch,
@@ -94,6 +100,7 @@ __all__ = [
     "badge",
     "bait",
     "bait_by_class",
+    "balanced_margin",
     "bald",
     "ball_radius",
     "class_balanced_weights",
@@ -103,12 +110,17 @@ __all__ = [
     "cross_fitted_iwps_app",
     "dense_layers",
     "drop_query",
+    "direct",
+    "direct_sequential",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
+    "facility_location_mutual_information",
     "feature_space",
     "glister",
     "fit_temperature",
+    "galaxy",
+    "galaxy_sequential",
     "gradient_kernel",
     "gradient_space",
     "highest_region",

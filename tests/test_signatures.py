@@ -16,6 +16,7 @@ EMPTY = inspect.Parameter.empty
 
 HEAD = "features, kernel, bias"
 CROSS_FITTED = "features, cross_fit, labeled_features, labels"
+LINES = "logits, labeled_logits, labels"
 PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
@@ -44,6 +45,7 @@ SIGNATURES = {
     "entropy": "logits",
     "margin": "logits",
     "least_confidence": "logits",
+    "balanced_margin": "logits, labels, *, smoothing=1.0",
     "mc_dropout": "log_probs",
     "variation_ratio": "log_probs",
     "bald": "log_probs",
@@ -85,6 +87,12 @@ SIGNATURES = {
     "fit_temperature": "logits, labels",
     "prob_cover": "features, k, labeled, *, delta",
     "ball_radius": "key, features, clusters, *, purity=0.95, num_rows=None",
+    "galaxy": f"key, {LINES}, k, where=None",
+    "galaxy_sequential": f"key, {LINES}, answers, k, where=None",
+    "direct": f"key, {LINES}, k, where=None",
+    "direct_sequential": f"key, {LINES}, answers, k, where=None, *, num_parallel=20",
+    "facility_location_mutual_information": "key, features, logits, "
+    "labeled_features, labeled_logits, labels, k, where=None, *, rare=None, eta=1.0",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

@@ -9,7 +9,7 @@ from iwps_jax.rows.lines import DOTTED
 from iwps_jax.rows.predictions import MARGIN
 from iwps_jax.scores import forms as scored
 from iwps_jax.scores.prediction_changes import prediction_changes
-from iwps_jax.selection import cover_forms
+from iwps_jax.selection import cover_forms, labeled_forms
 from iwps_jax.selection import forms as selectors
 
 CORESET = Method(
@@ -122,5 +122,18 @@ PROB_COVER = Method(
     needs=("features", "head"),
     uses=("labels",),
     select=cover_forms.prob_cover,
+    options=("seed",),
+)
+FLQMI = Method(
+    "flqmi",
+    "FLQMI",
+    about="covers the labeled samples of rare classes with rows that are like them",
+    use="some classes are rare, and a few samples of them have labels",
+    page="flqmi.md",
+    source="Kothawade et al. 2021, Table 1. https://arxiv.org/abs/2107.00717",
+    needs=("features", "head", "labels"),
+    reads=("features",),
+    score=scored.logits,
+    select=labeled_forms.flqmi,
     options=("seed",),
 )

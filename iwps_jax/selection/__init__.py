@@ -25,6 +25,10 @@ through a tie or a NaN-free but infinite score.
     fisher      its loop, in ranks of classes - 1
     glister     GLISTER: what helps the holdout set once it is learned
     greedy      the loop of all that pick one row after another
+    line        the pool in the order of a class's margin
+    galaxy      GALAXY: bisection for the places where the class changes
+    direct      DIRECT: the rows around the threshold of each class
+    mutual_information  FLQMI: rows that are like labeled rare samples
     candidates  how many of the highest scores a batch looks at
 
 Research alternatives are in `iwps_jax.contrib`.
@@ -36,12 +40,15 @@ from iwps_jax.selection.bait import bait, bait_by_class
 from iwps_jax.selection.balls import ball_radius, prob_cover
 from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
+from iwps_jax.selection.direct import direct, direct_sequential
 from iwps_jax.selection.drop_query import drop_query
+from iwps_jax.selection.galaxy import galaxy, galaxy_sequential
 from iwps_jax.selection.glister import glister
 from iwps_jax.selection.herding import max_herding, uncertainty_herding
 from iwps_jax.selection.highest import top_k
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 from iwps_jax.selection.k_means import Clusters, k_means
+from iwps_jax.selection.mutual_information import facility_location_mutual_information
 from iwps_jax.selection.seeding import badge
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
 from iwps_jax.selection.typiclust import typiclust
@@ -59,6 +66,12 @@ __all__ = [
     "ball_radius",
     "feature_space",
     "glister",
+    "direct",
+    "direct_sequential",
+    "facility_location_mutual_information",
+    "feature_space",
+    "galaxy",
+    "galaxy_sequential",
     "gradient_space",
     "iwps_batch",
     "k_center_greedy",
