@@ -3,14 +3,13 @@
     python -m experiments.clinc150_imbalanced                  # a long tail, 1/10
     python -m experiments.clinc150_imbalanced --imbalance 100  # or 50: a longer one
     python -m experiments.clinc150_imbalanced --distribution minority
-    python -m experiments.clinc150_imbalanced --dataset clinc150_domains \\
-        --methods random margin badge bait iwps                # ten classes
+    python -m experiments.clinc150_imbalanced --dataset clinc150_domains  # ten classes
     python -m experiments.clinc150_imbalanced --smoke          # a minute, few requests
 
 The network is an MLP on the embeddings of a frozen sentence encoder; they are computed
-once and kept. With 150 classes BAIT's matrices would have 150 x 256 rows: the study runs
-its form that is block-diagonal by class, `bait_by_class`. The ten domains as classes
-are few enough for `bait`.
+once and kept. With 150 classes BAIT's matrices would have 150 x 256 rows: the study
+runs its form that is block-diagonal by class, `bait_by_class`. The ten domains as
+classes are few enough for `bait`.
 """
 
 from collections.abc import Sequence

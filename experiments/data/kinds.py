@@ -102,14 +102,19 @@ def describe_row(row: np.void) -> str:
     """A row as text: the names of its columns and their values.
 
     Example:
-        >>> rows = np.array([(1.0, "a"), (0.123456, "b")], [("x", "f8"), ("y", "U1")])
-        >>> describe_row(rows[1])
-        'x 0.1235, y b'
+        >>> rows = np.array([(80742.3, "a")], [("x", "f8"), ("y", "U1")])
+        >>> describe_row(rows[0])
+        'x 80740, y a'
     """
-    return ", ".join(
-        f"{name} {f'{row[name]:.4g}' if isinstance(row[name], float) else row[name]}"
-        for name in row.dtype.names
-    )
+    return ", ".join(f"{name} {_shown(row[name])}" for name in row.dtype.names)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if value and not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.4g}"
+    return np.format_float_positional(value, 4, fractional=False, trim="-")
 
 
 def every_fifth(labels: np.ndarray) -> np.ndarray:

@@ -19,8 +19,9 @@ from iwps_jax.refusal import Refusal
 WRONG, RIGHT = "#C62828", "#6B7B6E"
 NUM_PICKS_SHOWN = 10
 MAX_LABEL_CHARACTERS = 11  # of "predicted → true" on one line
-# A line of text, in units of a cell, and the characters that fit into it.
-LINE_HEIGHT, LINE_CHARACTERS, LABEL_CHARACTERS = 0.235, 96, 22
+LABEL_CHARACTERS = 22  # of a class before a text
+LINE_HEIGHT = 0.235  # of a text, in units of a cell
+CHARACTERS_PER_CELL, CAPITALS_PER_CELL = 14.5, 10.5  # of a text, of names of classes
 
 
 class Picks(NamedTuple):
@@ -186,7 +187,7 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
         share = f"{wrong.sum()} of {len(wrong)} wrong"
         axes.text(0.12, middle + 0.14, share, fontsize=10, color=FAINT, va="center")
         if not of_images[row]:
-            _draw_lines(axes, titles, top, picks, wrong, names[row])
+            _draw_lines(axes, (titles, top, titles + 9.85), picks, wrong, names[row])
             continue
         for column, pixels in enumerate(picks.samples):
             x = titles + column
@@ -223,20 +224,21 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
     return to_png(figure)
 
 
-def _draw_lines(axes, left, top, picks, wrong, names) -> None:
+def _draw_lines(axes, place, picks, wrong, names) -> None:
     """Texts below each other; the font may lack letters, and $ is no formula."""
-    for line, sample in enumerate(picks.samples):
-        label = " → ".join(
-            shortened(names[of[line]], LABEL_CHARACTERS)
-            for of in (picks.predicted, picks.true)
-        )
+    left, top, right = place
+    labels = [
+        " → ".join(shortened(names[label], LABEL_CHARACTERS) for label in pair)
+        for pair in zip(picks.predicted, picks.true, strict=True)
+    ]
+    begin = left + max(map(len, labels)) / CAPITALS_PER_CELL + 0.1
+    for line, (label, sample) in enumerate(zip(labels, picks.samples, strict=True)):
         plain = " ".join(sample.split()).encode("ascii", "replace").decode()
         middle = top + (line + 0.5) * LINE_HEIGHT
-        style = {"va": "center", "parse_math": False}
-        color = WRONG if wrong[line] else RIGHT
-        axes.text(left, middle, label, fontsize=7.5, color=color, **style)
-        content = shortened(plain, LINE_CHARACTERS)
-        axes.text(left + 3.3, middle, content, fontsize=8, color=INK, **style)
+        style = {"va": "center", "fontsize": 8, "parse_math": False}
+        axes.text(left, middle, label, color=WRONG if wrong[line] else RIGHT, **style)
+        content = shortened(plain, int((right - begin) * CHARACTERS_PER_CELL))
+        axes.text(begin, middle, content, color=INK, **style)
 
 
 def shortened(text: str, most: int) -> str:
