@@ -189,8 +189,8 @@ def _table(
     network = models.mlp(
         train.shape[1:],
         len(dataset.class_names),
-        mean=np.float32(0),  # they are scaled already
-        std=np.float32(1),
+        mean=0.0,  # they are scaled already
+        std=1.0,
         hidden_sizes=hidden_sizes,
     )
     return network, Inputs(train, test)

@@ -213,7 +213,10 @@ def _named(path: str, label: str, names: Mapping[str, str] | None) -> str:
 
 def _table(path, name, columns, train, test, source) -> TableDataset:
     _not_empty(path, train)
-    return table_dataset(name, columns, train, test, source)
+    dataset = table_dataset(name, columns, train, test, source)
+    if not len(dataset.test_labels):
+        raise SourceError(f"{path} must have five rows of a class at least.")
+    return dataset
 
 
 def _split_row(path, number, cells, at, width) -> tuple[list[str], str]:
