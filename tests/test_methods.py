@@ -34,6 +34,8 @@ COMPARED = (*OF_TABLE, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
 JUDGED = [name for name in OF_TABLE if "holdout" in ROWS[name].needs]
 SEE_HOLDOUT = (*JUDGED, *FULL_NETWORK, *SOME_SIZES)
 NOT_BY_SCORE_ALONE = [name for name in OF_TABLE if ROWS[name].select is not None]
+FEW_VALUES = ("drop_query",)  # shares of three draws
+BY_FEATURES_ALONE = [name for name in OF_TABLE if ROWS[name].score is None]
 NUM_IMAGES = 120
 NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8,))
 
@@ -167,7 +169,8 @@ def test_every_row_has_a_finite_score_of_its_own(scores, name):
     for leaf in jax.tree.leaves(per_row(scores[7][name])):
         assert leaf.shape[0] == POOL_SIZE
         assert np.isfinite(leaf).all()
-        assert len(np.unique(np.asarray(leaf), axis=0)) > POOL_SIZE / 2
+        least = 1 if name in FEW_VALUES else POOL_SIZE / 2
+        assert len(np.unique(np.asarray(leaf), axis=0)) > least
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -194,9 +197,10 @@ def test_the_highest_scores_are_picked_highest_first(scores, picks, where, name)
 
 def test_no_method_is_another_one_under_a_second_name(scores):
     """Compared by scores: so few picks of so few rows may coincide."""
-    made = [jax.tree.leaves(scores[WHOLE][name]) for name in COMPARED]
+    names = [name for name in COMPARED if name not in BY_FEATURES_ALONE]
+    made = [jax.tree.leaves(scores[WHOLE][name]) for name in names]
     assert len({tuple(map(bytes, map(np.asarray, leaves))) for leaves in made}) == len(
-        COMPARED
+        names
     )
 
 
