@@ -126,7 +126,9 @@ def test_a_sample_makes_the_centers_of_a_large_pool():
     assert not kinds[0] & kinds[1]
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize(
+    "dtype", [np.float64, pytest.param(np.float16, marks=pytest.mark.full)]
+)
 def test_every_mode_gives_the_same_clusters(dtype):
     features = FEATURES.astype(np.float16).astype(dtype)
     expected = found(features.astype(np.float32), SOME)
@@ -183,9 +185,7 @@ def plain_linkage(features, num_clusters):
 
 def test_clusters_are_those_of_the_plain_merges():
     few = FEATURES[:30]
-    for number in (1, 4, 30):
-        labels = average_linkage(few, number)
-        np.testing.assert_array_equal(labels, plain_linkage(few, number))
+    np.testing.assert_array_equal(average_linkage(few, 4), plain_linkage(few, 4))
 
 
 def test_clusters_are_those_of_scipy():
