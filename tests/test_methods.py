@@ -34,6 +34,7 @@ COMPARED = (*OF_TABLE, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
 JUDGED = [name for name in OF_TABLE if "holdout" in ROWS[name].needs]
 SEE_HOLDOUT = (*JUDGED, *FULL_NETWORK, *SOME_SIZES)
 NOT_BY_SCORE_ALONE = [name for name in OF_TABLE if ROWS[name].select is not None]
+FEW_VALUES = ("drop_query",)  # shares of three draws
 NUM_IMAGES = 120
 NETWORK = models.mlp((3, 3, 1), 4, mean=127.5, std=76.5, hidden_sizes=(8,))
 
@@ -167,7 +168,8 @@ def test_every_row_has_a_finite_score_of_its_own(scores, name):
     for leaf in jax.tree.leaves(per_row(scores[7][name])):
         assert leaf.shape[0] == POOL_SIZE
         assert np.isfinite(leaf).all()
-        assert len(np.unique(np.asarray(leaf), axis=0)) > POOL_SIZE / 2
+        least = 1 if name in FEW_VALUES else POOL_SIZE / 2
+        assert len(np.unique(np.asarray(leaf), axis=0)) > least
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -174,7 +174,11 @@ def _merge(points: Float[jax.Array, "s d"]) -> _Merges:
         )
         return jax.tree.map(lambda a, b: jnp.where(is_mutual, a, b), merged, longer)
 
-    return jax.lax.while_loop(lambda state: state.left > 1, turn, start)
+    def goes_on(state):
+        # No chain is longer than all clusters, unless a trace hid that rows are NaN.
+        return (state.left > 1) & (state.length <= size)
+
+    return jax.lax.while_loop(goes_on, turn, start)
 
 
 def _begun(state):
