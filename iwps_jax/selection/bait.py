@@ -95,7 +95,7 @@ def bait(
     """
     return _bait(
         key,
-        Head(kernel, bias),
+        (kernel, bias),
         features,
         k,
         labeled,
@@ -164,7 +164,7 @@ def bait_by_class(
     """
     return _bait(
         key,
-        Head(kernel, bias),
+        (kernel, bias),
         features,
         k,
         labeled,
@@ -178,7 +178,7 @@ def _bait(key, head_, features, k, labeled, weights, numbers, *, by_class):
     """Either of them: checks what is static, and picks."""
     checks.require_key("key", key)
     check_head(features, *head_)
-    num_weights = head_.kernel.shape[0] * head_.kernel.shape[1]
+    num_weights = head_[0].shape[0] * head_[0].shape[1]
     if num_weights > MOST_WEIGHTS and not by_class:
         raise ValueError(
             f"bait is exact for heads of at most {MOST_WEIGHTS:,} weights, got "

@@ -199,8 +199,8 @@ def begin(
     With it the gains: by how much the trace falls (1) or rises (-1) where the F of a
     candidate is added to A or taken away.
     """
-    one = jnp.broadcast_to(jnp.eye(precision.shape[-1]), precision.shape)
-    one = one.astype(precision.dtype)
+    one = jnp.eye(precision.shape[-1], dtype=precision.dtype)
+    one = jnp.broadcast_to(one, precision.shape)
     factor = jnp.linalg.cholesky(precision)
     root = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
     inverse = _matmul(root.mT, root)

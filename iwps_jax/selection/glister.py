@@ -17,7 +17,7 @@ from iwps_jax.scores.head import check_head, check_holdout, head_logits
 from iwps_jax.selection import spaces
 from iwps_jax.selection.greedy import greedy
 from iwps_jax.selection.highest import check_where
-from iwps_jax.types import AnyArray, Head, Holdout
+from iwps_jax.types import AnyArray
 
 LEARNING_RATE = 0.01
 # A logit that has moved so far stays: a softmax tells it from no larger one.
@@ -107,8 +107,8 @@ def glister(
         )
     return _glister(
         features,
-        Head(kernel, bias),
-        Holdout(holdout_features, holdout_labels),
+        (kernel, bias),
+        (holdout_features, holdout_labels),
         where,
         learning_rate,
         k=int(k),
@@ -138,8 +138,8 @@ _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 def _glister(
     features, head_, holdout, where, learning_rate, *, k, diversity, picks_per_gradient
 ):
-    where, labels = jnp.asarray(where), holdout.labels.astype(jnp.int32)
-    head_, judges, _ = numerics.upcast((head_, holdout.features, features[:1]))
+    where, labels = jnp.asarray(where), holdout[1].astype(jnp.int32)
+    head_, judges, _ = numerics.upcast((head_, holdout[0], features[:1]))
     space = spaces.Space(features, head_logits(features, *head_))
     points = spaces.geometry(space, where)
     left_scale, right_scale = points.left_scale, points.right_scale
