@@ -42,7 +42,7 @@ def balanced_margin(
 
     References:
         Menon et al. 2021, "Long-tail learning via logit adjustment", the post-hoc
-        adjustment of §4.1 with τ = 1; as a score it is folklore.
+        adjustment with τ = 1; as a score it is folklore.
         https://arxiv.org/abs/2007.07314
 
     Example:

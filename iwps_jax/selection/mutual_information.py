@@ -78,8 +78,8 @@ def facility_location_mutual_information(
 
     References:
         Kothawade et al. 2021, "SIMILAR: Submodular Information Measures Based Active
-        Learning In Realistic Scenarios", FLQMI of Table 1 and the algorithm for rare
-        classes. https://arxiv.org/abs/2107.00717
+        Learning In Realistic Scenarios", FLQMI for rare classes.
+        https://arxiv.org/abs/2107.00717
 
     Example:
         >>> features = jnp.array([[1.0], [-1.0], [9.0]])
