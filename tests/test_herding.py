@@ -192,8 +192,8 @@ def calibration_error(logits, labels, temperature):
 @pytest.mark.parametrize("scale", [0.1, 4.0])
 def test_the_temperature_has_the_least_calibration_error(scale):
     rng = np.random.default_rng(5)
-    labels = rng.integers(0, 4, 60)
-    logits = scale * (3 * np.eye(4)[labels] + 3 * rng.normal(size=(60, 4)))
+    labels = rng.integers(0, CLASSES, 60)
+    logits = scale * (3 * np.eye(3)[labels] + 3 * rng.normal(size=(60, CLASSES)))
     logits = logits.astype(np.float32)
     temperature = float(iwps_jax.fit_temperature(logits, labels))
     errors = [calibration_error(logits, labels, t / 10) for t in range(10, 200)]
@@ -204,31 +204,22 @@ def test_the_temperature_has_the_least_calibration_error(scale):
 
 def test_the_method_fits_the_temperature_on_the_holdout_set():
     rng = np.random.default_rng(1)
-    head = Head(rng.normal(size=(WIDTH, CLASSES)).astype(np.float32), np.zeros(3, "f"))
+    kernel = rng.normal(size=(WIDTH, CLASSES)).astype(np.float32)
     holdout = Holdout(
-        rng.normal(size=(40, WIDTH)).astype(np.float32), rng.integers(0, 3, 40)
+        rng.normal(size=(60, WIDTH)).astype(np.float32), rng.integers(0, 3, 60)
     )
-    labeled = Holdout(FEATURES[:5] + 1, np.zeros(5, np.int32))
-    model = Model(head=head, holdout=holdout, labeled=labeled)
-    row = methods.UNCERTAINTY_HERDING
-    hot = pick(row, model, FEATURES, ~LABELED, K).rows.tolist()
-    temperature = iwps_jax.fit_temperature(holdout.features @ head.kernel, holdout[1])
+    model = Model(head=Head(kernel, np.zeros(CLASSES, "f")), holdout=holdout)
+    temperature = iwps_jax.fit_temperature(holdout.features @ kernel, holdout.labels)
     assert temperature > 1.5
-    joined = np.concatenate([FEATURES, labeled.features])
-    is_labeled = np.concatenate([LABELED, np.ones(5, bool)])
-    for T, found in ((temperature, hot), (1.0, None)):
-        if found is None:
-            cold = model._replace(holdout=None)
-            found = pick(row, cold, FEATURES, ~LABELED, K).rows.tolist()
-        expected = iwps_jax.uncertainty_herding(
-            jax.random.fold_in(jax.random.key(0), 0),
-            joined,
-            joined @ head.kernel,
-            K,
-            is_labeled,
-            temperature=T,
+    picks = []
+    for known, value in ((model, temperature), (model._replace(holdout=None), 1.0)):
+        top = pick(methods.UNCERTAINTY_HERDING, known, FEATURES, ~LABELED, K)
+        expected = by_uncertainty(
+            logits=FEATURES @ kernel, temperature=value, bandwidth=None
         )
-        assert found == expected.tolist()
+        picks.append(top.rows.tolist())
+        assert picks[-1] == expected.tolist()
+    assert picks[0] != picks[1]
 
 
 # The contract.
@@ -277,22 +268,21 @@ def test_extreme_bandwidths_are_finite(herd, bandwidth):
 
 
 def test_a_batch_of_seeds_is_each_by_itself(monkeypatch):
-    keys = jax.random.split(jax.random.key(0), 2)
+    monkeypatch.setattr(cover, "ENTRIES_AT_HAND", 8 * POOL)
     features = np.stack([FEATURES, FEATURES[::-1]])
+    labeled = np.stack([LABELED, NONE])
     weights = jnp.asarray(unsure(LOGITS), jnp.float32)
-    monkeypatch.setattr(cover, "ENTRIES_AT_HAND", 8 * 40)
 
-    def herd(key, features, labeled):
-        return herding.uncertainty_herd.__wrapped__(
-            key, features, weights, labeled, None, k=K, num_targets=40
-        )[0]
+    def lazy(key, features, labeled):
+        herd = herding.uncertainty_herd.__wrapped__
+        return herd(key, features, weights, labeled, None, k=K, num_targets=POOL)[0]
 
-    labeled = jnp.asarray(np.stack([LABELED, NONE]))
-    together = jax.jit(jax.vmap(herd))(jax.random.clone(keys), features, labeled)
-    one = jax.jit(lambda *arrays: herd(*arrays))
+    keys = jax.random.split(new_key(), 2)
+    together = jax.jit(jax.vmap(lazy))(keys, features, labeled)
+    monkeypatch.undo()
     for i in range(2):
-        expected = one(jax.random.clone(keys[i]), features[i], labeled[i])
-        assert together[i].tolist() == expected.tolist()
+        alone = by_uncertainty(features[i], labeled[i], bandwidth=None)
+        assert together[i].tolist() == alone.tolist()
 
 
 def test_max_herding_picks_what_scikit_activeml_picks():

@@ -138,13 +138,11 @@ def ball_radius(
     num_rows = len(features) if num_rows is None else num_rows
     if checks.require_integer("num_rows", num_rows) < 1:
         raise ValueError(f"num_rows must be at least 1, got {num_rows}.")
-    return _ball_radius(
-        key, features, clusters, purity=float(purity), num_rows=int(num_rows)
-    )
+    return _ball_radius(key, features, clusters, purity, num_rows=int(num_rows))
 
 
-@partial(jax.jit, static_argnames=("purity", "num_rows"))
-def _ball_radius(key, features, clusters, *, purity, num_rows):
+@partial(jax.jit, static_argnames="num_rows")
+def _ball_radius(key, features, clusters, purity, *, num_rows):
     clusters = jnp.asarray(clusters).astype(jnp.int32)
     counts = clusters >= 0
     ones = jnp.ones(len(features), jnp.float32)
@@ -158,6 +156,7 @@ def _ball_radius(key, features, clusters, *, purity, num_rows):
     squares = jnp.sort(jnp.where(targets.counts, squares, jnp.inf))
     number = targets.counts.sum(dtype=jnp.int32)
     # A thousandth of a row: 0.05 · 100 is less than 5 in floats.
-    impure = jnp.floor((1 - purity) * number.astype(squares.dtype) + 1e-3)
+    share = 1 - jnp.asarray(purity).astype(squares.dtype)
+    impure = jnp.floor(share * number.astype(squares.dtype) + 1e-3)
     place = jnp.minimum(impure.astype(jnp.int32), jnp.maximum(number - 1, 0))
     return jnp.minimum(jnp.sqrt(squares[place]), WIDEST)
