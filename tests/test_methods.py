@@ -33,6 +33,8 @@ OF_TABLE = [
 COMPARED = (*OF_TABLE, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
 JUDGED = [name for name in OF_TABLE if "holdout" in ROWS[name].needs]
 SEE_HOLDOUT = (*JUDGED, *FULL_NETWORK, *SOME_SIZES)
+# Their selectors look at it, their scores do not.
+SELECT_BY_HOLDOUT = [name for name in OF_TABLE if "holdout" in ROWS[name].uses]
 NOT_BY_SCORE_ALONE = [name for name in OF_TABLE if ROWS[name].select is not None]
 FEW_VALUES = ("drop_query",)  # shares of three draws
 NUM_IMAGES = 120
@@ -240,6 +242,10 @@ def test_only_iwps_looks_at_the_holdout(score, scores, variables, other):
                 for made in (changed, scores[WHOLE])
             )
             assert not np.allclose(new, old, rtol=1e-3), name
+        elif name in SELECT_BY_HOLDOUT:
+            assert_same(per_row(changed[name]), per_row(scores[WHOLE][name]))
+            *_, model = changed[name]
+            np.testing.assert_array_equal(model.holdout.labels, view.holdout_labels)
         else:
             assert_same(changed[name], scores[WHOLE][name])
 
