@@ -140,13 +140,13 @@ def test_every_pick_is_that_of_the_plain_loop(kind):
     assert kind == "one class" or max(numbers) == K // 2
 
 
-@pytest.mark.parametrize("parallel", [2, 20])
-def test_so_many_rows_are_labeled_at_a_time(parallel):
-    case = some_case("normal", 7)
-    picks = iwps_jax.direct_sequential(
-        jax.random.key(0), *case[:4], K, case[4], num_parallel=parallel
-    )
-    assert picks.tolist() == brute_force(jax.random.key(0), case, True, parallel)[0]
+def test_so_many_rows_are_labeled_at_a_time():
+    for seed in range(3):
+        case = some_case("normal", seed)
+        picks = iwps_jax.direct_sequential(
+            jax.random.key(seed), *case[:4], K, case[4], num_parallel=2
+        )
+        assert picks.tolist() == brute_force(jax.random.key(seed), case, True, 2)[0]
 
 
 def test_all_best_thresholds_lie_in_the_interval():
