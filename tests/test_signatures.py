@@ -73,8 +73,7 @@ SIGNATURES = {
     "typiclust": "features, clusters, k, labeled, *, neighbors=20, least_size=5",
     "prediction_changes": f"keys, {HEAD}, *, num_draws=3, dropout_rate=0.75",
     "drop_query": "key, changes, features, k, where=None",
-    "cluster_margin": "key, scores, clusters, k, where=None, *, "
-    "candidates_per_pick=10",
+    "cluster_margin": "key, scores, clusters, k, where=None, *, candidates_per_pick=10",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",
