@@ -26,6 +26,7 @@ from .pool.chunks import sample_keys, score_in_chunks
 from .pool.ranking import TopK
 from .pool.scan import score_pool, top_k_of_pool
 from .pool.sources import PoolError, Records
+from .scores.balanced_margin import balanced_margin
 from .scores.cross_fitted import (
     CrossFit,
     cross_fitted_iwps,
@@ -53,6 +54,7 @@ from .scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from .scores.temperature import fit_temperature
 from .scores.weights import class_balanced_weights
 from .selection import (
     Clusters,
@@ -60,15 +62,27 @@ from .selection import (
     Space,
     average_linkage,
     badge,
+    bait,
+    bait_by_class,
+    ball_radius,
     cluster_margin,
+    direct,
+    direct_sequential,
     drop_query,
+    facility_location_mutual_information,
     feature_space,
+    galaxy,
+    galaxy_sequential,
+    glister,
     gradient_space,
     iwps_batch,
     k_center_greedy,
     k_means,
+    max_herding,
+    prob_cover,
     top_k,
     typiclust,
+    uncertainty_herding,
 )
 
 __all__ = [
@@ -84,7 +98,11 @@ __all__ = [
     "TopK",
     "average_linkage",
     "badge",
+    "bait",
+    "bait_by_class",
+    "balanced_margin",
     "bald",
+    "ball_radius",
     "class_balanced_weights",
     "cluster_margin",
     "contrib",
@@ -92,10 +110,17 @@ __all__ = [
     "cross_fitted_iwps_app",
     "dense_layers",
     "drop_query",
+    "direct",
+    "direct_sequential",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
+    "facility_location_mutual_information",
     "feature_space",
+    "glister",
+    "fit_temperature",
+    "galaxy",
+    "galaxy_sequential",
     "gradient_kernel",
     "gradient_space",
     "highest_region",
@@ -114,6 +139,7 @@ __all__ = [
     "least_confidence",
     "loop",
     "margin",
+    "max_herding",
     "mc_dropout",
     "mean_of_classes",
     "mean_of_highest",
@@ -125,12 +151,14 @@ __all__ = [
     "pixel_scores",
     "pooled_features",
     "prediction_changes",
+    "prob_cover",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
     "typiclust",
+    "uncertainty_herding",
     "upsample",
     "variation_ratio",
 ]

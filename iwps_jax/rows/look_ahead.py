@@ -10,6 +10,7 @@ from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.selection import forms as selectors
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
+ASH = "Ash et al. 2021, Algorithm 1. https://arxiv.org/abs/2106.09675"
 LOOK_AHEAD = ("steps", "learning_rate")
 JUDGED = ("features", "head", "holdout")
 ALJUNDI = "Aljundi et al. 2020, {}. https://arxiv.org/abs/2010.06890"
@@ -97,4 +98,37 @@ IWPS_BATCH = Method(
     sample=NUM_DRAWN,
     options=(*LOOK_AHEAD, "seed"),
     style=Style("#8B1A00", "h", strong=True),
+)
+BAIT = Method(
+    "bait",
+    "BAIT",
+    about="takes the rows whose Fisher information, together, leaves least uncertainty "
+    "about the pool",
+    use="you want a strong rival without a holdout set; for heads of at most 4,000 "
+    "weights",
+    page="bait.md",
+    source=ASH,
+    needs=("features", "head"),
+    uses=("labels",),
+    select=selectors.least_trace,
+)
+BAIT_BY_CLASS = BAIT._replace(
+    name="bait_by_class",
+    label="BAIT by class",
+    about="is bait without the information that classes share",
+    use="you would take bait, and the head has more weights",
+    select=selectors.least_trace_by_class,
+)
+GLISTER = Method(
+    "glister",
+    "GLISTER",
+    about="takes the rows whose predictions, learned together, would help the holdout "
+    "set most",
+    use="you want the rival that also chooses with a holdout set",
+    page="glister.md",
+    source="Killamsetty et al. 2021, GLISTER-ACTIVE. https://arxiv.org/abs/2012.10630",
+    needs=JUDGED,
+    reads=("features",),
+    score=scored.first_order_help,
+    select=selectors.ascent,
 )

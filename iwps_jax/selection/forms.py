@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from iwps_jax import numerics
 from iwps_jax.selection import seeding
 from iwps_jax.selection.average_linkage import MOST_ROWS, average_linkage
+from iwps_jax.selection.bait import bait, bait_by_class
 from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
 from iwps_jax.selection.drop_query import drop_query
+from iwps_jax.selection.glister import glister
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch
 from iwps_jax.selection.k_means import k_means
 from iwps_jax.selection.typiclust import MOST_CLUSTERS, typiclust
@@ -67,6 +69,23 @@ def batch(key, scores, features, model, k, where):
     return iwps_batch(
         key, scores, evidence, k, candidates_per_pick=CANDIDATES_PER_PICK, where=where
     )
+
+
+def least_trace(key, scores, features, model, k, where):
+    """BAIT: all that is covered is labeled."""
+    features, is_covered = covered(features, model, where)
+    return bait(key, features, *model.head, k, is_covered)
+
+
+def least_trace_by_class(key, scores, features, model, k, where):
+    """BAIT with a matrix for each class: all that is covered is labeled."""
+    features, is_covered = covered(features, model, where)
+    return bait_by_class(key, features, *model.head, k, is_covered)
+
+
+def ascent(key, scores, features, model, k, where):
+    """GLISTER; it computes its own gains anew after every pick."""
+    return glister(features, *model.head, *model.holdout, k, where)
 
 
 def covered(features, model, where):

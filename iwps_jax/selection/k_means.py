@@ -164,7 +164,14 @@ class _Steps(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="steps")
-def lloyd(features, where, centers, number, *, steps):
+def lloyd(
+    features: Float[AnyArray, "pool d"],
+    where: Bool[AnyArray, " pool"],
+    centers: Float[AnyArray, "c d"],
+    number: Int[AnyArray, ""],
+    *,
+    steps: int,
+) -> Float[jax.Array, "c d"]:
     """The centers after the steps of Lloyd from given ones.
 
     Args:
