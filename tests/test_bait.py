@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iwps_jax import bait, bait_by_class, methods
+from iwps_jax import bait, bait_by_class, methods, picking
 from iwps_jax.method import Model
 from iwps_jax.selection import fisher
 from iwps_jax.types import Head, Holdout
@@ -209,6 +209,19 @@ def test_labeled_samples_count_wherever_they_are():
     model = Model(head, labeled=Holdout(known, np.zeros(8, int)))
     beside = row.select(KEY, None, pool, model, K, np.ones(len(pool), bool))
     assert order[np.asarray(beside)].tolist() == within.tolist()
+
+
+@pytest.mark.parametrize("row", [methods.BAIT, methods.BAIT_BY_CLASS])
+def test_what_it_holds_is_asked_for_before(row):
+    """Sums and probabilities of each row, and eight matrices as large as A."""
+    features, kernel, bias, _ = some_case(0)
+    model = Model(Head(kernel, bias))
+    needed = picking.whole_pool_bytes(row, model, features)
+    plain = picking.whole_pool_bytes(row._replace(held=None), model, features)
+    rank, width = (2, 12) if row is methods.BAIT else (1, 4)
+    problems = 1 if row is methods.BAIT else 3
+    held = POOL * (2 * problems * rank**2 + CLASSES) + 8 * problems * width**2
+    assert needed - plain == 4 * held
 
 
 def test_what_is_too_large_is_sent_elsewhere():

@@ -1,5 +1,7 @@
 """Methods that ask how a label would change the head."""
 
+from functools import partial
+
 from iwps_jax.known_step import look_ahead_for
 from iwps_jax.method import Cost, Method, Style
 from iwps_jax.pixels import forms
@@ -8,6 +10,7 @@ from iwps_jax.scores import branches
 from iwps_jax.scores import forms as scored
 from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.selection import forms as selectors
+from iwps_jax.selection.bait import numbers_held
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
 ASH = "Ash et al. 2021, Algorithm 1. https://arxiv.org/abs/2106.09675"
@@ -111,6 +114,7 @@ BAIT = Method(
     needs=("features", "head"),
     uses=("labels",),
     select=selectors.least_trace,
+    held=partial(numbers_held, by_class=False),
 )
 BAIT_BY_CLASS = BAIT._replace(
     name="bait_by_class",
@@ -118,6 +122,7 @@ BAIT_BY_CLASS = BAIT._replace(
     about="is bait without the information that classes share",
     use="you would take bait, and the head has more weights",
     select=selectors.least_trace_by_class,
+    held=partial(numbers_held, by_class=True),
 )
 GLISTER = Method(
     "glister",

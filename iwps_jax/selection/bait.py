@@ -26,6 +26,8 @@ MOST_WEIGHTS = 4_000
 # λ in the units of the scaled features is at most this: what is smaller beside it by
 # more than float32 can tell is left as it is.
 MOST_PRIOR = 1e6
+MATRICES = 8
+"""As large as A, while the sums are formed anew."""
 STATIC = ("k", "number", "most", "by_class")
 
 
@@ -172,6 +174,22 @@ def bait_by_class(
         (oversampling, num_candidates),
         by_class=True,
     )
+
+
+def numbers_held(rows: int, d: int, classes: int, *, by_class: bool) -> int:
+    """How many numbers either keeps beside the features.
+
+    Example:
+        >>> numbers_held(1000, 10, 3, by_class=False)
+        18200
+        >>> numbers_held(1000, 10, 3, by_class=True)
+        11400
+    """
+    problems, rank, width = (
+        (classes, 1, d) if by_class else (1, classes - 1, classes * d)
+    )
+    sums = 2 * problems * rank**2
+    return rows * (sums + classes) + MATRICES * problems * width**2
 
 
 def _bait(key, head_, features, k, labeled, weights, numbers, *, by_class):
