@@ -9,7 +9,8 @@
 The network is an MLP on the embeddings of a frozen sentence encoder; they are computed
 once and kept. With 150 classes BAIT's matrices would have 150 x 256 rows: the study
 runs its form that is block-diagonal by class, `bait_by_class`. The ten domains as
-classes are few enough for `bait`.
+classes are few enough for `bait`: add `--methods` with it. Expected: all methods above
+Random.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ METHODS = (
     "random",
     "margin",
     "badge",
+    "uncertainty_herding",
+    "bait_by_class",
     "iwps",
     "iwps_batch",
 )
@@ -36,7 +39,7 @@ SETTINGS = (
         base_size=5,
         holdout_per_class=2,
         acquire_size=150,
-        rounds=5,
+        rounds=4,
         seeds=3,
         out=Path("runs/clinc150_imbalanced"),
     ),

@@ -22,6 +22,8 @@ METHODS = (
     "random",
     "margin",
     "badge",
+    "uncertainty_herding",
+    "bait",
     "iwps",
     "iwps_batch",
 )

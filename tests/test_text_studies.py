@@ -117,7 +117,11 @@ def test_dry_bean_on_wine(tmp_path):
 def test_the_settings(module):
     (config,) = module.SETTINGS
     assert config.test_sets == ("official", "pool")
-    assert set(config.methods) >= {"random", "margin", "badge", "iwps", "iwps_batch"}
+    bait = "bait_by_class" if module is clinc150_imbalanced else "bait"
+    assert set(config.methods) == {
+        *("random", "margin", "badge", "uncertainty_herding", bait),
+        *("iwps", "iwps_batch"),
+    }
 
 
 @pytest.mark.parametrize(
