@@ -168,7 +168,11 @@ def _galaxy(key, logits, labeled_logits, labels, answers, where, *, k):
     return jax.lax.fori_loop(0, k, pick, state)[1]
 
 
-def next_place(labels, c, number):
+def next_place(
+    labels: Int[jax.Array, " points"],
+    c: Int[jax.Array, ""],
+    number: Int[jax.Array, ""],
+) -> tuple[Int[jax.Array, ""], Bool[jax.Array, ""]]:
     """The place to label next on the line of class c, and whether there is one.
 
     Args:
