@@ -6,11 +6,15 @@ from pathlib import Path
 from experiments.classification.batch_variants import BATCH_VARIANTS
 from experiments.classification.methods import METHODS
 from experiments.classification.networks import RECIPES
+from experiments.classification.splits import DISTRIBUTIONS
 from experiments.classification.variants import VARIANTS, judges_per_class
-from experiments.data.datasets import DATASETS
+from experiments.data.datasets import DATASETS, KINDS
 from experiments.engine.command_line import ConfigError
+from experiments.engine.run_folder import UNSAID
 from iwps_jax.methods import ROWS
 from iwps_jax.refusal import nearest
+
+TEST_SETS = ("official", "pool")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Config:
     """Initially labeled samples of each majority class."""
     imbalance: int = 10
     """How many times rarer a minority class is; 1: balanced, 20: other defaults."""
+    distribution: str = "minority"
+    """minority, long_tailed (the last class rarer by the imbalance) or natural."""
     acquire_size: int = 50
     """Samples labeled each round."""
     holdout_per_class: int = 5
@@ -44,9 +50,13 @@ class Config:
     max_steps: int = 2000
     """Training steps of a round at most, in fives; it mostly stops before."""
     network: str = "mlp"
-    """mlp, resnet18 or efficientnet_lite0 (frozen, with an MLP on its features)."""
+    """mlp, resnet18 or efficientnet_lite0 (frozen, with an MLP on its features); of
+    texts minilm or minilm_linear, of tables table_mlp or table_linear."""
     dataset: str = "mnist"
-    """mnist, kmnist, fashion_mnist, svhn, cifar10 or digits."""
+    """mnist, kmnist, fashion_mnist, svhn, cifar10 or digits; texts and tables:
+    docs/formats.md."""
+    test_sets: tuple[str, ...] = ("official",)
+    """official; pool: also weighted to the classes of the pool."""
     data_dir: Path | None = None
     """Folder of prepared TFDS data or of the official files."""
     out: Path = Path("runs/mnist_imbalanced")
@@ -62,12 +72,30 @@ class Config:
             ("method", self.methods, (*ROWS, *VARIANTS, *BATCH_VARIANTS)),
             ("dataset", (self.dataset,), DATASETS),
             ("network", (self.network,), tuple(RECIPES)),
+            ("distribution", (self.distribution,), tuple(DISTRIBUTIONS)),
+            ("test set", self.test_sets, TEST_SETS),
         ):
             for name in names:
                 if name not in valid:
                     raise ConfigError(nearest(name, what, valid))
         if len(set(self.methods)) != len(self.methods):
             raise ConfigError(f"methods must not repeat, got {self.methods}.")
+        if self.test_sets not in (TEST_SETS[:1], TEST_SETS):
+            raise ConfigError(
+                f"test_sets must be official or official pool, got {self.test_sets}."
+            )
+        kind, reads = KINDS[self.dataset], RECIPES[self.network].reads
+        if kind != reads:
+            fitting = [name for name in RECIPES if RECIPES[name].reads == kind]
+            raise ConfigError(
+                f"network {self.network} reads {reads}, but {self.dataset} is of "
+                f"{kind}; choose {' or '.join(fitting)}."
+            )
+        if self.distribution == "natural" and self.imbalance != 1:
+            raise ConfigError(
+                "imbalance must be 1 with the natural distribution, which makes no "
+                f"class rarer, got {self.imbalance}."
+            )
         for name in (
             "seeds",
             "rounds",
@@ -113,8 +141,12 @@ class Config:
         settings = dataclasses.asdict(self)
         for where_or_how in ("data_dir", "out", "resume"):
             del settings[where_or_how]
-        settings["methods"] = list(self.methods)
+        for name in ("methods", "test_sets"):
+            settings[name] = list(settings[name])
         settings["learning_rate"] = self.look_ahead_rate
+        for name, unsaid in UNSAID.items():
+            if settings[name] == unsaid:
+                del settings[name]
         return settings
 
 

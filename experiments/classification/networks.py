@@ -4,18 +4,31 @@
     resnet18            ResNet-18 for small images: the paper's for SVHN and CIFAR-10
     efficientnet_lite0  the MLP on the features of a frozen ImageNet backbone: what a
                         CPU can train fifty times
+    minilm              the MLP on the embeddings of a frozen sentence encoder: texts
+    minilm_linear       a linear classifier on them
+    table_mlp           the MLP on the scaled columns of a table
+    table_linear        a linear classifier on them
 
 To add one, write its function and add a row to `RECIPES`.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from experiments import models
-from experiments.data.datasets import Dataset
+from experiments.data.kinds import (
+    IMAGES,
+    TABLE,
+    TEXTS,
+    AnyDataset,
+    Dataset,
+    TableDataset,
+    TextDataset,
+)
 from experiments.models import Network
 
 
@@ -37,14 +50,16 @@ class Recipe(NamedTuple):
         learning_rate: step length of the look-ahead.
         chunk_size: samples scored or tested at once.
         over_seeds: `over_seeds(function, in_axes)` maps a program over the seeds.
+        reads: the kind of datasets it is for.
     """
 
-    make: Callable[[Dataset], tuple[Network, Inputs]]
+    make: Callable[[AnyDataset], tuple[Network, Inputs]]
     identity: Callable[[], dict | str]
     minibatch_size: int
     learning_rate: float
     chunk_size: int
     over_seeds: Callable
+    reads: str = IMAGES
 
 
 def one_after_another(function: Callable, in_axes: tuple) -> Callable:
@@ -132,7 +147,13 @@ def _backbone_identity() -> dict:
 def _efficientnet_lite0(dataset: Dataset) -> tuple[Network, Inputs]:
     from experiments.frozen.features import embed
 
-    features = embed(dataset)
+    return _on_features(WIDE, embed(dataset), dataset)
+
+
+def _on_features(
+    hidden_sizes: Sequence[int], features: Any, dataset: AnyDataset
+) -> tuple[Network, Inputs]:
+    """An MLP on standardized features; without hidden layers a linear classifier."""
     deviation = features.train.std(0, dtype=np.float64).astype(np.float32)
     network = models.mlp(
         features.train.shape[1:],
@@ -140,8 +161,47 @@ def _efficientnet_lite0(dataset: Dataset) -> tuple[Network, Inputs]:
         mean=features.train.mean(0, dtype=np.float64).astype(np.float32),
         # A feature that never fires stays zero instead of dividing by zero.
         std=np.where(deviation > 0, deviation, 1).astype(np.float32),
+        hidden_sizes=hidden_sizes,
     )
     return network, Inputs(features.train, features.test)
+
+
+def _minilm(
+    hidden_sizes: Sequence[int], dataset: TextDataset
+) -> tuple[Network, Inputs]:
+    from experiments.frozen.features import embed
+
+    return _on_features(hidden_sizes, embed(dataset), dataset)
+
+
+def _encoder_identity() -> dict:
+    from iwps_jax.backbones.minilm import identity
+
+    return identity()
+
+
+def _table(
+    hidden_sizes: Sequence[int], dataset: TableDataset
+) -> tuple[Network, Inputs]:
+    from experiments.data.columns import scale
+
+    train, test = scale(dataset.train_rows, dataset.test_rows)
+    network = models.mlp(
+        train.shape[1:],
+        len(dataset.class_names),
+        mean=0.0,  # they are scaled already
+        std=1.0,
+        hidden_sizes=hidden_sizes,
+    )
+    return network, Inputs(train, test)
+
+
+def _columns() -> str:
+    return "columns, scaled by median and quartiles"
+
+
+WIDE, LINEAR = (256, 256), ()
+"""Hidden layers: the paper's MLP, and none."""
 
 
 # Minibatch sizes and look-ahead rates: Aljundi et al. 2020, supplement §4.
@@ -150,5 +210,17 @@ RECIPES = {
     "resnet18": Recipe(_resnet18, _pixels, 64, 1e-4, 512, one_after_another),
     "efficientnet_lite0": Recipe(
         _efficientnet_lite0, _backbone_identity, 50, 1e-3, 2048, jax.vmap
+    ),
+    "minilm": Recipe(
+        partial(_minilm, WIDE), _encoder_identity, 50, 1e-3, 2048, jax.vmap, TEXTS
+    ),
+    "minilm_linear": Recipe(
+        partial(_minilm, LINEAR), _encoder_identity, 50, 1e-3, 2048, jax.vmap, TEXTS
+    ),
+    "table_mlp": Recipe(
+        partial(_table, WIDE), _columns, 50, 1e-3, 2048, jax.vmap, TABLE
+    ),
+    "table_linear": Recipe(
+        partial(_table, LINEAR), _columns, 50, 1e-3, 2048, jax.vmap, TABLE
     ),
 }

@@ -14,7 +14,7 @@ from experiments.classification.networks import RECIPES
 from experiments.classification.splits import Split, make_split
 from experiments.classification.study import Study, compile_acquire, make_study
 from experiments.data import datasets
-from experiments.data.datasets import Dataset
+from experiments.data.kinds import AnyDataset
 from experiments.engine import run_folder
 from experiments.engine.progress import Progress
 from experiments.engine.rounds import Rounds, RunError, run_rounds
@@ -60,7 +60,7 @@ def _run_in_folder(config: Config, progress: Progress) -> dict:
     return run_report.write_report(config.out, dataset)
 
 
-def make_splits(config: Config, dataset: Dataset) -> list[Split]:
+def make_splits(config: Config, dataset: AnyDataset) -> list[Split]:
     """One split a seed.
 
     Raises:
@@ -74,6 +74,7 @@ def make_splits(config: Config, dataset: Dataset) -> list[Split]:
             imbalance=config.imbalance,
             holdout_per_class=config.holdout_per_class,
             pool_per_class=config.pool_per_class,
+            distribution=config.distribution,
         )
         for seed in _seeds(config)
     ]
@@ -116,13 +117,15 @@ def as_rounds(study: Study, seeds: Sequence[int]) -> Rounds:
 
     def measure(state):
         metrics = study.compile_evaluate()(state.train_state.variables)
-        accuracy, balanced_accuracy = map(
-            np.asarray, (metrics.accuracy, metrics.balanced_accuracy)
-        )
+        accuracy, balanced_accuracy, recall = map(np.asarray, metrics)
         return [
             {
                 "test_accuracy": _share(accuracy[seed]),
                 "balanced_accuracy": _share(balanced_accuracy[seed]),
+                **{
+                    measure: _share(recall[seed] @ shares[seed])
+                    for measure, shares in study.test_shares.items()
+                },
             }
             for seed in range(len(study.keys))
         ]

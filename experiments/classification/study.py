@@ -21,7 +21,7 @@ from experiments.classification.methods import PoolView, Setting, make_methods
 from experiments.classification.networks import RECIPES
 from experiments.classification.splits import Split
 from experiments.classification.variants import make_variants
-from experiments.data.datasets import Dataset
+from experiments.data.kinds import AnyDataset
 from experiments.engine.method import Method
 from experiments.models import Network
 from iwps_jax import loop
@@ -51,6 +51,8 @@ class Study(NamedTuple):
         compile_train: compiles, once, `train(keys, state, view, pool_labels) -> state`.
         compile_evaluate: compiles, once, `evaluate(variables) -> Metrics` on the
             test set.
+        test_shares: for every measure beside the official ones, by its name, [seed,
+            classes] how much the recall of each class counts in it.
         predict: `predict(variables, view, rows) -> classes` of rows of the pool.
         over_seeds: `over_seeds(function, in_axes)` maps a program over the seeds.
         setting: the network, and what else the methods were made with.
@@ -64,12 +66,13 @@ class Study(NamedTuple):
     methods: dict[str, Method]
     compile_train: Callable[[], Callable]
     compile_evaluate: Callable[[], Callable]
+    test_shares: dict[str, np.ndarray]
     predict: Callable
     over_seeds: Callable
     setting: Setting
 
 
-def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
+def make_study(config: Config, dataset: AnyDataset, splits: list[Split]) -> Study:
     """Puts the data on the device and prepares the programs of all seeds."""
     recipe = RECIPES[config.network]
     network, inputs = recipe.make(dataset)
@@ -98,6 +101,11 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         holdout_ids=jnp.asarray(holdout_ids),
         holdout_labels=jnp.asarray(dataset.train_labels[holdout_ids]),
     )
+    test_shares = {}
+    if "pool" in config.test_sets:
+        test_shares["pool_accuracy"] = shares_in_pool(
+            pool_labels, dataset.test_labels, len(classes)
+        )
     pool_labels = jnp.asarray(pool_labels)
     setting = Setting(
         network=network,
@@ -129,10 +137,34 @@ def make_study(config: Config, dataset: Dataset, splits: list[Split]) -> Study:
         compile_evaluate=functools.cache(
             lambda: _compile_evaluate(setting, test, state, recipe.over_seeds)
         ),
+        test_shares=test_shares,
         predict=_make_predict(network, recipe.over_seeds),
         over_seeds=recipe.over_seeds,
         setting=setting,
     )
+
+
+def shares_in_pool(
+    pool_labels: np.ndarray, test_labels: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Shares of the classes in every pool, as weights of their recalls on a test set.
+
+    The recalls weighted by them are the accuracy on a test set that was resampled to
+    the classes of the pool, averaged over all resamplings. The classes that the test
+    set lacks count nothing.
+
+    Args:
+        pool_labels: [seed, pool], labeled rows included.
+        test_labels: of the official test set.
+        num_classes: number of classes.
+
+    Returns:
+        [seed, classes]; a row sums to 1.
+    """
+    occurs = np.bincount(test_labels, minlength=num_classes) > 0
+    counts = np.stack([np.bincount(row, minlength=num_classes) for row in pool_labels])
+    counts = counts * occurs
+    return counts / counts.sum(1, keepdims=True)
 
 
 def _known(labeled, pool_labels):

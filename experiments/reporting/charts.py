@@ -26,6 +26,7 @@ STAGE_COLORS = {
     **{"test": "#A9B8A0", "compile": "#D9D2C3"},
 }
 # From paper white to the ink of IWPS, one hue: more is darker.
+MOST_CLASS_NAMES = 40  # beside a heat map
 HEAT = [[0, "#FBFAF7"], [0.35, "#F3CDAE"], [0.7, "#DD7A35"], [1, "#8A3A00"]]
 VERDICT_COLORS = {
     **{"better": "#1B7F4B", "worse": "#B3261E"},
@@ -143,13 +144,16 @@ def class_chart(
     """True classes of the picks over the rounds, one heat map per method.
 
     If the classes of the pool are known, they are the first column of a map, which
-    shows the expected classes of random picks.
+    shows the expected classes of random picks. The names of many classes show up under
+    the pointer alone.
     """
     pool = summary["pool_per_class"]
     methods = [m for m in order if np.sum(summary["methods"][m]["picks_per_class"])]
     columns = min(5, len(methods)) or 1
     rows = -(-len(methods) // columns)
-    layout = _layout("", "", height=52 + rows * (56 + 17 * len(class_names)))
+    are_few = len(class_names) <= MOST_CLASS_NAMES
+    line = 17 if are_few else 7
+    layout = _layout("", "", height=52 + rows * (56 + line * len(class_names)))
     layout |= {"showlegend": False, "hovermode": "closest", "annotations": []}
     layout["margin"] = {"l": 10, "r": 10, "t": 28, "b": 2}
     plot_height = layout["height"] - 30
@@ -198,7 +202,7 @@ def class_chart(
         layout[f"yaxis{axis}"] = {
             **{"domain": [max(top - height + gap, 0), top], "anchor": f"x{axis}"},
             **{"type": "category", "autorange": "reversed", "ticks": "", "dtick": 1},
-            **{"showticklabels": column == 0, "tickfont": {"size": 10}},
+            **{"showticklabels": are_few and column == 0, "tickfont": {"size": 10}},
             **{"fixedrange": True, "automargin": True},
         }
         layout["annotations"].append(

@@ -1,7 +1,8 @@
 """A map of the features with labels and picks, as PNG bytes: arrays in, bytes out.
 
 One panel per method, all on the same map. The color is the class. Ten colors are hard
-to distinguish, so each cluster of initial labels also has the name of its class.
+to distinguish, so each cluster of initial labels also has the name of its class. More
+than twenty names would cover the map: then there are none.
 """
 
 import io
@@ -27,6 +28,7 @@ CLASS_COLORS = (
     "#EE6677",
 )
 POOL = "#D9D9D9"
+MOST_NAMES = 20
 
 
 class Points(NamedTuple):
@@ -118,7 +120,8 @@ def _draw_panel(axes, panel: Panel, initial: Points, others: Points, names) -> N
         edgecolors="white",
         zorder=2,
     )
-    for label in np.unique(initial.true):
+    named = np.unique(initial.true) if len(names) <= MOST_NAMES else ()
+    for label in named:
         cluster = initial.coordinates[initial.true == label]
         from_middle = ((cluster - np.median(cluster, axis=0)) ** 2).sum(-1)
         axes.text(
@@ -130,6 +133,7 @@ def _draw_panel(axes, panel: Panel, initial: Points, others: Points, names) -> N
             ha="center",
             va="center",
             path_effects=[withStroke(linewidth=3.5, foreground="white")],
+            parse_math=False,
             zorder=3,
         )
     picks = panel.picks
@@ -173,8 +177,12 @@ def _draw_legend(figure, names: Sequence[str], top: float) -> None:
         mark("wrongly predicted", "o", FAINT, 9, fillstyle="none", mew=0.8),
         mark("pool", "o", POOL, 4),
     ]
-    classes = [mark(name, "o", color_of(i), 7) for i, name in enumerate(names)]
-    for handles, height in ((kinds, top * 0.78), (classes, top * 0.34)):
+    classes = [
+        mark(name.replace("$", r"\$"), "o", color_of(i), 7)
+        for i, name in enumerate(names)
+    ]
+    both = (kinds, top * 0.78), (classes, top * 0.34)
+    for handles, height in both if len(names) <= MOST_NAMES else both[:1]:
         figure.legend(
             handles=handles,
             loc="center",

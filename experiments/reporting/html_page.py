@@ -7,7 +7,7 @@ the same years from now or on a machine without network.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from experiments.reporting import charts, plots, tables
 from experiments.reporting.class_plots import curves_of_classes, hex_colors
 from experiments.reporting.comparisons import is_ours
 from experiments.reporting.measures import MEASURES, Measure, measure_of
+from experiments.reporting.pick_plots import Lines
 from experiments.reporting.records import Record
-from experiments.reporting.styles import display_name, setting_name, styles_of
+from experiments.reporting.styles import display_name, setting_of, styles_of
 from experiments.reporting.summary import (
     BASELINE,
     STAGES,
@@ -42,18 +43,22 @@ CAPTIONS_OF_PIXELS = {
 NO_SETTINGS = ("colors",)  # in config.json for pictures alone
 
 
-def run_page(record: Record, summary: Mapping[str, Any]) -> str:
+def run_page(
+    record: Record, summary: Mapping[str, Any], first_picks: Sequence[Lines] = ()
+) -> str:
     """Make the page of one run.
 
     Args:
         record: the run; the PNGs in its folder become part of the page.
         summary: its numbers, as in `summary.json`.
+        first_picks: of every method, where samples are texts: a table of them takes
+            the place of their picture.
 
     Returns:
         HTML; equal inputs give equal text.
     """
     order = tables.by_area(summary)
-    setting = setting_name(summary["dataset"], summary["imbalance"])
+    setting = setting_of(summary)
     return _render(
         "run.html",
         title=setting,
@@ -65,7 +70,10 @@ def run_page(record: Record, summary: Mapping[str, Any]) -> str:
         sections=_charts(record, summary, order),
         baselines=_baselines(summary),
         headline=_headline(summary, order),
-        pictures=_pictures(record.path, record.measure),
+        first_picks=first_picks,
+        pictures=_pictures(
+            record.path, record.measure, {"selected.png"} if first_picks else set()
+        ),
         settings=_settings(record.config),
         stages=[
             s
@@ -250,7 +258,9 @@ def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _pictures(path: Path, measure: Measure) -> list[tuple[str, str]]:
+def _pictures(
+    path: Path, measure: Measure, without: Collection[str]
+) -> list[tuple[str, str]]:
     """Read the PNGs of a run folder as captions and data URLs, the curves last."""
     others = {p.name for p in path.glob("*.png")} - {*FIRST_PICTURES, *LAST_PICTURES}
     captions = CAPTIONS_OF_PIXELS if measure.of_pixels else CAPTIONS
@@ -258,7 +268,7 @@ def _pictures(path: Path, measure: Measure) -> list[tuple[str, str]]:
     return [
         (captions.get(name, name), _data_url((path / name).read_bytes()))
         for name in names
-        if (path / name).is_file()
+        if name not in without and (path / name).is_file()
     ]
 
 

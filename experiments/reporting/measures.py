@@ -46,6 +46,10 @@ BALANCED_ACCURACY = Measure(
     *("balanced_accuracy", "Balanced accuracy", "balanced accuracy"),
     "Balanced accuracy",
 )
+POOL_ACCURACY = Measure(
+    *("pool_accuracy", "Test accuracy, classes as in the pool"),
+    *("accuracy with the classes of the pool", "Accuracy, classes as in the pool"),
+)
 FOREGROUND_MIOU = Measure(
     *("foreground_miou", "Test mIoU without background", "mIoU without background"),
     *("mIoU without background", True),
@@ -57,7 +61,7 @@ PIXEL_ACCURACY = Measure(
 )
 
 MEASURES = {
-    ACCURACY: (BALANCED_ACCURACY,),
+    ACCURACY: (BALANCED_ACCURACY, POOL_ACCURACY),
     FOREGROUND_MIOU: (MIOU, PIXEL_ACCURACY),
     MIOU: (PIXEL_ACCURACY,),
 }

@@ -16,7 +16,7 @@ import numpy as np
 from experiments.reporting import charts, html_page, pick_plots, plots, tables
 from experiments.reporting.measures import Measure
 from experiments.reporting.records import Record, read_record
-from experiments.reporting.styles import display_name, setting_name
+from experiments.reporting.styles import display_name, setting_of
 from experiments.reporting.summary import as_json, summarize
 from iwps_jax import methods
 from iwps_jax.atomic_write import write_atomically
@@ -155,7 +155,7 @@ def arrange(
     columns: dict[str, list[tuple[int, float, str]]] = {}
     settings = [
         (
-            setting_name(summary["dataset"], summary["imbalance"]),
+            setting_of(summary),
             ", ".join(
                 COLUMN_SETTINGS[key].format(summary[key])
                 for key in named
@@ -279,7 +279,7 @@ def _first_picks(
             continue
         picks, _ = pick_plots.first_picks(record, dataset)
         if SHOWN in picks:
-            label = setting_name(name, record.config.get("imbalance"))
+            label = setting_of(record.config)
             row = pick_plots.Row(label, False, picks[SHOWN], dataset.class_names)
             rows[name] = row
     return list(rows.values())

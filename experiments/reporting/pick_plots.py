@@ -1,4 +1,6 @@
-"""The picks of runs as images, as PNG bytes: arrays in, bytes out, no files.
+"""The picks of runs, as PNG bytes: arrays in, bytes out, no files.
+
+A pick is an image, or a line of text where samples are texts or rows of a table.
 
 Matplotlib is imported inside the functions, as in `experiments.reporting.plots`.
 """
@@ -8,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.data.kinds import training_samples
 from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.records import Record
 from experiments.reporting.styles import style_of
@@ -16,12 +19,15 @@ from iwps_jax.refusal import Refusal
 WRONG, RIGHT = "#C62828", "#6B7B6E"
 NUM_PICKS_SHOWN = 10
 MAX_LABEL_CHARACTERS = 11  # of "predicted → true" on one line
+LABEL_CHARACTERS = 22  # of a class before a text
+LINE_HEIGHT = 0.235  # of a text, in units of a cell
+CHARACTERS_PER_CELL, CAPITALS_PER_CELL = 14.5, 10.5  # of a text, of names of classes
 
 
 class Picks(NamedTuple):
     """The first picks of one method, in order of acquisition."""
 
-    images: np.ndarray  # [picks, h, w, c] uint8
+    samples: np.ndarray | Sequence[str]  # [picks, h, w, c] uint8, or texts
     predicted: np.ndarray  # [picks] class indices
     true: np.ndarray  # [picks]
 
@@ -35,12 +41,27 @@ class Row(NamedTuple):
     class_names: Sequence[str]
 
 
+class Line(NamedTuple):
+    """A pick that is a text."""
+
+    predicted: str
+    true: str
+    text: str
+
+
+class Lines(NamedTuple):
+    """The first picks of one method as lines of text."""
+
+    method: str
+    lines: list[Line]
+
+
 def first_picks(record: Record, dataset: Any) -> tuple[dict[str, Picks], str]:
     """Take each method's picks of round 0 in its lowest seed; name these seeds.
 
     Args:
         record: the run.
-        dataset: its data; `train_images` and `train_labels` are used.
+        dataset: its data, as for `write_report`.
 
     Returns:
         The first ten picks by method, in display order, and the seeds in words.
@@ -65,15 +86,32 @@ def first_picks(record: Record, dataset: Any) -> tuple[dict[str, Picks], str]:
                 f"picks.jsonl must index this dataset: the labels of {method}'s picks "
                 f"in round 0, seed {first[method]['seed']}, differ from the data's."
             )
-        rows[method] = Picks(np.asarray(dataset.train_images)[ids], predicted, true)
+        rows[method] = Picks(training_samples(dataset, ids), predicted, true)
     seeds = sorted({first[m]["seed"] for m in rows})
     return rows, " or ".join(map(str, seeds))
+
+
+def lines(rows: Mapping[str, Picks], class_names: Sequence[str]) -> list[Lines]:
+    """Picks that are texts, with the names of their classes; none of images."""
+    return [
+        Lines(
+            method,
+            [
+                Line(class_names[predicted], class_names[true], text)
+                for text, predicted, true in zip(*picks, strict=True)
+            ],
+        )
+        for method, picks in rows.items()
+        if not isinstance(picks.samples, np.ndarray)
+    ]
 
 
 def selected_png(
     rows: Mapping[str, Picks], class_names: Sequence[str], title: str
 ) -> bytes:
     """Draw a row of picks per method with "predicted → true" above each image.
+
+    Texts stand below each other, with "predicted → true" before each.
 
     Args:
         rows: the picks by method, in the order of the rows; at least one.
@@ -100,18 +138,28 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
         [n if n.isascii() else str(i) for i, n in enumerate(row.class_names)]
         for row in rows
     ]
+    of_images = [isinstance(row.picks.samples, np.ndarray) for row in rows]
     longest = max(
-        len(known[i])
-        for row, known in zip(rows, names, strict=True)
-        for i in (*row.picks.predicted, *row.picks.true)
+        [
+            len(known[i])
+            for row, known, has_images in zip(rows, names, of_images, strict=True)
+            for i in (*row.picks.predicted, *row.picks.true)
+            if has_images
+        ],
+        default=0,
     )
     one_line = 2 * longest + 3 <= MAX_LABEL_CHARACTERS
     arrow = " → " if one_line else "\n→ "
     size = 9.5 if one_line else max(5.5, min(8.0, 90.0 / (longest + 2)))
     # Units: one cell is 1 wide; the image in it is 0.84, text stands above it.
     image, text = 0.84, 0.30 if one_line else 0.44
-    titles, head, columns = 1.9, 0.62, max(len(r.picks.images) for r in rows)
-    width, height = titles + columns, head + (image + text) * len(rows) + 0.08
+    titles, head, columns = 1.9, 0.62, max(len(r.picks.samples) for r in rows)
+    heights = [
+        image + text if has_images else LINE_HEIGHT * len(row.picks.samples) + 0.2
+        for row, has_images in zip(rows, of_images, strict=True)
+    ]
+    tops = [head + sum(heights[:i]) for i in range(len(rows))]
+    width, height = titles + columns, head + sum(heights) + 0.08
     scale = 11 / max(width, titles + 10)
     figure = Figure((11, height * scale), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -122,9 +170,10 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
     legend = "predicted → true;  red: the model was wrong"
     axes.text(0.12, 0.46, legend, fontsize=9.5, color=FAINT, va="center")
     for row, (label, strong, picks, _) in enumerate(rows):
-        top = head + row * (image + text) + text
+        above = text if of_images[row] else 0.1
+        top = tops[row] + above
         wrong = np.asarray(picks.predicted) != np.asarray(picks.true)
-        middle = top + image / 2
+        middle = top + (heights[row] - above) / 2
         first, _, rest = label.partition(", ")  # a long name takes two lines
         axes.text(
             0.12,
@@ -137,7 +186,10 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
         )
         share = f"{wrong.sum()} of {len(wrong)} wrong"
         axes.text(0.12, middle + 0.14, share, fontsize=10, color=FAINT, va="center")
-        for column, pixels in enumerate(picks.images):
+        if not of_images[row]:
+            _draw_lines(axes, (titles, top, titles + 9.85), picks, wrong, names[row])
+            continue
+        for column, pixels in enumerate(picks.samples):
             x = titles + column
             color = WRONG if wrong[column] else RIGHT
             gray = pixels.shape[-1] == 1
@@ -170,3 +222,30 @@ def picks_png(rows: Sequence[Row], title: str) -> bytes:
     axes.set_xlim(0, 11 / scale)
     axes.set_ylim(height, 0)
     return to_png(figure)
+
+
+def _draw_lines(axes, place, picks, wrong, names) -> None:
+    """Texts below each other; the font may lack letters, and $ is no formula."""
+    left, top, right = place
+    labels = [
+        " → ".join(shortened(names[label], LABEL_CHARACTERS) for label in pair)
+        for pair in zip(picks.predicted, picks.true, strict=True)
+    ]
+    begin = left + max(map(len, labels)) / CAPITALS_PER_CELL + 0.1
+    for line, (label, sample) in enumerate(zip(labels, picks.samples, strict=True)):
+        plain = " ".join(sample.split()).encode("ascii", "replace").decode()
+        middle = top + (line + 0.5) * LINE_HEIGHT
+        style = {"va": "center", "fontsize": 8, "parse_math": False}
+        axes.text(left, middle, label, color=WRONG if wrong[line] else RIGHT, **style)
+        content = shortened(plain, int((right - begin) * CHARACTERS_PER_CELL))
+        axes.text(begin, middle, content, color=INK, **style)
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text.
+
+    Example:
+        >>> shortened("a long text", 7), shortened("short", 7)
+        ('a long…', 'short')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.reporting import class_plots, html_page, pick_plots, plots, scene_plots
 from experiments.reporting.records import Record, read_record
+from experiments.reporting.styles import setting_of
 from experiments.reporting.summary import as_json, summarize
 from experiments.reporting.tables import plural
 from iwps_jax.atomic_write import write_atomically
@@ -18,8 +19,9 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     Args:
         out: folder with `config.json`, `metrics.jsonl` and `picks.jsonl`.
         dataset: the data of the run, with `train_images` (uint8, n h w c),
-            `train_labels` and `class_names`; if pixels have classes, with `train`, a
-            sequence of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
+            `train_labels` and `class_names`; or texts or a table, see
+            `experiments.data.kinds`; if pixels have classes, with `train`, a sequence
+            of scenes with `image` (uint8, h w 3) and `mask` (uint8, h w).
 
     Returns:
         The summary, as in `summary.json`. An undefined number (the spread of one
@@ -33,7 +35,7 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     record = read_record(out)
     summary, measure = summarize(record, dataset), record.measure
     config, seeds = record.config, plural(len(summary["seeds"]), "seed")
-    setting = plots.setting_name(config["dataset"], config.get("imbalance"))
+    setting = setting_of(config)
     measured = plots.curves_of(record, measure)
     # Their bands would hide the lines in a picture this small; the page has them.
     wrong_rate = {
@@ -46,7 +48,7 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
     if measure.of_pixels:
         png = class_plots.class_iou_png(record, title)
         write_atomically(record.path / "class_iou.png", png)
-    selected = _selected_png(record, dataset, setting)
+    selected, lines = _first_picks(record, dataset, setting)
     if selected:
         write_atomically(record.path / "selected.png", selected)
     else:
@@ -57,20 +59,26 @@ def write_report(out: Path, dataset: Any) -> dict[str, Any]:
         )
     write_atomically(record.path / "summary.json", as_json(summary))
     write_atomically(
-        record.path / "report.html", html_page.run_page(record, summary).encode()
+        record.path / "report.html", html_page.run_page(record, summary, lines).encode()
     )
     return summary
 
 
-def _selected_png(record: Record, dataset: Any, setting: str) -> bytes | None:
-    """The picture of the first picks, or None if no picks are recorded."""
+def _first_picks(
+    record: Record, dataset: Any, setting: str
+) -> tuple[bytes | None, list[pick_plots.Lines]]:
+    """The picture of the first picks, or None without any, and them as lines of text.
+
+    There are no lines where samples are images.
+    """
     of_pixels = record.measure.of_pixels
     plotter = scene_plots if of_pixels else pick_plots
     rows, seed = plotter.first_picks(record, dataset)
     if not rows:
-        return None
+        return None, []
     title = f"First picks of round 0: {setting}, seed {seed}"
     if of_pixels:
         names, colors = record.config["class_names"], record.config["colors"]
-        return scene_plots.selected_png(rows, names, colors, title)
-    return pick_plots.selected_png(rows, dataset.class_names, title)
+        return scene_plots.selected_png(rows, names, colors, title), []
+    names = dataset.class_names
+    return pick_plots.selected_png(rows, names, title), pick_plots.lines(rows, names)

@@ -11,8 +11,8 @@ natural order of their names, others a spare color.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from iwps_jax.methods import ROWS
 
@@ -40,6 +40,16 @@ DATASETS = {
     "svhn": "SVHN",
     "cifar10": "CIFAR-10",
     "digits": "Digits",
+    "banking77": "Banking77",
+    "clinc150": "CLINC150",
+    "clinc150_domains": "CLINC150, domains",
+    "hwu64": "HWU64",
+    "trec": "TREC",
+    "dry_bean": "Dry Bean",
+    "pendigits": "Pen digits",
+    "letter": "Letter",
+    "satimage": "Satimage",
+    "wine": "Wine",
     "digit_scenes": "Digit scenes",
     "cityscapes": "Cityscapes",
 }
@@ -114,22 +124,39 @@ def display_name(method: str) -> str:
     return f"{LABELS[family]}, {VARIANTS.get(variant, variant.replace('_', ' '))}"
 
 
-def setting_name(dataset: str, imbalance: float | None = None) -> str:
+def setting_name(
+    dataset: str, imbalance: float | None = None, distribution: str | None = None
+) -> str:
     """Name a dataset and the ratio of its smallest class to the others.
 
     Args:
         dataset: its short name; unknown ones stay as they are.
         imbalance: 1/10 and 10 are both "1/10"; None leaves the ratio out.
+        distribution: of the classes; None for the paper's minority scheme.
 
     Example:
         >>> setting_name("mnist", 0.1), setting_name("cifar10", 1)
         ('MNIST, imbalance 1/10', 'CIFAR-10, balanced')
+        >>> setting_name("clinc150", 100, "long_tailed")
+        'CLINC150, long-tailed 1/100'
+        >>> setting_name("dry_bean", 1, "natural")
+        'Dry Bean, natural imbalance'
     """
     name = DATASETS.get(dataset, dataset)
+    if distribution == "natural":
+        return f"{name}, natural imbalance"
     if not imbalance:
         return name
     ratio = max(imbalance, 1 / imbalance)
-    return f"{name}, imbalance 1/{ratio:.3g}" if ratio > 1 else f"{name}, balanced"
+    kind = "long-tailed" if distribution == "long_tailed" else "imbalance"
+    return f"{name}, {kind} 1/{ratio:.3g}" if ratio > 1 else f"{name}, balanced"
+
+
+def setting_of(about: Mapping[str, Any]) -> str:
+    """Name the setting of a run, from its `config.json` or its summary."""
+    return setting_name(
+        about["dataset"], about.get("imbalance"), about.get("distribution")
+    )
 
 
 def _family(method: str) -> str | None:

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting import comparisons, statistics
-from experiments.reporting.measures import ACCURACY, BALANCED_ACCURACY, Measure
+from experiments.reporting.measures import (
+    ACCURACY,
+    BALANCED_ACCURACY,
+    POOL_ACCURACY,
+    Measure,
+)
 from experiments.reporting.records import Record, Runs
 from iwps_jax import methods
 from iwps_jax.refusal import Refusal
@@ -26,6 +31,7 @@ SETTINGS = (
     *("imbalance", "base_size", "acquire_size", "steps", "learning_rate"),
     *("holdout_per_class", "warm_start"),
 )
+NOT_OF_ALL = ("distribution",)  # written where it is not as in earlier versions
 SETTINGS_OF_PIXELS = ("initial_size", "holdout_size")
 
 
@@ -89,6 +95,7 @@ def summarize(record: Record, dataset: Any = None) -> dict[str, Any]:
         "dataset": config["dataset"],
         "network": config.get("network", "mlp"),
         **{key: config.get(key) for key in settings},
+        **{key: config[key] for key in NOT_OF_ALL if key in config},
         "device": config.get("device"),
         "versions": config.get("versions", {}),
         "seeds": seeds,
@@ -151,6 +158,8 @@ def _numbers(run: Runs, measure: Measure) -> dict[str, Any]:
     for other, its_values in others:
         if other is BALANCED_ACCURACY:
             beside |= _balanced(its_values)
+        elif other is POOL_ACCURACY:
+            beside |= _of_pool(its_values)
         else:
             beside |= _final(other, its_values)
     rates = {"wrong_rate": _means(run.wrong_rate)}
@@ -188,6 +197,17 @@ def _balanced(values: np.ndarray) -> dict[str, float | None]:
     error = _number(statistics.standard_error(area))
     numbers = float(values[:, -1].mean()), spread, float(area.mean()), error
     return dict(zip(keys, numbers, strict=True))
+
+
+def _of_pool(values: np.ndarray) -> dict[str, float | None]:
+    """Accuracy weighted to the classes of the pool, where the run measured it."""
+    if not np.isfinite(values).all():
+        return {}
+    area = _area(values)
+    return _final(POOL_ACCURACY, values) | {
+        "pool_aubc_mean": float(area.mean()),
+        "pool_aubc_se": _number(statistics.standard_error(area)),
+    }
 
 
 def _of_classes(run: Runs) -> dict[str, list]:

@@ -10,8 +10,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.reporting.measures import ACCURACY, MEASURES, measure_of
-from experiments.reporting.styles import display_name, setting_name, style_of
+from experiments.reporting.measures import (
+    ACCURACY,
+    MEASURES,
+    POOL_ACCURACY,
+    measure_of,
+)
+from experiments.reporting.styles import (
+    display_name,
+    setting_name,
+    setting_of,
+    style_of,
+)
 from experiments.reporting.summary import BASELINE, has_bootstrap, total_seconds
 
 TABLE_WIDTH = 100
@@ -70,6 +80,12 @@ def columns(summary: Mapping[str, Any]) -> list[Column]:
         final = ("sd", "balanced_final_mean", "balanced_final_sd")
         name = "balanced mean over rounds"
         found += [Column(name, *area), Column("balanced final", *final)]
+        area, final = ("pool_aubc_mean", "pool_aubc_se"), POOL_ACCURACY.final_keys
+        name = "mean over rounds, classes of the pool"
+        found += [
+            Column(name, "se", *area),
+            Column("final, classes of the pool", "sd", *final),
+        ]
     else:
         found += [
             Column(f"final {other.short}", "sd", *other.final_keys)
@@ -188,7 +204,7 @@ def to_markdown(summary: Mapping[str, Any], *, heading: str | None = None) -> st
         for key in baselines:
             row += difference(values[key], *intervals)
         rows.append(row)
-    heading = heading or setting_name(summary["dataset"], summary["imbalance"])
+    heading = heading or setting_of(summary)
     lines = [f"### {heading}", ""]
     lines += [describe(summary), ""]
     lines += [_markdown_row(headers), _markdown_row(["---"] * len(headers))]
