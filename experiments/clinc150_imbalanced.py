@@ -4,13 +4,13 @@
     python -m experiments.clinc150_imbalanced --imbalance 100  # or 50: a longer one
     python -m experiments.clinc150_imbalanced --distribution minority
     python -m experiments.clinc150_imbalanced --dataset clinc150_domains  # ten classes
-    python -m experiments.clinc150_imbalanced --smoke          # a minute, few requests
+    python -m experiments.clinc150_imbalanced --smoke          # few requests
 
 The network is an MLP on the embeddings of a frozen sentence encoder; they are computed
-once and kept. With 150 classes BAIT's matrices would have 150 x 256 rows: the study
-runs its form that is block-diagonal by class, `bait_by_class`. The ten domains as
-classes are few enough for `bait`: add `--methods` with it. Expected: all methods above
-Random.
+once, in one or two minutes, and kept. With 150 classes BAIT's matrices would have
+150 x 256 rows: the study runs its form that is block-diagonal by class,
+`bait_by_class`. The ten domains as classes are few enough for `bait`, which --methods
+chooses. Expected: all methods above Random.
 """
 
 from collections.abc import Sequence
@@ -45,12 +45,11 @@ SETTINGS = (
     ),
 )
 SMOKE = {
-    "dataset": "clinc150_domains",
     "seeds": 2,
     "rounds": 2,
-    "base_size": 5,
-    "pool_per_class": 60,
-    "acquire_size": 20,
+    "base_size": 2,
+    "pool_per_class": 20,
+    "acquire_size": 50,
 }
 
 
