@@ -301,7 +301,8 @@ def whole_pool_bytes(method: Method, model: Model, pool: Any) -> int:
         n += len(model.labeled.labels)
         needed += n * d * wide.itemsize
     if method.held is not None:
-        needed += method.held(n, d, len(model.head.bias)) * wide.itemsize
+        num_classes = 0 if model.head is None else len(model.head.bias)
+        needed += method.held(n, d, num_classes) * wide.itemsize
     return needed
 
 

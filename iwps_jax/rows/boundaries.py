@@ -15,6 +15,7 @@ GALAXY = Method(
     reads=("features",),
     score=scored.logits,
     select=selectors.galaxy,
+    held=lambda rows, d, classes: rows * classes,  # a line for each class
     options=("seed",),
 )
 DIRECT = Method(

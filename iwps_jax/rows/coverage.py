@@ -1,5 +1,7 @@
 """Methods that compare rows with each other, so that their picks are unlike."""
 
+from functools import partial
+
 import jax
 
 from iwps_jax.method import Method, Style
@@ -9,7 +11,7 @@ from iwps_jax.rows.lines import DOTTED
 from iwps_jax.rows.predictions import MARGIN
 from iwps_jax.scores import forms as scored
 from iwps_jax.scores.prediction_changes import prediction_changes
-from iwps_jax.selection import cover_forms, labeled_forms
+from iwps_jax.selection import cover, cover_forms, herding, labeled_forms
 from iwps_jax.selection import forms as selectors
 
 CORESET = Method(
@@ -94,6 +96,7 @@ MAX_HERDING = Method(
     needs=("features",),
     uses=("labels",),
     select=cover_forms.max_herding,
+    held=partial(cover.numbers_held, num_targets=herding.NUM_TARGETS),
     options=("seed",),
 )
 UNCERTAINTY_HERDING = Method(
@@ -109,6 +112,7 @@ UNCERTAINTY_HERDING = Method(
     reads=("features",),
     score=scored.logits,
     select=cover_forms.uncertainty_herding,
+    held=partial(cover.numbers_held, num_targets=herding.NUM_TARGETS),
     options=("seed",),
 )
 PROB_COVER = Method(
@@ -122,6 +126,9 @@ PROB_COVER = Method(
     needs=("features", "head"),
     uses=("labels",),
     select=cover_forms.prob_cover,
+    held=lambda rows, d, classes: cover.numbers_held(
+        rows, d, classes, num_targets=rows
+    ),
     options=("seed",),
 )
 FLQMI = Method(

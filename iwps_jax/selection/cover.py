@@ -117,6 +117,19 @@ def squared_distances(
     return jnp.where(found < SAME, 0, found)
 
 
+def numbers_held(rows: int, d: int, classes: int, *, num_targets: int) -> int:
+    """How many numbers a cover keeps beside the features: targets, and rows at hand.
+
+    Example:
+        >>> numbers_held(1_000_000, 384, 10, num_targets=35_000) == 35_000 * 384 + 2**23
+        True
+        >>> numbers_held(100, 8, 10, num_targets=35_000)
+        20800
+    """
+    targets = min(rows, num_targets)
+    return targets * d + 2 * min(ENTRIES_AT_HAND, rows * targets)
+
+
 class Used(NamedTuple):
     """Some rows of the pool, their number a matter of values.
 
