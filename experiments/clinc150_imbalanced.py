@@ -37,6 +37,7 @@ SETTINGS = (
         imbalance=10,
         test_sets=("official", "pool"),
         base_size=5,
+        pool_per_class=60,  # for BAIT, whose cost grows with the pool
         holdout_per_class=2,
         acquire_size=150,
         rounds=4,
