@@ -22,7 +22,8 @@ def __getattr__(name: str) -> object:
         return globals()[name]
     module = f"{__name__}.{name}"
     try:
-        return importlib.import_module(module)
+        if name.isidentifier():
+            return importlib.import_module(module)
     except ImportError as error:
         if error.name != module:  # something that the module needs
             raise

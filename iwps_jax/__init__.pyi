@@ -26,6 +26,7 @@ from .pool.chunks import sample_keys, score_in_chunks
 from .pool.ranking import TopK
 from .pool.scan import score_pool, top_k_of_pool
 from .pool.sources import PoolError, Records
+from .scores.balanced_margin import balanced_margin
 from .scores.cross_fitted import (
     CrossFit,
     cross_fitted_iwps,
@@ -44,6 +45,7 @@ from .scores.kernel import (
 )
 from .scores.lookahead import holdout_changes, iwps_last_layer
 from .scores.network_lookahead import iwps
+from .scores.prediction_changes import prediction_changes
 from .scores.predictive import (
     bald,
     entropy,
@@ -52,19 +54,39 @@ from .scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from .scores.temperature import fit_temperature
 from .scores.weights import class_balanced_weights
 from .selection import (
+    Clusters,
     Evidence,
     Space,
+    average_linkage,
     badge,
+    bait,
+    bait_by_class,
+    ball_radius,
+    cluster_margin,
+    direct,
+    direct_sequential,
+    drop_query,
+    facility_location_mutual_information,
     feature_space,
+    galaxy,
+    galaxy_sequential,
+    glister,
     gradient_space,
     iwps_batch,
     k_center_greedy,
+    k_means,
+    max_herding,
+    prob_cover,
     top_k,
+    typiclust,
+    uncertainty_herding,
 )
 
 __all__ = [
+    "Clusters",
     "CrossFit",
     "Evidence",
     "HeadGradient",
@@ -74,17 +96,31 @@ __all__ = [
     "RoundInfo",
     "Space",
     "TopK",
+    "average_linkage",
     "badge",
+    "bait",
+    "bait_by_class",
+    "balanced_margin",
     "bald",
+    "ball_radius",
     "class_balanced_weights",
+    "cluster_margin",
     "contrib",
     "cross_fitted_iwps",
     "cross_fitted_iwps_app",
     "dense_layers",
+    "drop_query",
+    "direct",
+    "direct_sequential",
     "entropy",
     "error_reduction",
     "expected_entropy_reduction",
+    "facility_location_mutual_information",
     "feature_space",
+    "glister",
+    "fit_temperature",
+    "galaxy",
+    "galaxy_sequential",
     "gradient_kernel",
     "gradient_space",
     "highest_region",
@@ -99,9 +135,11 @@ __all__ = [
     "iwps_mlp",
     "iwps_pixel_head",
     "k_center_greedy",
+    "k_means",
     "least_confidence",
     "loop",
     "margin",
+    "max_herding",
     "mc_dropout",
     "mean_of_classes",
     "mean_of_highest",
@@ -112,11 +150,15 @@ __all__ = [
     "pixel_mc_dropout",
     "pixel_scores",
     "pooled_features",
+    "prediction_changes",
+    "prob_cover",
     "sample_keys",
     "score_in_chunks",
     "score_pool",
     "top_k",
     "top_k_of_pool",
+    "typiclust",
+    "uncertainty_herding",
     "upsample",
     "variation_ratio",
 ]

@@ -103,6 +103,28 @@ def in_blocks(of_block: Callable[..., PyTree], vectors: PyTree) -> PyTree:
     return _by_blocks(over, num_rows, vectors)
 
 
+def add_up(
+    add: Callable[[PyTree, AnyArray, int, AnyArray], PyTree],
+    total: PyTree,
+    num_rows: int,
+) -> PyTree:
+    """Adds blocks of rows to a total: `add(total, start, size, is_new) -> total`.
+
+    The last block starts early enough to be whole: `is_new` is false for its rows that
+    the block before had.
+    """
+
+    def over(num_blocks, size, total):
+        def step(i, total):
+            start = jnp.minimum(i * size, num_rows - size)
+            rows = start + jnp.arange(size, dtype=jnp.int32)
+            return add(total, start, size, rows >= i * size)
+
+        return jax.lax.fori_loop(0, num_blocks, step, total)
+
+    return _by_blocks(over, num_rows, total)
+
+
 def take_slice(array: AnyArray, start: AnyArray, size: int) -> jax.Array:
     """Consecutive rows, in float32 at least."""
     # Without the barrier the compiler widens the whole array ahead of the loop.

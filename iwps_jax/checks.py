@@ -271,6 +271,14 @@ def require_integers(name: str, labels: AnyArray) -> None:
         raise ValueError(f"{name} must hold at least one label, got none.")
 
 
+def require_clusters(name: str, clusters: AnyArray, size: int) -> None:
+    """Refuses what is not one integer below `size` per row; negative ones are legal."""
+    require_integers(name, clusters)
+    require_size(name, clusters, 0, size, "the pool")
+    if _is_known_true((jnp.asarray(clusters) >= size).any()):
+        raise ValueError(f"{name} must be below {size}, the size of the pool.")
+
+
 def require_weights(name: str, weights: AnyArray, size: int, source: str) -> None:
     """Refuses weights that have no mean: negative ones, or none that is positive."""
     require_finite(name, weights, "samples")

@@ -131,6 +131,23 @@ def _sum_by_product(entries):
     return jnp.matmul(entries, ones, precision=PRECISION)
 
 
+def read_after(earlier: PyTree, block: PyTree) -> PyTree:
+    """The block, for what is computed after `earlier`.
+
+    On a CPU products of one block at once are several of its size in memory. Elsewhere
+    they are fused with the sums that read them, which an order would prevent.
+    """
+    return by_platform(_in_order, _in_any_order)(earlier, block)
+
+
+def _in_order(earlier, block):
+    return jax.lax.optimization_barrier((block, earlier))[0]
+
+
+def _in_any_order(earlier, block):
+    return block
+
+
 # Loops
 
 

@@ -43,6 +43,9 @@ def kept(
     Returns:
         The mask.
 
+    Raises:
+        ValueError: if the share is not in (0, 1].
+
     References:
         Wellons 2018, "Prospecting for Hash Functions", the function lowbias32.
         https://nullprogram.com/blog/2018/07/31/ Salmon et al. 2011, "Parallel Random
@@ -54,6 +57,8 @@ def kept(
         >>> print(f"{mask.mean():.2f}", (mask[:9, :9] == corner).all())
         0.80 True
     """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be in (0, 1], got {share}.")
     first, *others = jax.random.key_data(key)
     bits = first
     for axis, size in enumerate(shape):

@@ -181,6 +181,8 @@ class Method(NamedTuple):
             scores.
         candidates_per_pick: so many times k of the highest scores are enough for
             `select`; None if it must see the whole pool.
+        held: `held(rows, d, classes)`, numbers that `select` keeps beside features and
+            logits, if they are more than a few a row; None if not.
         sample: rows of the pool, drawn at random, whose features it looks at.
         options: those of `OPTIONS` that change its picks.
         changes: `changes(features, predicted, model) -> [n, m]`: what learning a
@@ -205,6 +207,7 @@ class Method(NamedTuple):
     quick: Callable[[Rows, Model], tuple[Callable, ...]] | None = None
     select: Callable | None = None
     candidates_per_pick: int | None = None
+    held: Callable[[int, int, int], int] | None = None
     sample: int = 0
     options: tuple[str, ...] = ()
     changes: Callable | None = None

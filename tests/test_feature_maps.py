@@ -131,7 +131,7 @@ def test_published_weights_tell_the_temple_from_the_sky():
     """Places of one kind have alike maps: the sky's are nearer to each other."""
     from sklearn.datasets import load_sample_images
 
-    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.FILE
+    path = REAL_DIRS[1].parent / "weights" / efficientnet_weights.PUBLISHED.weights
     if not path.is_file():
         pytest.skip(f"the published weights are not in {path.parent}")
     temple = load_sample_images().images[0][:416:2, :640:2][None]

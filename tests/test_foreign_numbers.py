@@ -33,6 +33,8 @@ BATCH = {"scores": LOGITS[:, 0], "k": 2}
 SPACE = {**BATCH, "key": KEY, "space": iwps_jax.Space(HEAD["features"], LOGITS)}
 SAMPLES = {"features": FEATURES, "labels": LABELS}
 KNOWN = {"holdout_features": FEATURES, "holdout_labels": LABELS}
+LINES = {"logits": LOGITS, "labeled_logits": LOGITS[: len(LABELS)], "labels": LABELS}
+ANSWERS = np.zeros(len(LOGITS), int)
 
 
 OTHERS = {  # beside the table of the scores' contract
@@ -65,9 +67,38 @@ OTHERS = {  # beside the table of the scores' contract
     "top_k": BATCH,
     "k_center_greedy": {"features": FEATURES, "k": 1, "labeled": LABELS > 0},
     "badge": {"key": KEY, "features": HEAD["features"], "logits": LOGITS, "k": 2},
+    "bait": {"key": KEY, **POOL, "k": 2, "labeled": np.arange(scores.POOL) < 1},
+    "bait_by_class": {
+        **{"key": KEY, **POOL},
+        **{"k": 2, "labeled": np.arange(scores.POOL) < 1},
+    },
+    "glister": {**HEAD, "k": 2},
+    "galaxy": {"key": KEY, **LINES, "k": 2},
+    "galaxy_sequential": {"key": KEY, **LINES, "answers": ANSWERS, "k": 2},
+    "direct": {"key": KEY, **LINES, "k": 2},
+    "direct_sequential": {"key": KEY, **LINES, "answers": ANSWERS, "k": 2},
+    "facility_location_mutual_information": {
+        **{"key": KEY, "features": HEAD["features"], **LINES, "k": 2},
+        "labeled_features": FEATURES,
+    },
     "iwps_batch": {
         **{"key": KEY, **BATCH},
         "evidence": iwps_jax.Evidence(*POOL.values(), FEATURES, FEATURES, LABELS),
+    },
+    "k_means": {"key": KEY, "features": FEATURES, "num_clusters": 2},
+    "average_linkage": {"features": FEATURES, "num_clusters": 2},
+    "typiclust": {
+        **{"features": FEATURES, "clusters": LABELS},
+        **{"k": 1, "labeled": LABELS > 0},
+    },
+    "prediction_changes": {"keys": KEYS, **POOL},
+    "drop_query": {
+        **{"key": KEY, "changes": LOGITS[:, 0]},
+        **{"features": HEAD["features"], "k": 2},
+    },
+    "cluster_margin": {
+        **{"key": KEY, **BATCH},
+        "clusters": np.zeros(len(LOGITS), np.int32),
     },
     "feature_space": {"features": FEATURES},
     "gradient_space": {"features": HEAD["features"], "logits": LOGITS},

@@ -122,3 +122,9 @@ def test_a_smaller_mask_is_the_corner_of_a_larger_one(key):
 def test_of_a_share_of_one_all_are_kept(key):
     assert np.all(masks.kept(key, 1.0, (10_000,)))
     assert not np.any(masks.kept(key, 1e-9, (10_000,)))
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(key, share):
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\]"):
+        masks.kept(key, share, (3,))

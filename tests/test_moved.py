@@ -23,6 +23,8 @@ def test_old_function_names_answer_with_a_warning(name):
             assert getattr(package, name) is new
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         iwps_jax.no_such_name  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'pool.no_such_name'"):
+        getattr(iwps_jax, "pool.no_such_name")
 
 
 @pytest.mark.parametrize("old", moved.MODULES)

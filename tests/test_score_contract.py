@@ -79,6 +79,11 @@ def logits_arguments(seed):
     return {"logits": 2 * rng.normal(size=(POOL, CLASSES)).astype(np.float32)}
 
 
+def balanced_arguments(seed):
+    labels = np.random.default_rng(seed).integers(-1, CLASSES, HOLDOUT)
+    return {**logits_arguments(seed), "labels": labels}
+
+
 def draws_arguments(seed):
     logits = np.random.default_rng(seed).normal(size=(DRAWS, POOL, CLASSES))
     return {"log_probs": reference.log_softmax(2 * logits).astype(np.float32)}
@@ -119,6 +124,7 @@ TABLE = [
     Row("entropy", iwps_jax.entropy, logits_arguments, "logits"),
     Row("margin", iwps_jax.margin, logits_arguments, "logits"),
     Row("least_confidence", iwps_jax.least_confidence, logits_arguments, "logits"),
+    Row("balanced_margin", iwps_jax.balanced_margin, balanced_arguments, "logits"),
     Row("mc_dropout", iwps_jax.mc_dropout, draws_arguments, "log_probs", 1),
     Row("variation_ratio", iwps_jax.variation_ratio, draws_arguments, "log_probs", 1),
     Row("bald", iwps_jax.bald, draws_arguments, "log_probs", 1),

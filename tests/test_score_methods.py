@@ -142,7 +142,7 @@ TRAINED = (*FILES, *TOGETHER, "--training-set")
         (
             (*FILES, "--training-set", "training.npz", "--method", "iwps"),
             K,
-            "--training-set applies only to coreset, iwps_batch, iwps_batch_",
+            "--training-set applies only to coreset, ",
         ),
         ((*TRAINED, "no.npz"), K, "no.npz does not exist."),
         ((*TRAINED, "head.npz"), K, "features and labels, got"),

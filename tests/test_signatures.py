@@ -16,10 +16,12 @@ EMPTY = inspect.Parameter.empty
 
 HEAD = "features, kernel, bias"
 CROSS_FITTED = "features, cross_fit, labeled_features, labels"
+LINES = "logits, labeled_logits, labels"
 PIXEL_HEAD = "features, where, kernel, bias"
 DRAWS = "*, num_draws=10, dropout_rate=0.1"
 REDUCED = "values, where, predicted"
 CANDIDATES = "candidates_per_pick=4, where=None"
+OF_BAIT = "*, prior=1.0, labeled_weight=1.0, oversampling=2, num_candidates=None"
 MEAN = iwps_jax.mean_of_pixels
 SIGNATURES = {
     "iwps_last_layer": f"{HEAD}, holdout_features, holdout_labels, *, "
@@ -43,6 +45,7 @@ SIGNATURES = {
     "entropy": "logits",
     "margin": "logits",
     "least_confidence": "logits",
+    "balanced_margin": "logits, labels, *, smoothing=1.0",
     "mc_dropout": "log_probs",
     "variation_ratio": "log_probs",
     "bald": "log_probs",
@@ -67,6 +70,29 @@ SIGNATURES = {
     "top_k": "scores, k, where=None",
     "k_center_greedy": "features, k, labeled",
     "badge": "key, features, logits, k, where=None",
+    "k_means": "key, features, num_clusters, where=None, *, number=None, steps=100, "
+    "most_rows=131072",
+    "average_linkage": "features, num_clusters, *, most_rows=2048",
+    "typiclust": "features, clusters, k, labeled, *, neighbors=20, least_size=5",
+    "prediction_changes": f"keys, {HEAD}, *, num_draws=3, dropout_rate=0.75",
+    "drop_query": "key, changes, features, k, where=None",
+    "cluster_margin": "key, scores, clusters, k, where=None, *, candidates_per_pick=10",
+    "bait": f"key, {HEAD}, k, labeled, {OF_BAIT}",
+    "bait_by_class": f"key, {HEAD}, k, labeled, {OF_BAIT}",
+    "glister": f"{HEAD}, holdout_features, holdout_labels, k, where=None, *, "
+    "learning_rate=0.01, diversity=0.0, picks_per_gradient=1",
+    "max_herding": "key, features, k, labeled, *, bandwidth=None, num_targets=35000",
+    "uncertainty_herding": "key, features, logits, k, labeled, *, temperature=1.0, "
+    "bandwidth=None, num_targets=35000",
+    "fit_temperature": "logits, labels",
+    "prob_cover": "features, k, labeled, *, delta",
+    "ball_radius": "key, features, clusters, *, purity=0.95, num_rows=None",
+    "galaxy": f"key, {LINES}, k, where=None",
+    "galaxy_sequential": f"key, {LINES}, answers, k, where=None",
+    "direct": f"key, {LINES}, k, where=None",
+    "direct_sequential": f"key, {LINES}, answers, k, where=None, *, num_parallel=20",
+    "facility_location_mutual_information": "key, features, logits, "
+    "labeled_features, labeled_logits, labels, k, where=None, *, rare=None, eta=1.0",
     "iwps_batch": "key, scores, evidence, k, *, candidates_per_pick=10, where=None",
     "feature_space": "features",
     "gradient_space": "features, logits",

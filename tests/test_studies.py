@@ -23,7 +23,8 @@ from experiments.classification.config import Config
 from experiments.data import datasets
 from experiments.engine import command_line
 from experiments.engine.command_line import ConfigError
-from iwps_jax.backbones.efficientnet_weights import BackboneError, find_weights
+from iwps_jax.backbones.efficientnet_weights import find_weights
+from iwps_jax.backbones.published import BackboneError
 
 DATASETS = ("mnist", "kmnist", "fashion_mnist", "svhn", "cifar10")
 LARGE = ("svhn", "cifar10")

@@ -40,7 +40,7 @@ def test_methods_stay_apart_by_color_and_by_marker(vision):
         ("iwps_steps_10", "IWPS, steps 10"),
         ("iwps_app", "IWPS-app"),
         ("iwpsx", "iwpsx"),
-        ("typiclust", "typiclust"),
+        ("prototypes", "prototypes"),
     ],
 )
 def test_names_of_variants(method, name):

@@ -180,7 +180,7 @@ def _model(setting, row, judges, key, variables, view) -> Model:
     model = Model(key=key, steps=setting.steps, learning_rate=setting.learning_rate)
     if "head" in row.needs:
         model = model._replace(head=Head(*network.head(variables)))
-    if "holdout" in row.needs:
+    if "holdout" in (*row.needs, *row.uses):
         ids, labels = judges(key, view)
         judging = network.features(variables, view.inputs[ids])
         model = model._replace(holdout=Holdout(judging, labels))

@@ -31,7 +31,7 @@ def run(config: Config, progress: Progress | None = None) -> dict:
         RunError: if the settings do not fit the data or a score is not finite.
         run_folder.FolderError: if the folder holds another run.
         scenes.SceneError: if the scenes cannot be had or used.
-        efficientnet_weights.BackboneError: if the weights of the frozen backbone
+        BackboneError: if the weights of the frozen backbone
             cannot be had.
         experiments.models.resnet_weights.WeightsError: if those of ResNet-50 cannot.
         checkpoint.CheckpointError: if a checkpoint does not fit the settings.

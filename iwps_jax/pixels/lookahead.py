@@ -6,7 +6,6 @@ look-ahead needs no pass through the network below the head.
 The head, and the axis names, are those of `iwps_jax.pixels.head`.
 """
 
-import operator
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Integer
 
-from iwps_jax import blocks, checks, numerics
+from iwps_jax import blocks, checks, dialect, numerics
 from iwps_jax.pixels import head, upsampling
 from iwps_jax.pixels.head import HeadGradient
 from iwps_jax.scores.step_forms import PLAIN_RADIUS, SERIES
@@ -153,13 +152,10 @@ def _images_at_once(where, num_classes) -> int:
 
 
 def _over_classes(add, total, of_classes):
-    """`add(total, of_class)`, written out for few classes: then it is one pass."""
-    num_classes = len(jax.tree.leaves(of_classes)[0])
-    if num_classes > FEW_CLASSES:
-        return blocks.fold(add, total, of_classes)
-    for c in range(num_classes):
-        total = add(total, jax.tree.map(operator.itemgetter(c), of_classes))
-    return total
+    """`add(total, of_class)`; few classes are one pass."""
+    if len(jax.tree.leaves(of_classes)[0]) > FEW_CLASSES:
+        return dialect.fold(add, total, of_classes)
+    return dialect.over_classes(add, total, of_classes, on_cpu=FEW_CLASSES)
 
 
 def _displacement(

@@ -1,5 +1,7 @@
 """Methods that ask how a label would change the head."""
 
+from functools import partial
+
 from iwps_jax.known_step import look_ahead_for
 from iwps_jax.method import Cost, Method, Style
 from iwps_jax.pixels import forms
@@ -8,8 +10,10 @@ from iwps_jax.scores import branches
 from iwps_jax.scores import forms as scored
 from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.selection import forms as selectors
+from iwps_jax.selection.bait import numbers_held
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
+ASH = "Ash et al. 2021, Algorithm 1. https://arxiv.org/abs/2106.09675"
 LOOK_AHEAD = ("steps", "learning_rate")
 JUDGED = ("features", "head", "holdout")
 ALJUNDI = "Aljundi et al. 2020, {}. https://arxiv.org/abs/2010.06890"
@@ -97,4 +101,39 @@ IWPS_BATCH = Method(
     sample=NUM_DRAWN,
     options=(*LOOK_AHEAD, "seed"),
     style=Style("#8B1A00", "h", strong=True),
+)
+BAIT = Method(
+    "bait",
+    "BAIT",
+    about="takes the rows whose Fisher information, together, leaves least uncertainty "
+    "about the pool",
+    use="you want a strong rival without a holdout set; for heads of at most 4,000 "
+    "weights",
+    page="bait.md",
+    source=ASH,
+    needs=("features", "head"),
+    uses=("labels",),
+    select=selectors.least_trace,
+    held=partial(numbers_held, by_class=False),
+)
+BAIT_BY_CLASS = BAIT._replace(
+    name="bait_by_class",
+    label="BAIT by class",
+    about="is bait without the information that classes share",
+    use="you would take bait, and the head has more weights",
+    select=selectors.least_trace_by_class,
+    held=partial(numbers_held, by_class=True),
+)
+GLISTER = Method(
+    "glister",
+    "GLISTER",
+    about="takes the rows whose predictions, learned together, would help the holdout "
+    "set most",
+    use="you want the rival that also chooses with a holdout set",
+    page="glister.md",
+    source="Killamsetty et al. 2021, GLISTER-ACTIVE. https://arxiv.org/abs/2012.10630",
+    needs=JUDGED,
+    reads=("features",),
+    score=scored.first_order_help,
+    select=selectors.ascent,
 )

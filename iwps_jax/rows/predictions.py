@@ -8,6 +8,7 @@ from iwps_jax.pixels import forms
 from iwps_jax.pixels.maps import pixel_bald, pixel_mc_dropout
 from iwps_jax.pool.chunks import sample_keys
 from iwps_jax.rows.lines import DASH_DOTTED, DASHED, DOTTED
+from iwps_jax.scores import forms as scored
 from iwps_jax.scores.power_margin import power_margin
 from iwps_jax.scores.predictive import (
     bald,
@@ -17,6 +18,7 @@ from iwps_jax.scores.predictive import (
     mc_dropout,
     variation_ratio,
 )
+from iwps_jax.selection import labeled_forms
 
 
 def _uniform(key, numbers):
@@ -89,6 +91,18 @@ POWER_MARGIN = Method(
         rows.logits,
     ),
     options=("seed",),
+)
+BALANCED_MARGIN = Method(
+    "balanced_margin",
+    "Balanced Margin",
+    about="takes Margin's rows once labeled classes count as if they were as frequent",
+    use="classes are imbalanced: the control for methods that look for rare ones",
+    page="balanced_margin.md",
+    source="Menon et al. 2021. https://arxiv.org/abs/2007.07314",
+    needs=("features", "head", "labels"),
+    reads=("features",),
+    score=scored.logits,
+    select=labeled_forms.balanced_margin,
 )
 MC_DROPOUT = Method(
     "mc_dropout",

@@ -7,7 +7,7 @@
 
 from iwps_jax.scores.error_reduction import expected_entropy_reduction
 from iwps_jax.scores.head import head_logits
-from iwps_jax.scores.kernel import gradient_kernel
+from iwps_jax.scores.kernel import gradient_kernel, iwps_app_last_layer
 from iwps_jax.scores.lookahead import iwps_last_layer
 
 
@@ -28,6 +28,11 @@ def iwps(rows, model):
     return iwps_last_layer(
         rows.features, *model.head, *model.holdout, **_look_ahead(model)
     )
+
+
+def first_order_help(rows, model):
+    """How much learning the prediction would help the holdout set, to first order."""
+    return -iwps_app_last_layer(rows.features, *model.head, *model.holdout)
 
 
 def first_order_changes(features, predicted, model):

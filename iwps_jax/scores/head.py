@@ -59,9 +59,8 @@ def couplings(
 
 
 def squared_norm(features: Float[jax.Array, " d"]) -> Float[jax.Array, ""]:
-    """‖h‖², as a matrix product under `jax.vmap`: a CPU is slow at sums over rows."""
-    ones = jnp.ones_like(features)
-    return jnp.matmul(features**2, ones, precision=numerics.PRECISION)
+    """‖h‖²."""
+    return dialect.sum_rows(features**2)
 
 
 def reach(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from iwps_jax import blocks, numerics
+from iwps_jax import blocks, dialect, numerics
 
 
 class Softmax(NamedTuple):
@@ -65,9 +65,9 @@ def squared_distance_of_products(rows, row, right_squares):
     (left, right), (left_row, right_row) = rows, row
     square, square_row = right_squares
     change_square = blocks.sum_rows((left - left_row) ** 2)
-    left = _read_after(change_square, left)
+    left = dialect.read_after(change_square, left)
     middle_square = blocks.sum_rows(((left + left_row) / 2) ** 2)
-    left = _read_after(middle_square, left)
+    left = dialect.read_after(middle_square, left)
     left_dot = blocks.sum_rows((left - left_row) * ((left + left_row) / 2))
     right_change = blocks.sum_rows((right - right_row) ** 2)
     right_middle = (square + square_row) / 2 - right_change / 4
@@ -78,8 +78,3 @@ def squared_distance_of_products(rows, row, right_squares):
         + 2 * left_dot * right_dot
     )
     return jnp.maximum(squared, 0)
-
-
-def _read_after(earlier, block):
-    """The block, for what comes after: products at once would be several in memory."""
-    return jax.lax.optimization_barrier((block, earlier))[0]
