@@ -140,7 +140,7 @@ ROWS = (
                 "pendigits.tra",
                 f"{UCI}/pendigits/pendigits.tra",
                 (
-                    # Two files with the same numbers; the second is what others
+                    # Two files of 7,494 examples; the second is what others
                     # state of this address.
                     "964e13f369674414bbe0118aa2288a745aac37fd7f0c00a18c2973de25727f6c",
                     "e2b9eb9f0d0467e2b64a4816a3420edf2b8043447576f4b84337aba44a9f97d3",
