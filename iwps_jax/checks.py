@@ -331,12 +331,12 @@ def require_integer(name: str, value: int) -> int:
         ) from None
 
 
-def require_mask(name: str, mask: AnyArray, size: int) -> None:
-    """Refuses a mask that is not one boolean per row."""
-    require_axes(name, mask, "pool")
+def require_mask(name: str, mask: AnyArray, size: int, what: str = "the pool") -> None:
+    """Refuses a mask that is not one boolean per row, or per part of something else."""
+    require_axes(name, mask, what.split()[-1])
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
-    require_size(name, mask, 0, size, "the pool")
+    require_size(name, mask, 0, size, what)
 
 
 def require_pixel_mask(name: str, mask: AnyArray) -> None:

@@ -56,3 +56,9 @@ def test_wrong_arguments_are_named(without_jaxtyping):
         iwps_jax.balanced_margin(LOGITS, LABELS + CLASSES)
     with pytest.raises(ValueError, match="smoothing"):
         iwps_jax.balanced_margin(LOGITS, LABELS, smoothing=0.0)
+
+
+def test_no_labels_are_as_good_as_empty_places():
+    scores = iwps_jax.balanced_margin(LOGITS, np.zeros(0, np.int64))
+    expected = iwps_jax.balanced_margin(LOGITS, np.full(1, -1))
+    assert (scores == expected).all()

@@ -148,3 +148,28 @@ def test_wrong_arguments_are_named(without_jaxtyping):
             iwps_jax.galaxy(jax.random.clone(key), *wrong)
     with pytest.raises(ValueError, match="answers"):
         iwps_jax.galaxy_sequential(key, logits, labeled, labels, answers + 3, K)
+
+
+def test_without_a_labeled_sample_the_lines_hold_the_pool_alone():
+    """An array of no samples does what one of empty places does, in all methods."""
+    logits = np.random.default_rng(0).normal(size=(POOL, 3)).astype(np.float32)
+    empty, none = (logits[:1], np.full(1, -1)), (logits[:0], np.zeros(0, np.int64))
+
+    def flqmi(key, logits, labeled, labels, k):
+        args = logits, logits, labeled, labeled, labels
+        return iwps_jax.facility_location_mutual_information(key, *args, k)
+
+    for method in (iwps_jax.galaxy, iwps_jax.direct, flqmi):
+        picks, expected = (
+            method(jax.random.key(0), logits, *samples, K) for samples in (none, empty)
+        )
+        assert picks.tolist() == expected.tolist()
+
+
+def test_a_labeled_sample_without_a_softmax_is_refused_and_an_empty_place_is_not():
+    logits = np.random.default_rng(0).normal(size=(POOL, 3)).astype(np.float32)
+    labeled = np.full((1, 3), np.nan, np.float32)
+    with pytest.raises(ValueError, match="labeled_logits must have a finite largest"):
+        iwps_jax.galaxy(jax.random.key(0), logits, labeled, np.array([0]), K)
+    picks = iwps_jax.galaxy(jax.random.key(0), logits, labeled, np.array([-1]), K)
+    assert len({*picks.tolist()}) == K

@@ -53,6 +53,8 @@ def balanced_margin(
         1.00 0.50
     """
     checks.require_logits("logits", logits, "pool classes")
+    if getattr(labels, "shape", None) == (0,) and labels.dtype.kind in "iu":
+        labels = jnp.full(1, -1, jnp.int32)  # an empty place
     checks.require_integers("labels", labels)
     checks.require_labels("labels", jnp.maximum(labels, 0), logits.shape[1])
     checks.require_positive("smoothing", smoothing)

@@ -72,6 +72,7 @@ def direct(
         [1]
     """
     checks.require_key("key", key)
+    labels, labeled_logits = line.with_a_place(labels, labeled_logits)
     where = line.check(logits, labeled_logits, labels, k, where)
     return _direct(
         key, logits, labeled_logits, labels, None, where, k=int(k), parallel=int(k)
@@ -136,6 +137,7 @@ def direct_sequential(
         [1]
     """
     checks.require_key("key", key)
+    labels, labeled_logits = line.with_a_place(labels, labeled_logits)
     where = line.check(logits, labeled_logits, labels, k, where)
     line.check_answers(answers, len(logits), logits.shape[1])
     checks.require_at_most("num_parallel", num_parallel, FAR, "places")

@@ -72,6 +72,7 @@ def galaxy(
         [1 2]
     """
     checks.require_key("key", key)
+    labels, labeled_logits = line.with_a_place(labels, labeled_logits)
     where = line.check(logits, labeled_logits, labels, k, where)
     return _galaxy(key, logits, labeled_logits, labels, None, where, k=int(k))
 
@@ -124,6 +125,7 @@ def galaxy_sequential(
         [1 0]
     """
     checks.require_key("key", key)
+    labels, labeled_logits = line.with_a_place(labels, labeled_logits)
     where = line.check(logits, labeled_logits, labels, k, where)
     line.check_answers(answers, len(logits), logits.shape[1])
     return _galaxy(key, logits, labeled_logits, labels, answers, where, k=int(k))

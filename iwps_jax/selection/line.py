@@ -51,7 +51,27 @@ def check(logits, labeled_logits, labels, k, where):
     checks.require_floating("labeled_logits", labeled_logits, "m classes")
     checks.require_size("labeled_logits", labeled_logits, 1, logits.shape[1], "logits")
     check_labels(labels, len(labeled_logits), logits.shape[1])
+    # What stands in an empty place does not count, whatever it is.
+    known = jnp.where((labels >= 0)[:, None], labeled_logits, 0)
+    checks.require_logits("labeled_logits", known, "m classes")
     return check_where(logits, k, where)
+
+
+def with_a_place(labels, *parts):
+    """Labels of samples and their parts; an empty place where there is no sample.
+
+    Example:
+        >>> with_a_place(jnp.zeros(0, jnp.int32), jnp.zeros((0, 2)))[0].tolist()
+        [-1]
+        >>> with_a_place(jnp.array([3]), jnp.zeros((1, 2)))[0].tolist()
+        [3]
+    """
+    samples = labels, *parts
+    if any(getattr(part, "shape", (1,))[:1] != (0,) for part in samples):
+        return samples
+    if jnp.issubdtype(labels.dtype, jnp.integer):  # unsigned ones have no empty place
+        labels = jnp.full((1, *labels.shape[1:]), -1, jnp.int32)
+    return labels, *(jnp.zeros((1, *part.shape[1:]), part.dtype) for part in parts)
 
 
 def check_labels(labels, size, num_classes):

@@ -93,14 +93,19 @@ def facility_location_mutual_information(
     checks.require_key("key", key)
     checks.require_finite("features", features, "pool d")
     checks.require_size("features", features, 0, len(logits), "logits")
+    labels, labeled_features, labeled_logits = line.with_a_place(
+        labels, labeled_features, labeled_logits
+    )
     checks.require_floating("labeled_features", labeled_features, "m d")
     size = features.shape[1]
     checks.require_size("labeled_features", labeled_features, 1, size, "features")
     where = line.check(logits, labeled_logits, labels, k, where)
     size = len(labeled_logits)
     checks.require_size("labeled_features", labeled_features, 0, size, "labeled_logits")
+    known = jnp.where((labels >= 0)[:, None], labeled_features, 0)
+    checks.require_finite("labeled_features", known, "m d")
     if rare is not None:
-        checks.require_mask("rare", rare, logits.shape[1])
+        checks.require_mask("rare", rare, logits.shape[1], "the classes")
     if not 0 <= eta < float("inf"):
         raise ValueError(f"eta must be at least 0 and finite, got {eta}.")
     samples = _Samples(labeled_features, labeled_logits, labels)
