@@ -97,6 +97,12 @@ def test_picks_are_those_of_the_oracle(share):
     assert len({*picks}) == K and WHERE[picks].all()
 
 
+def test_one_key_for_all_rows_is_refused(without_jaxtyping):
+    head = np.ones((FEATURES.shape[1], 2), np.float32), np.zeros(2, np.float32)
+    with pytest.raises(ValueError, match="made by sample_keys"):
+        iwps_jax.prediction_changes(jax.random.key(0), FEATURES, *head)
+
+
 def test_rows_that_are_left_are_all_picked():
     where = np.isin(np.arange(POOL), np.arange(3, 3 + 2 * K, 2))
     assert sorted(picks_of(where=where)) == np.flatnonzero(where).tolist()
