@@ -373,3 +373,11 @@ def test_the_interval_is_scipys():
     for count, total in ((0, 10), (3, 50), (50, 50)):
         other = binomtest(count, total).proportion_ci(method="wilson")
         np.testing.assert_allclose(wilson(count, total), other, atol=1e-4)
+
+
+def test_a_head_too_large_for_the_method_is_refused(digits, monkeypatch):
+    monkeypatch.setattr("iwps_jax.selection.bait.MOST_WEIGHTS", 10)
+    state = new(digits, method="bait")
+    state = tell_truth(state, digits, first_rows(digits["truth"]))
+    with pytest.raises(Refusal, match="take bait_by_class"):
+        ask(state, 3)

@@ -179,12 +179,17 @@ def bait_by_class(
 def numbers_held(rows: int, d: int, classes: int, *, by_class: bool) -> int:
     """How many numbers either keeps beside the features.
 
+    Raises:
+        ValueError: if the head has more weights than `bait` is for.
+
     Example:
         >>> numbers_held(1000, 10, 3, by_class=False)
         18200
         >>> numbers_held(1000, 10, 3, by_class=True)
         11400
     """
+    if not by_class:
+        _require_few_weights(d * classes)
     problems, rank, width = (
         (classes, 1, d) if by_class else (1, classes - 1, classes * d)
     )
@@ -192,17 +197,21 @@ def numbers_held(rows: int, d: int, classes: int, *, by_class: bool) -> int:
     return rows * (sums + classes) + MATRICES * problems * width**2
 
 
+def _require_few_weights(number):
+    if number > MOST_WEIGHTS:
+        raise ValueError(
+            f"bait is exact for heads of at most {MOST_WEIGHTS:,} weights, got "
+            f"{number:,} (classes times features): take bait_by_class, which has a "
+            "matrix for each class in place of one for all."
+        )
+
+
 def _bait(key, head_, features, k, labeled, weights, numbers, *, by_class):
     """Either of them: checks what is static, and picks."""
     checks.require_key("key", key)
     check_head(features, *head_)
-    num_weights = head_[0].shape[0] * head_[0].shape[1]
-    if num_weights > MOST_WEIGHTS and not by_class:
-        raise ValueError(
-            f"bait is exact for heads of at most {MOST_WEIGHTS:,} weights, got "
-            f"{num_weights:,} (classes times features): take bait_by_class, which has "
-            "a matrix for each class in place of one for all."
-        )
+    if not by_class:
+        _require_few_weights(head_[0].shape[0] * head_[0].shape[1])
     checks.require_mask("labeled", labeled, len(features))
     checks.require_at_most("k", k, len(features))
     checks.require_at_most("k", k, (~jnp.asarray(labeled)).sum())

@@ -16,8 +16,8 @@ from iwps_jax.app.campaign.state import (
 )
 from iwps_jax.explanations import predictions
 from iwps_jax.method import Model
-from iwps_jax.picking import pick
-from iwps_jax.refusal import Refusal
+from iwps_jax.picking import pick, require_memory
+from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import Head, Holdout
 
 
@@ -68,7 +68,10 @@ def _batch(state, k, where) -> Batch:
         known = task.scaling.rows(task.pool, list(labels))
         classes = np.array(list(labels.values()), np.int32)
         model = model._replace(labeled=Holdout(known, classes))
-    top = pick(method, model, ScaledRows(task.pool, task.scaling), where, k)
+    pool = ScaledRows(task.pool, task.scaling)
+    with refusing(ValueError):  # a head too large for the method
+        require_memory(method, model, pool)
+    top = pick(method, model, pool, where, k)
     predicted, confidence = _predictions(state, top.rows)
     rows = np.asarray(top.rows, np.int64)
     return Batch(rows, np.asarray(top.scores), predicted, confidence, method.name)
