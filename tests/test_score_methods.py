@@ -89,6 +89,22 @@ def test_every_method_of_several_picks_its_best(here):
         assert json.loads(Path("scan", method, "scan.json").read_text())["k"] == K
 
 
+def test_a_head_too_large_for_bait_is_refused(here, capfd):
+    np.savez("large.npz", kernel=np.zeros((8, 501), np.float32), bias=np.zeros(501))
+    assert run(*FILES[:2], "--head", "large.npz", "--method", "bait") == 2
+    assert "at most 4,000 weights, got 4,008" in capfd.readouterr().err
+
+
+def test_a_labeled_row_that_is_a_training_sample_too_counts_once(here):
+    """As where a round's labels joined the training set."""
+    features, labels = PROBLEM["features"][:20], np.arange(20) % 4
+    np.savez("joined.npz", features=features, labels=labels)
+    np.save("labeled.npy", np.arange(20))
+    asked = (*FILES, "--method", "bait,typiclust", "--labeled", "labeled.npy")
+    once = [pick.row for pick in score(*asked)]
+    assert [pick.row for pick in score(*asked, "--training-set", "joined.npz")] == once
+
+
 @pytest.mark.parametrize("labeled", [0, 100])
 def test_a_whole_batch_is_picked_among_the_best_by_iwps(here, labeled):
     """Beside another method, and never a labeled row."""
@@ -142,7 +158,7 @@ TRAINED = (*FILES, *TOGETHER, "--training-set")
         (
             (*FILES, "--training-set", "training.npz", "--method", "iwps"),
             K,
-            "--training-set applies only to coreset, ",
+            "--training-set applies only to balanced_margin, coreset, ",
         ),
         ((*TRAINED, "no.npz"), K, "no.npz does not exist."),
         ((*TRAINED, "head.npz"), K, "features and labels, got"),

@@ -46,12 +46,14 @@ from iwps_jax.app.commands import (
 from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.commands.method_options import MethodOptions
 from iwps_jax.app.files.picks import Pick, as_text, write_picks
+from iwps_jax.app.leaks import NO_COPY, copies_of
 from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Model
 from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, nearest, refusing
+from iwps_jax.types import Holdout
 
 COLUMNS = ("method", "id", "row", "score")
 PREDICTED = ("predicted", "confidence")
@@ -226,11 +228,33 @@ def _picker(options: Options, name, files) -> Callable[..., TopK]:
         score_fn = inputs.made_by(name)
         inputs.require_score(name, score_fn, files.pool)
         return lambda where, k: scan(score_fn, files.pool, k, where=where)
-    method, model = methods.ROWS[name], _model(options, files)
+    method = methods.ROWS[name]
+    model = _beside(method, _model(options, files), files)
     _require_shape(options, method, files)
     with refusing(ValueError, about=str(options.logits or options.pool)):
         picking.require_memory(method, model, files.pool)
     return partial(_pick, method, model, files.pool, scan)
+
+
+def _beside(method, model, files) -> Model:
+    """The model; a method for which `--labeled` rows are labels sees no row twice.
+
+    Where a round's labels joined the training set, its samples are also such rows.
+    """
+    if "labels" not in method.uses or model.labeled is None or files.labeled is None:
+        return model
+    rows = np.unique(files.labeled).tolist()
+    if not rows or getattr(files.pool, "ndim", None) != 2:
+        return model
+    known = model.labeled.features
+    if np.shape(known)[1:] != tuple(files.pool.shape[1:]):
+        return model  # refused where they meet
+    is_other = copies_of(known, sources.take(files.pool, rows)) == NO_COPY
+    if not is_other.any():
+        return model._replace(labeled=ABSENT)
+    return model._replace(
+        labeled=Holdout(known[is_other], model.labeled.labels[is_other])
+    )
 
 
 def _pick(method, model, pool, scan, where, k) -> TopK:
