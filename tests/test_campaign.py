@@ -1,5 +1,7 @@
 """Ask and tell as values: what is asked, taken and refused, and the outlook."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from iwps_jax.app.campaign import (
 )
 from iwps_jax.app.campaign.stopping import wilson
 from iwps_jax.picking import draw_rows
+from iwps_jax.refusal import Refusal
 
 BY_SCORE = ["iwps", "iwps_app", "entropy", "margin", "least_confidence"]
 
@@ -376,7 +379,8 @@ def test_the_interval_is_scipys():
 
 
 def test_a_head_too_large_for_the_method_is_refused(digits, monkeypatch):
-    monkeypatch.setattr("iwps_jax.selection.bait.MOST_WEIGHTS", 10)
+    module = importlib.import_module("iwps_jax.selection.bait")
+    monkeypatch.setattr(module, "MOST_WEIGHTS", 10)
     state = new(digits, method="bait")
     state = tell_truth(state, digits, first_rows(digits["truth"]))
     with pytest.raises(Refusal, match="take bait_by_class"):
