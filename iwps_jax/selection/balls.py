@@ -97,8 +97,9 @@ def ball_radius(
 
     with features x of norm one and clusters c in the place of classes: those of
     `k_means` with as many clusters as there are classes. A ball is pure up to the
-    distance to the nearest row of another cluster, so δ is exactly a quantile of these
-    distances, where the authors try a few values. At most 2, which no ball needs more.
+    distance to the nearest row of another cluster, so δ is a quantile of these
+    distances, where the authors try a few values; δ² is 2^-19 less, the rounding of a
+    squared distance. At most 2, which no ball needs more.
 
     O(num_rows · pool · d) time; memory beside the arguments: [num_rows, d] and 2^22
     distances.
@@ -159,4 +160,6 @@ def _ball_radius(key, features, clusters, purity, *, num_rows):
     share = 1 - jnp.asarray(purity).astype(squares.dtype)
     impure = jnp.floor(share * number.astype(squares.dtype) + 1e-3)
     place = jnp.minimum(impure.astype(jnp.int32), jnp.maximum(number - 1, 0))
-    return jnp.minimum(jnp.sqrt(squares[place]), WIDEST)
+    # The row at this distance is not in the ball, however `prob_cover` rounds.
+    square = jnp.maximum(squares[place] - cover.SAME, 0)
+    return jnp.minimum(jnp.sqrt(square), WIDEST)
