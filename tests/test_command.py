@@ -98,6 +98,7 @@ def test_defaults_are_the_papers_setting(parsed):
         "rounds": 6,
         "base_size": 20,
         "imbalance": 10,
+        "distribution": "minority",
         "acquire_size": 50,
         "holdout_per_class": 5,
         "pool_per_class": None,
@@ -107,6 +108,7 @@ def test_defaults_are_the_papers_setting(parsed):
         "max_steps": 2000,
         "network": "mlp",
         "dataset": "mnist",
+        "test_sets": ("official",),
         "data_dir": None,
         "out": Path("runs/mnist_imbalanced"),
         "resume": True,
@@ -151,11 +153,12 @@ def test_every_option_reaches_the_run(parsed, tmp_path):
         *("--dataset", "digits", "--data-dir", tmp_path / "data"),
         *("--network", "resnet18", "--max-steps", 77),
         *("--first-seed", 9, "--pool-per-class", 99),
+        *("--distribution", "long_tailed", "--test-sets", "official", "pool"),
         *("--out", tmp_path / "out", "--no-resume", "--warm-start"),
     )
     assert dataclasses.astuple(config) == (
-        *(("iwps", "random"), 3, 9, 4, 11, 5, 7, 2, 99, 1, 0.5, True, 77),
-        *("resnet18", "digits"),
+        *(("iwps", "random"), 3, 9, 4, 11, 5, "long_tailed", 7, 2, 99, 1, 0.5),
+        *(True, 77, "resnet18", "digits", ("official", "pool")),
         *(tmp_path / "data", tmp_path / "out", False),
     )
 

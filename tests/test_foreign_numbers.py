@@ -35,6 +35,7 @@ SAMPLES = {"features": FEATURES, "labels": LABELS}
 KNOWN = {"holdout_features": FEATURES, "holdout_labels": LABELS}
 LINES = {"logits": LOGITS, "labeled_logits": LOGITS[: len(LABELS)], "labels": LABELS}
 ANSWERS = np.zeros(len(LOGITS), int)
+COVERED = {"k": 2, "labeled": np.arange(scores.POOL) < 1}
 
 
 OTHERS = {  # beside the table of the scores' contract
@@ -67,12 +68,20 @@ OTHERS = {  # beside the table of the scores' contract
     "top_k": BATCH,
     "k_center_greedy": {"features": FEATURES, "k": 1, "labeled": LABELS > 0},
     "badge": {"key": KEY, "features": HEAD["features"], "logits": LOGITS, "k": 2},
-    "bait": {"key": KEY, **POOL, "k": 2, "labeled": np.arange(scores.POOL) < 1},
-    "bait_by_class": {
-        **{"key": KEY, **POOL},
-        **{"k": 2, "labeled": np.arange(scores.POOL) < 1},
-    },
+    "bait": {"key": KEY, **POOL, **COVERED},
+    "bait_by_class": {"key": KEY, **POOL, **COVERED},
     "glister": {**HEAD, "k": 2},
+    "max_herding": {"key": KEY, "features": HEAD["features"], **COVERED},
+    "uncertainty_herding": {
+        **{"key": KEY, "features": HEAD["features"], "logits": LOGITS},
+        **COVERED,
+    },
+    "fit_temperature": {"logits": LOGITS[: len(LABELS)], "labels": LABELS},
+    "prob_cover": {"features": HEAD["features"], **COVERED, "delta": 0.5},
+    "ball_radius": {
+        **{"key": KEY, "features": FEATURES},
+        "clusters": LABELS,
+    },
     "galaxy": {"key": KEY, **LINES, "k": 2},
     "galaxy_sequential": {"key": KEY, **LINES, "answers": ANSWERS, "k": 2},
     "direct": {"key": KEY, **LINES, "k": 2},
