@@ -282,7 +282,7 @@ def greedy_cover(
 
     dtype = targets.points.dtype
     start = _State(
-        bounds=jnp.where(eligible, jnp.inf, -jnp.inf).astype(dtype),
+        bounds=jnp.where(eligible, jnp.asarray(jnp.inf, dtype), -jnp.inf),
         cover=kernel(nearest_of(features, used(~eligible), targets)),
         picks=jnp.zeros(k, jnp.int32),
         number=jnp.int32(0),

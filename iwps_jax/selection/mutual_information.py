@@ -270,7 +270,7 @@ def _pick(key, features, logits, samples, where, rare, eta, *, k, sizes):
         state, is_left, picks = carry
 
         def bounds_of(state):
-            bounds = jnp.where(state.since == i, 1, 1 + SLACK).astype(dtype)
+            bounds = jnp.where(state.since == i, jnp.asarray(1, dtype), 1 + SLACK)
             return jnp.where(is_left, bounds * state.gains, -jnp.inf)
 
         def is_open(carry):
