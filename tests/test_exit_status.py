@@ -184,7 +184,7 @@ import atexit, os, signal, sys
 class Interrupting:
     def find_spec(name, path, target=None):
         if name == "iwps_jax.app.commands.status":
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread: at once
 
 from iwps_jax.__main__ import program
 
