@@ -4,6 +4,9 @@
     python -m benchmarks.batch_methods --methods badge --classes 10
     python -m benchmarks.batch_methods --out batch_methods.json # keeps the numbers
 
+With --out the file is written after each method, and the same command goes on where it
+stopped: what the file has of the same sizes is not measured again.
+
 Every method of the table whose selector sees features picks k rows of a pool, each in a
 process of its own: the first call compiles, the second does not. A call of more than a
 minute is not repeated: little of it is compilation. CPU seconds are those of all
@@ -17,6 +20,7 @@ enough for it: its matrices have a number for every pair of rows.
 
 import dataclasses
 import importlib.util
+import json
 import multiprocessing
 import resource
 import time
@@ -258,25 +262,43 @@ def print_peers(title: str, results: dict[str, dict[str, float]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Times, prints and keeps the numbers."""
     options = command.parse(Options, "batch_methods", __doc__, arguments)
-    found: dict[str, Any] = {}
+    found = _begun(options)
     sizes = options.pool_size, options.dim
     for num_classes in options.classes:
-        results = {}
+        results = found.setdefault(f"{num_classes} classes", {})
         for name in options.methods:
-            results[name] = measure_method(
-                name, *sizes, num_classes, options.k, options.repeats
-            )
-            print(f"{name}, {num_classes} classes: {results[name]}", flush=True)
-        found[f"{num_classes} classes"] = results
+            if name not in results:
+                results[name] = measure_method(
+                    name, *sizes, num_classes, options.k, options.repeats
+                )
+                print(f"{name}, {num_classes} classes: {results[name]}", flush=True)
+                _keep(options, found)
         rows = f"{options.pool_size:,} x {options.dim}, {num_classes} classes"
         print_methods(f"{rows}, k = {options.k}", results)
     compared = [name for name in options.methods if name in PEERS]
     if compared and importlib.util.find_spec("skactiveml"):
         arguments_of_peers = options.peer_pool, options.dim, options.classes[0]
-        peers = compare_peers(compared, *arguments_of_peers, options.k)
+        peers = found.setdefault("peers", {})
+        for name in compared:
+            if name not in peers:
+                peers |= compare_peers([name], *arguments_of_peers, options.k)
+                _keep(options, found)
         print_peers(f"{options.peer_pool:,} x {options.dim}, k = {options.k}", peers)
-        found["peers"] = peers
-    command.finish("batch_methods", options, {"results": found})
+
+
+def _keep(options: Options, found: dict[str, Any]) -> None:
+    ignored = "methods", "classes"
+    command.finish("batch_methods", options, {"results": found}, ignored=ignored)
+
+
+def _begun(options: Options) -> dict[str, Any]:
+    """What the file of an earlier run with the same sizes has."""
+    if options.out is None or not options.out.exists():
+        return {}
+    earlier = json.loads(options.out.read_text())
+    sizes = "pool_size", "dim", "k", "peer_pool"
+    is_same = all(earlier["settings"][s] == getattr(options, s) for s in sizes)
+    return earlier["results"] if is_same else {}
 
 
 if __name__ == "__main__":

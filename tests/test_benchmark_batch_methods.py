@@ -38,6 +38,11 @@ def test_both_calls_and_the_memory_are_kept(monkeypatch, tmp_path, capsys):
     assert coreset["first_call"]["cpu_seconds"] > 0
     assert len(coreset["later_calls"]) == 1
     assert found["peers"]["coreset"].keys() == {"ours", "scikit-activeml"}
+    # The same command goes on where it stopped.
+    monkeypatch.delattr(batch_methods, "measure_method")
+    monkeypatch.delattr(batch_methods, "compare_peers")
+    batch_methods.main(["--methods", "coreset", *sizes, "--out", str(out)])
+    assert json.loads(out.read_text())["results"] == found
     assert "60 x 4, 3 classes" in capsys.readouterr().out
 
 
