@@ -90,6 +90,7 @@ def test_under_vmap_each_seed_has_its_own_picks():
         assert picks.tolist() == one.tolist()
 
 
+@pytest.mark.full  # as tests/test_modes.py for all rows
 def test_every_mode_gives_the_same_picks():
     expected = picks_of(0, SCORES, CLUSTERS, WHERE).tolist()
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):

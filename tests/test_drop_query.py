@@ -144,6 +144,7 @@ def test_under_vmap_each_seed_has_its_own_picks():
 @pytest.mark.parametrize(
     "dtype", [np.float64, pytest.param(np.float16, marks=pytest.mark.full)]
 )
+@pytest.mark.full  # as tests/test_modes.py for all rows
 def test_every_mode_gives_the_same_picks(dtype):
     features = FEATURES.astype(np.float16)
     expected = picks_of(features=features.astype(np.float32))

@@ -24,12 +24,25 @@ WHOLE = 10**6  # a chunk size that no pool of this file reaches
 NUM_CLASSES, PER_CLASS = 4, 3
 # Two of the five sizes: the pool of this file has three holdout samples a class.
 SOME_SIZES = ("iwps_holdout_1", "iwps_app_holdout_2")
-# Every row that a study may recommend; shares of ten draws are the same for many rows.
-OF_TABLE = [
-    name
-    for name, row in ROWS.items()
-    if not row.is_research and name != "variation_ratio"
-]
+
+
+def rows_of_their_own():
+    """Rows that a study may recommend, by name; of selectors one for each kind.
+
+    Those of a kind are handed the same by a study; `tests/test_picking.py` has all.
+    """
+    kinds, names = set(), []
+    for name, row in ROWS.items():
+        kind = row.needs, row.uses, row.reads, row.style
+        is_new = row.select is None or kind not in kinds
+        # Shares of ten draws are the same for many rows.
+        if is_new and not row.is_research and name != "variation_ratio":
+            kinds.add(kind)
+            names.append(name)
+    return names
+
+
+OF_TABLE = rows_of_their_own()
 COMPARED = (*OF_TABLE, *FULL_NETWORK, *ON_TRAINING, *SOME_SIZES)
 JUDGED = [name for name in OF_TABLE if "holdout" in ROWS[name].needs]
 SEE_HOLDOUT = (*JUDGED, *FULL_NETWORK, *SOME_SIZES)
