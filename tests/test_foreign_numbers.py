@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference_pixels
+import score_arguments
 import test_score_contract as scores
 import test_signatures
 
@@ -20,10 +21,10 @@ from iwps_jax.scores.power_margin import power_margin
 from iwps_jax.types import Head, Holdout
 
 KEY = jax.random.key(0)
-KEYS = jax.random.split(KEY, scores.POOL)
-HEAD, NETWORK = scores.head_arguments(0), scores.network_arguments(0)
+KEYS = jax.random.split(KEY, score_arguments.POOL)
+HEAD, NETWORK = score_arguments.head_arguments(0), score_arguments.network_arguments(0)
 FEATURES, LABELS = HEAD["holdout_features"], HEAD["holdout_labels"]
-LOGITS = scores.logits_arguments(0)["logits"]
+LOGITS = score_arguments.logits_arguments(0)["logits"]
 PIXELS = reference_pixels.problem(0)
 POOL = {name: HEAD[name] for name in ("features", "kernel", "bias")}
 IMAGES = {name: PIXELS[name] for name in ("features", "where", "kernel", "bias")}
@@ -35,15 +36,18 @@ SAMPLES = {"features": FEATURES, "labels": LABELS}
 KNOWN = {"holdout_features": FEATURES, "holdout_labels": LABELS}
 LINES = {"logits": LOGITS, "labeled_logits": LOGITS[: len(LABELS)], "labels": LABELS}
 ANSWERS = np.zeros(len(LOGITS), int)
-COVERED = {"k": 2, "labeled": np.arange(scores.POOL) < 1}
+COVERED = {"k": 2, "labeled": np.arange(score_arguments.POOL) < 1}
 
 
 OTHERS = {  # beside the table of the scores' contract
     "holdout_changes": HEAD,
     "dense_layers": {"params": NETWORK["params"], "inputs": NETWORK["inputs"]},
     "holdout_gradient": {n: v for n, v in NETWORK.items() if n != "inputs"},
-    "class_balanced_weights": {"labels": LABELS, "num_classes": scores.CLASSES},
-    "cross_fitted_iwps": scores.cross_fitted_arguments(0),
+    "class_balanced_weights": {
+        "labels": LABELS,
+        "num_classes": score_arguments.CLASSES,
+    },
+    "cross_fitted_iwps": score_arguments.cross_fitted_arguments(0),
     "gradient_kernel": {
         "params": NETWORK["params"],
         **{"inputs_a": NETWORK["holdout_inputs"], "labels_a": LABELS},
@@ -119,7 +123,7 @@ OTHERS = {  # beside the table of the scores' contract
         "look_ahead": iwps_jax.contrib.rescored.LookAhead(*HEAD.values()),
     },
     "heads.cross_fitted.cross_fitted_heads": {
-        **{"key": KEY, **SAMPLES, "num_classes": scores.CLASSES},
+        **{"key": KEY, **SAMPLES, "num_classes": score_arguments.CLASSES},
     },
 }
 WITH_NETWORK = ("dense_layers", "holdout_gradient", "gradient_kernel")
@@ -127,7 +131,7 @@ EXAMPLES = {
     **{row.name: (row.score, row.arguments(0)) for row in scores.TABLE},
     **{
         name: (
-            partial(function, scores.apply_network)
+            partial(function, score_arguments.apply_network)
             if name in WITH_NETWORK
             else function,
             OTHERS[name],
@@ -141,7 +145,11 @@ EXAMPLES = {
         logistic.minimum,
         {
             **{**SAMPLES, "weights": np.ones(len(LABELS), np.float32)},
-            **{"penalty": 1.0, "num_classes": scores.CLASSES, "tolerance": 0.1},
+            **{
+                "penalty": 1.0,
+                "num_classes": score_arguments.CLASSES,
+                "tolerance": 0.1,
+            },
         },
     ),
     "with weights": (

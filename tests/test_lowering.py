@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_score_contract as scores
+import score_arguments
 import test_signatures
 from test_foreign_numbers import CONVERT, EXAMPLES
 
@@ -24,7 +24,7 @@ LONG_POOL = 20_000
 """The pools of the examples are drawn out: a constant of their length is seen."""
 ALLOWED_CALLS = {"cusolver_potrf_ffi"}  # Cholesky, which comes with JAX for CUDA
 ON_THE_HOST = {"dense_layers"}  # looks at values
-LABELS_OF_POOL = np.zeros((scores.POOL, scores.CLASSES), np.int32)
+LABELS_OF_POOL = np.zeros((score_arguments.POOL, score_arguments.CLASSES), np.int32)
 PUBLIC = {
     name: EXAMPLES[name]
     for name in test_signatures.SIGNATURES
@@ -34,7 +34,7 @@ PUBLIC = {
         iwps_jax.score_in_chunks,
         {
             **{"score_fn": iwps_jax.margin, "chunk_size": 8},
-            "inputs": scores.logits_arguments(0)["logits"],
+            "inputs": score_arguments.logits_arguments(0)["logits"],
         },
     )
 }
@@ -49,7 +49,7 @@ def lowered(function, arguments):
         return isinstance(leaf, np.ndarray | jax.Array)
 
     def shape_of(leaf):
-        shape = [LONG_POOL if n == scores.POOL else n for n in np.shape(leaf)]
+        shape = [LONG_POOL if n == score_arguments.POOL else n for n in np.shape(leaf)]
         return jax.ShapeDtypeStruct(shape, jnp.asarray(leaf).dtype)
 
     given = {
@@ -109,7 +109,7 @@ PLANTED = {
 def test_what_must_not_be_there_is_found(what):
     function, sentence = PLANTED[what]
     with jax.enable_x64(True):
-        example = np.zeros((scores.POOL, 8), np.float32)
+        example = np.zeros((score_arguments.POOL, 8), np.float32)
         assert sentence in offences(lowered(function, {"x": example}))
 
 
