@@ -207,6 +207,14 @@ def require_key(name: str, key: AnyArray) -> None:
         raise TypeError(f"{name} must be one key, as made by jax.random.key(seed).")
 
 
+def require_keys(name: str, keys: AnyArray, size: int, source: str) -> None:
+    """Refuses what is not one random key for each row of another argument."""
+    require_same_numbers(name, keys)
+    if jnp.ndim(keys) == 0:
+        raise ValueError(f"{name} must be one a row, made by sample_keys, got one.")
+    require_size(name, keys, 0, size, source)
+
+
 def require_same_tree(name: str, tree: PyTree, like_name: str, like: PyTree) -> None:
     """Refuses a pytree whose structure or shapes differ from those of `like`."""
     of_tree: Any = jax.tree.structure(tree)

@@ -60,3 +60,8 @@ def test_every_batch_has_a_noise_of_its_own():
         return pick(methods.POWER_MARGIN, model, LOGITS, None, 50).rows.tolist()
 
     assert rows() == rows() != rows(batch=1) != rows(seed=1)
+
+
+def test_one_key_for_all_rows_is_refused(without_jaxtyping):
+    with pytest.raises(ValueError, match="made by sample_keys"):
+        power_margin(jax.random.key(0), jnp.zeros((3, 2)))

@@ -52,8 +52,7 @@ def power_margin(
     if not 0 <= beta < float("inf"):
         raise ValueError(f"beta must be at least 0 and finite, got {beta}.")
     scores = margin(logits)
-    checks.require_same_numbers("keys", keys)
-    checks.require_size("keys", keys, 0, len(scores), "logits")
+    checks.require_keys("keys", keys, len(scores), "logits")
     # A row that is certain scores zero, whose logarithm no power could tell from -inf.
     logarithm = jnp.log(jnp.maximum(scores, jnp.finfo(scores.dtype).tiny))
     noise = jax.vmap(numerics.gumbel)(keys)

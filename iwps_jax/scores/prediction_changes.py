@@ -63,10 +63,7 @@ def prediction_changes(
         True True
     """
     check_head(features, kernel, bias)
-    checks.require_same_numbers("keys", keys)
-    if jnp.ndim(keys) == 0:
-        raise ValueError("keys must be one key a row, as made by sample_keys, got one.")
-    checks.require_size("keys", keys, 0, len(features), "features")
+    checks.require_keys("keys", keys, len(features), "features")
     if checks.require_integer("num_draws", num_draws) < 1:
         raise ValueError(f"num_draws must be at least 1, got {num_draws}.")
     if not 0 <= dropout_rate < 1:
