@@ -231,8 +231,8 @@ def _require_finite(features, rows):
             bad.size > ROWS_NAMED
         )
         raise PoolError(
-            f"features must be finite, got {bad.size} rows of the pool that are not: "
-            f"{named}."
+            f"features must be finite, got others in {bad.size} "
+            f"row{'s' * (bad.size > 1)} of the pool: {named}."
         )
 
 
