@@ -108,7 +108,7 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
         ),
         ((*FILES, "--method", "badg"), "unknown method 'badg': did you mean 'badge'?"),
         (("--pool", "bad.npy", *FILES[2:4], "--method", "badge"), "bad.npy: "),
-        (("--pool", "bad.npy", "--method", "coreset"), "not: 7."),
+        (("--pool", "bad.npy", "--method", "coreset"), "row of the pool: 7."),
         (("--pool", "bad.npy", *FILES[2:4], "--method", "random"), "picked rows [7]."),
         ((*FILES, "--method", "badge", "--steps", 2), "--steps applies only to error_"),
         (
