@@ -181,6 +181,9 @@ def test_a_full_disk_is_named_by_the_help(monkeypatch, capsys):
 INTERRUPTED = """
 import atexit, os, signal, sys
 
+# A shell that starts the tests in the background ignores the signal, and so do they.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Interrupting:
     def find_spec(name, path, target=None):
         if name == "iwps_jax.app.commands.status":
