@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_output import words
+from kept_programs import Programs
 from rich.console import Console
 
 from experiments import mnist_imbalanced
@@ -48,6 +49,9 @@ COUNTS = (
     "holdout_per_class",
     "steps",
 )
+
+
+PROGRAMS = Programs()
 
 
 def option(name):
@@ -367,6 +371,7 @@ def test_an_error_is_a_traceback_and_a_refusal_a_sentence(
             raise error
 
         with monkeypatch.context() as patch:
+            PROGRAMS.install(patch)
             patch.setattr(module, function, fails)
             study = ("--smoke", "--max-steps", "50", "--methods", "random")
             mnist_imbalanced.main([*study, "--out", str(tmp_path / "out")])

@@ -154,7 +154,7 @@ def test_copies_anywhere_are_at_distance_zero_and_tie(pool):
         assert np.array_equal(np.sort(kind[picks]), np.arange(20))
 
 
-@pytest.mark.parametrize("scale", [1.0, 20.0])
+@pytest.mark.parametrize("scale", [1.0, pytest.param(20.0, marks=pytest.mark.full)])
 def test_badge_follows_the_oracle_in_every_block(scale):
     """What the first picks leave is the oracle's, and the next picks follow it."""
     rng = np.random.default_rng(2)

@@ -32,8 +32,14 @@ WHERE = np.arange(SIZE) % 4 != 0
 NOISE = np.random.default_rng(0).normal(size=(SIZE, DRAWS, CLASSES))
 DRAWN_LOGITS = (LOGITS[:, None] + NOISE).astype(np.float32)
 
+# The functions behind research alternatives have tests of their own.
 every_method = pytest.mark.parametrize(
-    "row", methods.ROWS.values(), ids=lambda row: row.name
+    "row",
+    [
+        pytest.param(row, marks=[pytest.mark.full] * row.is_research)
+        for row in methods.ROWS.values()
+    ],
+    ids=lambda row: row.name,
 )
 
 
