@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from iwps_jax.types import AnyArray
 
 
-def _is_known_true(predicate: AnyArray) -> bool:
+def is_known_true(predicate: AnyArray) -> bool:
     """Whether `predicate` is true; false where a trace hides its value."""
     try:
         return bool(predicate)
@@ -68,7 +68,8 @@ def _any_positive(xp, array):
 
 
 @_by_either
-def _any_outside(xp, labels, num_classes):
+def any_outside(xp: Any, labels: AnyArray, num_classes: Any) -> Any:
+    """Whether a label is outside [0, num_classes), by NumPy or JAX."""
     if labels.dtype.itemsize < 4:  # int8 cannot hold a num_classes of 300
         labels = labels.astype(xp.int32)
     return (labels < 0).any() | (labels >= num_classes).any()
@@ -137,21 +138,21 @@ def require_floating(name: str, array: AnyArray, axes: str) -> None:
 def require_finite(name: str, array: AnyArray, axes: str) -> None:
     """Refuses anything but finite floating-point numbers with these axes."""
     require_floating(name, array, axes)
-    if _is_known_true(_any_nonfinite(array)):
+    if is_known_true(_any_nonfinite(array)):
         raise ValueError(f"{name} must be finite, got NaN or infinity.")
 
 
 def require_no_nan(name: str, array: AnyArray, axes: str) -> None:
     """Refuses NaN but lets infinities pass: log 0 and masked classes are legal."""
     require_floating(name, array, axes)
-    if _is_known_true(_any_nan(array)):
+    if is_known_true(_any_nan(array)):
         raise ValueError(f"{name} must not contain NaN.")
 
 
 def require_logits(name: str, logits: AnyArray, axes: str) -> None:
     """Refuses logits whose softmax is not defined; -inf rules single classes out."""
     require_floating(name, logits, axes)
-    if _is_known_true(_any_undefined_softmax(logits)):
+    if is_known_true(_any_undefined_softmax(logits)):
         raise ValueError(
             f"{name} must have a finite largest entry in every row: NaN, +inf and rows "
             "of only -inf have no softmax."
@@ -161,7 +162,7 @@ def require_logits(name: str, logits: AnyArray, axes: str) -> None:
 def require_log_probs(name: str, log_probs: AnyArray, axes: str) -> None:
     """Refuses what cannot be log-probabilities; -inf is one."""
     require_no_nan(name, log_probs, axes)
-    if _is_known_true(_any_positive(log_probs)):
+    if is_known_true(_any_positive(log_probs)):
         raise ValueError(
             f"{name} must be logarithms of probabilities, at most 0; got positive "
             "entries. Take jax.nn.log_softmax of logits, or the logarithm of "
@@ -181,7 +182,7 @@ def require_finite_tree(name: str, tree: PyTree) -> None:
                 f"{name} must hold arrays only, got a {type(leaf).__name__}."
             )
         is_floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-        if is_floating and _is_known_true(_any_nonfinite(leaf)):
+        if is_floating and is_known_true(_any_nonfinite(leaf)):
             raise ValueError(f"{name} must be finite, got NaN or infinity.")
 
 
@@ -266,7 +267,7 @@ def require_size(
 def require_labels(name: str, labels: AnyArray, num_classes: int) -> None:
     """Refuses labels that are not integers in [0, num_classes), or none at all."""
     require_integers(name, labels)
-    if _is_known_true(_any_outside(labels, num_classes)):
+    if is_known_true(any_outside(labels, num_classes)):
         raise ValueError(f"{name} must be in [0, {num_classes}), got others.")
 
 
@@ -283,7 +284,7 @@ def require_clusters(name: str, clusters: AnyArray, size: int) -> None:
     """Refuses what is not one integer below `size` per row; negative ones are legal."""
     require_integers(name, clusters)
     require_size(name, clusters, 0, size, "the pool")
-    if _is_known_true((jnp.asarray(clusters) >= size).any()):
+    if is_known_true((jnp.asarray(clusters) >= size).any()):
         raise ValueError(f"{name} must be below {size}, the size of the pool.")
 
 
@@ -291,7 +292,7 @@ def require_weights(name: str, weights: AnyArray, size: int, source: str) -> Non
     """Refuses weights that have no mean: negative ones, or none that is positive."""
     require_finite(name, weights, "samples")
     require_size(name, weights, 0, size, source)
-    if _is_known_true(_any_negative_or_no_sum(weights)):
+    if is_known_true(_any_negative_or_no_sum(weights)):
         raise ValueError(
             f"{name} must be at least 0, some of them more, got a negative one or "
             "only zeros."
@@ -307,6 +308,15 @@ def require_steps(steps: int, learning_rate: AnyArray | float) -> None:
 
 def require_positive(name: str, value: AnyArray | float) -> None:
     """Refuses what is not one positive and finite number."""
+    _require_number(name, value, "positive and finite", lambda number: number > 0)
+
+
+def require_not_negative(name: str, value: AnyArray | float) -> None:
+    """Refuses what is not one finite number from zero on."""
+    _require_number(name, value, "at least 0 and finite", lambda number: number >= 0)
+
+
+def _require_number(name, value, rule, is_allowed):
     require_same_numbers(name, value)
     try:
         number = jnp.asarray(value)
@@ -319,8 +329,8 @@ def require_positive(name: str, value: AnyArray | float) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if number.ndim != 0:
         raise ValueError(f"{name} must be a scalar, got shape {number.shape}.")
-    if _is_known_true(~(jnp.isfinite(number) & (number > 0))):
-        raise ValueError(f"{name} must be positive and finite, got {value}.")
+    if is_known_true(~(jnp.isfinite(number) & is_allowed(number))):
+        raise ValueError(f"{name} must be {rule}, got {value}.")
 
 
 def require_callable(name: str, value: Any) -> None:
@@ -345,40 +355,6 @@ def require_mask(name: str, mask: AnyArray, size: int, what: str = "the pool") -
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
     require_size(name, mask, 0, size, what)
-
-
-def require_pixel_mask(name: str, mask: AnyArray) -> None:
-    """Refuses a mask that is not one boolean per pixel of some images."""
-    require_axes(name, mask, "images height width")
-    if mask.dtype != bool:
-        raise TypeError(f"{name} must be boolean, got {mask.dtype}.")
-    if 0 in mask.shape:
-        raise ValueError(f"{name} must not be empty, got shape {tuple(mask.shape)}.")
-
-
-@jax.jit
-def _any_outside_where(labels, where, num_classes):
-    return _any_outside(jnp.where(where, labels, 0), num_classes)
-
-
-def require_pixel_labels(
-    name: str, labels: AnyArray, where: AnyArray, num_classes: int
-) -> None:
-    """Refuses labels that are not integers in [0, num_classes) where `where`."""
-    require_axes(name, labels, "images height width")
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"{name} must be integers, got {labels.dtype}.")
-    if labels.shape != where.shape:
-        raise ValueError(
-            f"{name} must have the shape of their mask, {tuple(where.shape)}, got "
-            f"{tuple(labels.shape)}."
-        )
-    if _is_known_true(~jnp.any(where)):
-        raise ValueError(f"{name} must have a pixel that counts, got none.")
-    if _is_known_true(_any_outside_where(labels, where, num_classes)):
-        raise ValueError(
-            f"{name} must be in [0, {num_classes}) wherever they count, got others."
-        )
 
 
 def require_at_most(

@@ -5,5 +5,6 @@ kernel        IWPS-app of images there, and the gradients it needs
 maps          uncertainties of pixels, reduced to one score an image
 reductions    from the pixels of an image to one number
 head          that layer: its maps, checks and gradient, shared by the above
+checks        refusals of masks and labels of pixels
 upsampling    bilinear enlargement between a head's maps and the labels
 """

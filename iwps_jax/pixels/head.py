@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from iwps_jax import checks, numerics
+from iwps_jax.pixels import checks as pixel_checks
 from iwps_jax.pixels import upsampling
 from iwps_jax.pixels.upsampling import Grid
 
@@ -67,7 +68,7 @@ def _check_features(name, features, kernel, bias) -> None:
 def check_pool(features, where, kernel, bias) -> int:
     """Refuses images and a head that do not fit; returns the enlargement."""
     _check_features("features", features, kernel, bias)
-    checks.require_pixel_mask("where", where)
+    pixel_checks.require_mask("where", where)
     checks.require_size("where", where, 0, len(features), "features")
     return enlargement("where", where, "features", features)
 
@@ -77,8 +78,8 @@ def check_labeled(prefix, features, labels, where, kernel, factor) -> None:
     name = f"{prefix}features"
     checks.require_finite(name, features, "images h w d")
     checks.require_size(name, features, 3, len(kernel), "kernel")
-    checks.require_pixel_mask(f"{prefix}where", where)
-    checks.require_pixel_labels(f"{prefix}labels", labels, where, kernel.shape[1])
+    pixel_checks.require_mask(f"{prefix}where", where)
+    pixel_checks.require_labels(f"{prefix}labels", labels, where, kernel.shape[1])
     checks.require_size(f"{prefix}labels", labels, 0, len(features), name)
     found = enlargement(f"{prefix}labels", labels, name, features)
     if found != factor:

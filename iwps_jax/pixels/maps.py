@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Key
 
 from iwps_jax import checks, masks, numerics
+from iwps_jax.pixels import checks as pixel_checks
 from iwps_jax.pixels import head, upsampling
 from iwps_jax.pixels.reductions import Reduction, mean_of_pixels
 from iwps_jax.types import AnyArray
@@ -318,7 +319,7 @@ def pooled_features(
         [[1.]]
     """
     checks.require_finite("features", features, "images h w d")
-    checks.require_pixel_mask("where", where)
+    pixel_checks.require_mask("where", where)
     checks.require_size("where", where, 0, len(features), "features")
     factor = head.enlargement("where", where, "features", features)
     n, height, width, _ = features.shape
