@@ -42,6 +42,7 @@ from iwps_jax.rows.predictions import (
     VARIATION_RATIO,
 )
 from iwps_jax.rows.research import (
+    BALANCED_HERDING,
     IWPS_BATCH_ALONE,
     IWPS_BATCH_MARGIN,
     IWPS_FARTHEST,
@@ -52,6 +53,7 @@ from iwps_jax.rows.research import (
     IWPS_WEIGHTED,
     MARGIN_KMEANS,
     MARGIN_VOLUME,
+    POOL_HERDING,
 )
 
 ROWS: dict[str, Method] = {
@@ -94,6 +96,8 @@ ROWS: dict[str, Method] = {
         IWPS_RESCORED,
         MARGIN_KMEANS,
         MARGIN_VOLUME,
+        BALANCED_HERDING,
+        POOL_HERDING,
     )
 }
 """All rows by name, in the order above."""

@@ -7,9 +7,14 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
+from iwps_jax.contrib.balanced_herding import balanced_herd, target_weights
 from iwps_jax.contrib.rescored import LookAhead, rescored_iwps
 from iwps_jax.method import Model
 from iwps_jax.scores.head import head_logits
+from iwps_jax.selection import herding
+from iwps_jax.selection.forms import covered
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
 from iwps_jax.types import AnyArray
 
@@ -54,3 +59,19 @@ def rescored(key, scores, features, model, k, where):
         candidates_per_pick=CANDIDATES_PER_PICK,
         where=where,
     )
+
+
+def herd_by_rarity(rarity: float) -> Callable:
+    """Balanced herding with this weight of rare classes; the scores are logits."""
+
+    def select(key, logits, features, model, k, where):
+        weights = target_weights(logits, where, rarity)
+        features, is_covered = covered(features, model, where)
+        weights = jnp.pad(weights, (0, len(features) - len(weights)))
+        number = herding.NUM_TARGETS
+        herding.check_cover(key, features, k, is_covered, number)
+        return balanced_herd(
+            key, features, weights, is_covered, None, k=int(k), num_targets=number
+        )
+
+    return select

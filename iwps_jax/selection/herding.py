@@ -189,7 +189,7 @@ def max_herd(key, features, labeled, bandwidth, *, k, num_targets):
     targets = cover.draw_targets(key, features, weights, ~labeled, num_targets)
     if bandwidth is None:
         bandwidth = median_bandwidth(features, targets)
-    return _herd(features, labeled, targets, bandwidth, k)
+    return herd(features, labeled, targets, bandwidth, k)
 
 
 @partial(jax.jit, static_argnames=("k", "num_targets"))
@@ -200,10 +200,11 @@ def uncertainty_herd(key, features, weights, labeled, bandwidth, *, k, num_targe
         least = least_distance(features, labeled, targets.place)
         median = median_bandwidth(features, targets)
         bandwidth = jnp.where(jnp.isfinite(least), least, median)
-    return _herd(features, labeled, targets, bandwidth, k)
+    return herd(features, labeled, targets, bandwidth, k)
 
 
-def _herd(features, labeled, targets, bandwidth, k):
+def herd(features, labeled, targets, bandwidth, k):
+    """Picks by the RBF kernel of a bandwidth, and how often rows were at hand."""
     # A bandwidth whose square leaves float32 tells nothing but copies apart.
     bandwidth = jnp.asarray(bandwidth).astype(targets.squares.dtype)
     inverse = 1 / jnp.maximum(bandwidth, TINY)
