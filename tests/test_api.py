@@ -37,7 +37,7 @@ FLOORS = {  # a room may import from those before it only
     ),
     "experiments": (
         *("data", "frozen", "models", "reporting", "engine"),
-        *("classification", "segmentation"),
+        *("classification", "segmentation", "linear_heads"),
     ),
 }
 STRANGERS = {  # what a room must not import although it stands before

@@ -1,0 +1,1 @@
+"""Active learning of linear heads on frozen features: settings, heads, rounds."""

@@ -1,0 +1,219 @@
+"""All methods with equal labels: linear heads on frozen features, many seeds.
+
+    python -m experiments.referee --list              # the units, by name
+    python -m experiments.referee UNIT ...            # runs some; resumed by unit
+    python -m experiments.referee --penalties mnist   # chooses the penalties
+    python -m experiments.referee --report            # the tables
+    python -m experiments.referee --smoke             # two units, on 144 wines
+
+A unit is one setting with all methods and ten seeds. Its results are one JSON file in
+--results, which is committed; its run folder, with the predictions on the pool after
+every round, lies in --out.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from tyro import conf
+
+from experiments.engine import command_line
+from experiments.engine.command_line import ConfigError
+from experiments.linear_heads import penalties, unit
+from experiments.linear_heads.samples import Samples, load
+from experiments.linear_heads.settings import (
+    EQUAL_LABELS,
+    NO_HOLDOUT,
+    SEEN,
+    SETTINGS,
+    Setting,
+)
+from experiments.linear_heads.study import chooses_with_holdout
+from experiments.reporting import referee_tables
+from experiments.reporting.referee import read_units
+from iwps_jax.atomic_write import write_atomically
+from iwps_jax.refusal import nearest
+
+METHODS = (
+    "random",
+    "entropy",
+    "margin",
+    "balanced_margin",
+    "power_margin",
+    "coreset",
+    "badge",
+    "max_herding",
+    "uncertainty_herding",
+    "typiclust",
+    "prob_cover",
+    "drop_query",
+    "cluster_margin",
+    "flqmi",
+    "galaxy",
+    "direct",
+    "bait",
+    "bait_by_class",
+    "glister",
+    "iwps_app",
+    "iwps",
+    "iwps_batch",
+    "balanced_herding",
+    "pool_herding",
+)
+OURS = "balanced_herding"
+OF_OURS = ("iwps_app", "iwps", "iwps_batch", "balanced_herding", "pool_herding")
+RESULTS = Path("experiments/results/referee")
+BLOCK = 10
+"""Seeds of a unit."""
+FIRST_PENALTY_SEED = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Which units, and where their files lie."""
+
+    units: conf.Positional[tuple[str, ...]] = ()
+    """Names of units, as --list prints them."""
+    methods: Annotated[tuple[str, ...], conf.arg(metavar="[STR [STR ...]]")] = METHODS
+    """Methods to compare."""
+    first_seed: int = 0
+    """First seed of the ten; below 100 to choose, from 1000 on to judge."""
+    seeds: int = BLOCK
+    """Number of seeds."""
+    data_dir: Path | None = None
+    """Folder of prepared TFDS data or of the official files."""
+    results: Path = RESULTS
+    """Folder for the files of results."""
+    out: Path = Path("runs/referee")
+    """Folder for the run folders."""
+    predictions: bool = True
+    """Keep the predictions on the pool."""
+    penalties: tuple[str, ...] = ()
+    """Run nothing: choose the penalties of these datasets."""
+    report: bool = False
+    """Run nothing: write the tables of all files of results as referee.md there."""
+    ours: str = OURS
+    """The method that the tables compare with all others."""
+    list: bool = False
+    """Run nothing: print the units."""
+    smoke: bool = False
+    """Try it on 144 wines: two units, 2 seeds, 2 rounds."""
+
+
+SMALL = (
+    Setting("wine", "minority", 2, 2, 3, 2, 30, 2, EQUAL_LABELS),
+    Setting("wine", "natural", 1, 0, 3, 2, 30, 0, NO_HOLDOUT),
+)
+
+
+def plan(options: Options) -> list[Setting]:
+    """The settings of the units that were named, or those of a trial.
+
+    Raises:
+        ConfigError: if a name is not that of a unit, or none was named.
+    """
+    if options.smoke:
+        return list(SMALL)
+    by_name = {setting.name: setting for setting in SETTINGS}
+    for name in options.units:
+        if name not in by_name:
+            raise ConfigError(nearest(name, "unit", tuple(by_name)))
+    if not options.units:
+        raise ConfigError("name at least one unit; --list prints them.")
+    return [by_name[name] for name in options.units]
+
+
+def taking_part(methods: Sequence[str], setting: Setting) -> list[str]:
+    """The methods that can take part in a setting: without a holdout set not all."""
+    if setting.mode != NO_HOLDOUT:
+        return list(methods)
+    return [name for name in methods if not chooses_with_holdout(name)]
+
+
+def choose_penalties(samples: Samples, name: str, folder: Path) -> list[dict]:
+    """Chooses the penalties of a dataset and writes their file."""
+    chosen = penalties.choose(samples, FIRST_PENALTY_SEED)
+    content = {"dataset": name, "data_sha256": samples.sha256, "chosen": chosen}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(
+        folder / f"penalties-{name}.json", json.dumps(content, indent=1).encode()
+    )
+    return chosen
+
+
+def penalties_of(samples: Samples, name: str, folder: Path) -> list[dict]:
+    """The penalties of a dataset, from their file or chosen now."""
+    path = folder / f"penalties-{name}.json"
+    if not path.exists():
+        return choose_penalties(samples, name, folder)
+    return json.loads(path.read_text(encoding="utf-8"))["chosen"]
+
+
+def run_all(settings: Sequence[Setting], options: Options) -> None:
+    """Runs or resumes units, one after another."""
+    loaded: dict[str, Samples] = {}
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for setting in settings:
+        if setting.dataset not in loaded:
+            loaded = {setting.dataset: load(setting.dataset, options.data_dir)}
+        samples = loaded[setting.dataset]
+        name = f"{setting.name}-seeds_{seeds[0]}"
+        results = unit.run(
+            samples,
+            setting,
+            taking_part(options.methods, setting),
+            seeds,
+            penalties_of(samples, setting.dataset, options.results),
+            options.out / name,
+            keep=options.predictions,
+        )
+        path = options.results / f"{name}.json"
+        write_atomically(path, json.dumps(results).encode())
+        print(f"results: {path}")
+
+
+def write_report(folder: Path, ours: str) -> Path:
+    """Writes the tables of all files of results in a folder; returns their file.
+
+    Raises:
+        ConfigError: if there are no files of results.
+    """
+    all_results = read_units(folder)
+    if not all_results:
+        raise ConfigError(f"{folder} holds no files of results.")
+    rivals = [name for name in METHODS if name not in OF_OURS]
+    text = referee_tables.to_markdown(all_results, ours, rivals, seen=SEEN)
+    path = folder / "referee.md"
+    write_atomically(path, text.encode())
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs units with the options of the command line."""
+    arguments = command_line.program_arguments(arguments)
+    options = command_line.parse(Options, "referee", __doc__, arguments)
+    if options.smoke:
+        options = dataclasses.replace(
+            options,
+            seeds=min(options.seeds, 2),
+            results=Path("runs/smoke/referee/results"),
+            out=Path("runs/smoke/referee"),
+        )
+    with command_line.refusals_in_one_sentence():
+        if options.list:
+            print(*(setting.name for setting in SETTINGS), sep="\n")
+        elif options.report:
+            print(f"tables: {write_report(options.results, options.ours)}")
+        elif options.penalties:
+            for name in options.penalties:
+                samples = load(name, options.data_dir)
+                for row in choose_penalties(samples, name, options.results):
+                    print(f"{name}: {row['labels']} labels, {row['penalty']:.1e}")
+        else:
+            run_all(plan(options), options)
+
+
+if __name__ == "__main__":
+    main()

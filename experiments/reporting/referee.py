@@ -1,0 +1,274 @@
+"""From the files of units to verdicts: one method against rivals, setting by setting.
+
+The number of a seed is a measure's mean over the rounds *after* the start, which all
+methods share. A setting's units are divided by their seeds:
+
+    below 100        to choose methods on
+    1000 to 1009     names the best rival of the setting, and nothing else
+    from 1010 on     the verdicts
+
+so that no rival is named on the seeds on which it is then compared: the best of twenty
+is partly luck.
+
+**Non-inferior**: the lower end of the 95 % paired t interval of ours minus the named
+rival is above -`MARGIN`. **Better**: p < 0.05 in the paired t-test after Holm's
+correction for all comparisons of the table.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.reporting import statistics
+from experiments.reporting.statistics import PairedComparison
+from iwps_jax.refusal import Refusal
+
+MARGIN = 0.005
+"""Half a point."""
+PRIMARY = "balanced_accuracy"
+NAMING = range(1000, 1010)
+CHOOSING = range(100)
+NUM_RESAMPLES = 9_999
+
+
+class Results(NamedTuple):
+    """A setting with what its units measured.
+
+    Attributes:
+        name: of the setting.
+        setting: its dataset, distribution and so on, as the files hold them.
+        areas: by method, then by seed, then by measure, the mean over the rounds after
+            the start.
+        num_labeled: before each round and after the last.
+        minutes: over all units.
+    """
+
+    name: str
+    setting: dict[str, Any]
+    areas: dict[str, dict[int, dict[str, float]]]
+    num_labeled: list[int]
+    minutes: float
+
+
+def read_units(folder: Path) -> list[Results]:
+    """Reads all files of results in a folder, the units of a setting as one.
+
+    Raises:
+        Refusal: if a file is not one of results, or two hold one seed of a method.
+    """
+    found: dict[str, Results] = {}
+    for path in sorted(folder.glob("*-seeds_*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            name, setting = content["name"], content["setting"]
+            seeds, methods = content["seeds"], content["methods"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refusal(
+                f"{path} must be a unit's file of results: {error}"
+            ) from error
+        results = found.setdefault(
+            name, Results(name, setting, {}, content["num_labeled"], 0.0)
+        )
+        found[name] = results._replace(minutes=results.minutes + content["minutes"])
+        for method, measures in methods.items():
+            of_method = results.areas.setdefault(method, {})
+            for at, seed in enumerate(seeds):
+                if seed in of_method:
+                    raise Refusal(f"{path} holds seed {seed} of {method} again.")
+                of_method[seed] = {
+                    measure: float(np.mean(values[at][1:]))
+                    for measure, values in measures.items()
+                }
+    return list(found.values())
+
+
+def values_of(
+    results: Results, method: str, seeds: Iterable[int], measure: str = PRIMARY
+) -> Float[np.ndarray, " seeds"]:
+    """One number a seed, for those of the seeds that the method has."""
+    of_method = results.areas.get(method, {})
+    return np.array([of_method[s][measure] for s in seeds if s in of_method])
+
+
+def best_rival(
+    results: Results, rivals: Sequence[str], seeds: Sequence[int]
+) -> str | None:
+    """The rival with the highest mean on these seeds; None if none has any."""
+    means = {
+        rival: float(values_of(results, rival, seeds).mean())
+        for rival in rivals
+        if len(values_of(results, rival, seeds))
+    }
+    return max(means, key=means.__getitem__) if means else None
+
+
+class Comparison(NamedTuple):
+    """Ours against a rival in a setting.
+
+    Attributes:
+        setting: its name.
+        rival: the other method.
+        paired: the comparison over the seeds that both have.
+        is_non_inferior: by the rule above.
+        p_value_holm: of the paired test, corrected for the table.
+        verdict: that of the corrected test.
+    """
+
+    setting: str
+    rival: str
+    paired: PairedComparison
+    is_non_inferior: bool
+    p_value_holm: float
+    verdict: str
+
+
+def compare(
+    all_results: Sequence[Results],
+    ours: str,
+    rival_of: Callable[[Results], Iterable[str]],
+    is_of_verdict: Callable[[int], bool],
+    measure: str = PRIMARY,
+) -> list[Comparison]:
+    """A table of comparisons, corrected together.
+
+    Args:
+        all_results: the settings.
+        ours: the method that is compared.
+        rival_of: `rival_of(results)` names the rivals of a setting.
+        is_of_verdict: `is_of_verdict(seed)`, which seeds count.
+        measure: to compare by.
+    """
+    found = []
+    for results in all_results:
+        for rival in rival_of(results):
+            shared = sorted(
+                seed
+                for seed in results.areas.get(ours, {})
+                if seed in results.areas.get(rival, {}) and is_of_verdict(seed)
+            )
+            if rival != ours and shared:
+                pair = (values_of(results, m, shared, measure) for m in (ours, rival))
+                paired = statistics.paired_comparison(*pair)
+                found.append((results.name, rival, paired))
+    corrected = statistics.holm(np.array([paired.p_value for *_, paired in found]))
+    return [
+        Comparison(
+            setting,
+            rival,
+            paired,
+            paired.low is not None and paired.low > -MARGIN,
+            float(p_value),
+            statistics.corrected_verdict(paired, float(p_value)),
+        )
+        for (setting, rival, paired), p_value in zip(found, corrected, strict=True)
+    ]
+
+
+class Pooled(NamedTuple):
+    """Ours minus a rival over several settings.
+
+    Attributes:
+        rival: the other method.
+        num_settings: in which both ran.
+        mean: of the settings' means.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        p_value: two-sided.
+        p_value_holm: corrected for all rivals.
+    """
+
+    rival: str
+    num_settings: int
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    p_value_holm: float
+
+
+def pool(
+    all_results: Sequence[Results],
+    ours: str,
+    rivals: Sequence[str],
+    is_of_verdict: Callable[[int], bool],
+    measure: str = PRIMARY,
+) -> list[Pooled]:
+    """One interval a rival, over datasets, their settings, and the settings' seeds.
+
+    A percentile bootstrap in three levels: datasets are drawn with replacement, then
+    settings within each, then seeds within each, so that settings of one dataset and
+    seeds of one setting do not count as independent. p is twice the smaller share of
+    the resampled means on one side of zero.
+    """
+    rows = []
+    for rival in rivals:
+        by_dataset: dict[str, list[np.ndarray]] = {}
+        for results in all_results:
+            both = results.areas.get(ours, {}).keys() & results.areas.get(rival, {})
+            shared = sorted(seed for seed in both if is_of_verdict(seed))
+            if shared:
+                one, other = (
+                    values_of(results, m, shared, measure) for m in (ours, rival)
+                )
+                by_dataset.setdefault(results.setting["dataset"], []).append(
+                    one - other
+                )
+        if by_dataset and rival != ours:
+            rows.append((rival, *_bootstrap(by_dataset)))
+    corrected = statistics.holm(np.array([row[-1] for row in rows]))
+    return [
+        Pooled(*row, p_value_holm=float(p_value))
+        for row, p_value in zip(rows, corrected, strict=True)
+    ]
+
+
+def _bootstrap(
+    by_dataset: Mapping[str, Sequence[np.ndarray]],
+) -> tuple[int, float, float, float, float]:
+    """Number of settings, mean, both ends and p-value of the pooled difference."""
+    generator = np.random.default_rng(0)
+    groups = [by_dataset[name] for name in sorted(by_dataset)]
+    mean = float(np.mean([values.mean() for group in groups for values in group]))
+    means = np.empty(NUM_RESAMPLES)
+    for at in range(NUM_RESAMPLES):
+        drawn = []
+        for group in generator.integers(len(groups), size=len(groups)):
+            settings = groups[group]
+            for place in generator.integers(len(settings), size=len(settings)):
+                values = settings[place]
+                rows = generator.integers(len(values), size=len(values))
+                drawn.append(values[rows].mean())
+        means[at] = np.mean(drawn)
+    low, high = np.quantile(means, (0.025, 0.975))
+    below = (1 + (means <= 0).sum()) / (NUM_RESAMPLES + 1)
+    above = (1 + (means >= 0).sum()) / (NUM_RESAMPLES + 1)
+    number = sum(map(len, groups))
+    return number, mean, float(low), float(high), float(min(1, 2 * min(below, above)))
+
+
+def as_table(results: Results, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Every method of a setting with its means over the seeds, the best first."""
+    rows = []
+    for method in results.areas:
+        values = values_of(results, method, seeds)
+        if len(values):
+            error = statistics.standard_error(values)
+            rows.append(
+                {
+                    "method": method,
+                    "seeds": len(values),
+                    "mean": float(values.mean()),
+                    "se": None if error is None else float(error),
+                    **{
+                        measure: float(
+                            values_of(results, method, seeds, measure).mean()
+                        )
+                        for measure in ("test_accuracy", "pool_accuracy", "macro_f1")
+                    },
+                }
+            )
+    return sorted(rows, key=lambda row: -row["mean"])
