@@ -35,6 +35,7 @@ from experiments.reporting import referee_tables
 from experiments.reporting.referee import read_units
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.refusal import nearest
+from iwps_jax.selection import bait
 
 METHODS = (
     "random",
@@ -64,6 +65,8 @@ METHODS = (
 )
 OURS = "balanced_herding"
 OF_OURS = ("iwps_app", "iwps", "iwps_batch", "balanced_herding", "pool_herding")
+MOST_WEIGHTS = {"bait": bait.MOST_WEIGHTS}
+"""The weights of the largest head that a method can do with."""
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -125,11 +128,16 @@ def plan(options: Options) -> list[Setting]:
     return [by_name[name] for name in options.units]
 
 
-def taking_part(methods: Sequence[str], setting: Setting) -> list[str]:
-    """The methods that can take part in a setting: without a holdout set not all."""
-    if setting.mode != NO_HOLDOUT:
-        return list(methods)
-    return [name for name in methods if not chooses_with_holdout(name)]
+def taking_part(
+    methods: Sequence[str], setting: Setting, num_weights: int
+) -> list[str]:
+    """The methods that can take part in a setting, with heads of so many weights."""
+    return [
+        name
+        for name in methods
+        if num_weights <= MOST_WEIGHTS.get(name, num_weights)
+        and not (setting.mode == NO_HOLDOUT and chooses_with_holdout(name))
+    ]
 
 
 def choose_penalties(samples: Samples, name: str, folder: Path) -> list[dict]:
@@ -163,7 +171,11 @@ def run_all(settings: Sequence[Setting], options: Options) -> None:
         results = unit.run(
             samples,
             setting,
-            taking_part(options.methods, setting),
+            taking_part(
+                options.methods,
+                setting,
+                samples.train.shape[1] * len(samples.class_names),
+            ),
             seeds,
             penalties_of(samples, setting.dataset, options.results),
             options.out / name,

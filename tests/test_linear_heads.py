@@ -241,7 +241,9 @@ def test_heads_learn_the_holdout_set_only_with_equal_labels(mode):
 
 def test_a_setting_without_a_holdout_has_no_method_that_needs_one():
     setting = a_setting(mode=NO_HOLDOUT, holdout_per_class=0)
-    taking = referee.taking_part(referee.METHODS, setting)
+    taking = referee.taking_part(referee.METHODS, setting, 4_000)
+    larger = referee.taking_part(referee.METHODS, setting, 4_001)
+    assert {*taking} - {*larger} == {"bait"}
     assert not {"iwps", "iwps_app", "iwps_batch", "glister"} & {*taking}
     assert {"uncertainty_herding", "bait"} <= {*taking}
 
