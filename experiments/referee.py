@@ -34,8 +34,8 @@ from experiments.linear_heads.study import chooses_with_holdout
 from experiments.reporting import referee_tables
 from experiments.reporting.referee import read_units
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.methods import row_of
 from iwps_jax.refusal import nearest
-from iwps_jax.selection import bait
 
 METHODS = (
     "random",
@@ -65,8 +65,6 @@ METHODS = (
 )
 OURS = "balanced_herding"
 OF_OURS = ("iwps_app", "iwps", "iwps_batch", "balanced_herding", "pool_herding")
-MOST_WEIGHTS = {"bait": bait.MOST_WEIGHTS}
-"""The weights of the largest head that a method can do with."""
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -132,12 +130,14 @@ def taking_part(
     methods: Sequence[str], setting: Setting, num_weights: int
 ) -> list[str]:
     """The methods that can take part in a setting, with heads of so many weights."""
-    return [
-        name
-        for name in methods
-        if num_weights <= MOST_WEIGHTS.get(name, num_weights)
-        and not (setting.mode == NO_HOLDOUT and chooses_with_holdout(name))
-    ]
+
+    def can(name):
+        most = row_of(name).most_weights
+        if setting.mode == NO_HOLDOUT and chooses_with_holdout(name):
+            return False
+        return most is None or num_weights <= most
+
+    return [name for name in methods if can(name)]
 
 
 def choose_penalties(samples: Samples, name: str, folder: Path) -> list[dict]:

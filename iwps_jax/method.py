@@ -183,6 +183,7 @@ class Method(NamedTuple):
             `select`; None if it must see the whole pool.
         held: `held(rows, d, classes)`, numbers that `select` keeps beside features and
             logits, if they are more than a few a row; None if not.
+        most_weights: weights of the largest head that it takes; None if any.
         sample: rows of the pool, drawn at random, whose features it looks at.
         options: those of `OPTIONS` that change its picks.
         changes: `changes(features, predicted, model) -> [n, m]`: what learning a
@@ -208,6 +209,7 @@ class Method(NamedTuple):
     select: Callable | None = None
     candidates_per_pick: int | None = None
     held: Callable[[int, int, int], int] | None = None
+    most_weights: int | None = None
     sample: int = 0
     options: tuple[str, ...] = ()
     changes: Callable | None = None

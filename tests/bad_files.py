@@ -224,6 +224,11 @@ OF_INIT = {  # command, what to prepare, what is said
         write("bad.txt", "a\na\n"),
         "bad.txt: classes must be distinct, but line 1 and line 2 both have a",
     ),
+    "a head too large for the method": (
+        (*BAD_CLASSES, "--method", "bait"),
+        write("bad.txt", "".join(f"{name}\n" for name in (*CLASSES, *range(53)))),
+        "--method bait takes heads of at most 4,000 weights; 64 features and 63",
+    ),
     "a class called skip": (
         BAD_CLASSES,
         write("bad.txt", "a\nSkip\n"),

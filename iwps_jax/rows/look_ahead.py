@@ -10,7 +10,7 @@ from iwps_jax.scores import branches
 from iwps_jax.scores import forms as scored
 from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.selection import forms as selectors
-from iwps_jax.selection.bait import numbers_held
+from iwps_jax.selection.bait import MOST_WEIGHTS, numbers_held
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
 
 ASH = "Ash et al. 2021, Algorithm 1. https://arxiv.org/abs/2106.09675"
@@ -115,6 +115,7 @@ BAIT = Method(
     uses=("labels",),
     select=selectors.least_trace,
     held=partial(numbers_held, by_class=False),
+    most_weights=MOST_WEIGHTS,
 )
 BAIT_BY_CLASS = BAIT._replace(
     name="bait_by_class",
@@ -123,6 +124,7 @@ BAIT_BY_CLASS = BAIT._replace(
     use="you would take bait, and the head has more weights",
     select=selectors.least_trace_by_class,
     held=partial(numbers_held, by_class=True),
+    most_weights=None,
 )
 GLISTER = Method(
     "glister",

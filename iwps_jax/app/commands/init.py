@@ -38,7 +38,7 @@ from iwps_jax.app.files.readers import (
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
-from iwps_jax.methods import ROWS
+from iwps_jax.methods import ROWS, row_of
 from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Head, Holdout
 
@@ -106,6 +106,7 @@ def _init(options: Options):
         rows, holdout = (), read_holdout(options.holdout)
         classes = _classes(options, told, judged, holdout)
         _require_holdout(options, holdout, pool, classes)
+    _require_small_head(options.method, pool.shape[1], len(classes))
     with naming_source(options.pool):  # of all else nothing is left to refuse
         state = start(
             pool,
@@ -253,6 +254,16 @@ def _require_holdout(options: Options, holdout, pool, classes):
             f"{options.pool}, got {d}."
         )
     require_classes(options.holdout, holdout.labels, len(classes))
+
+
+def _require_small_head(method: str, num_features: int, num_classes: int) -> None:
+    """Refuses a method that cannot do with the head that the labels will train."""
+    most, number = row_of(method).most_weights, num_features * num_classes
+    if most is not None and number > most:
+        raise FileError(
+            f"--method {method} takes heads of at most {most:,} weights; "
+            f"{num_features:,} features and {num_classes} classes make {number:,}."
+        )
 
 
 def _holdout_of_pool(options: Options, judged, pool, ids, classes):
