@@ -160,7 +160,7 @@ def test_labels_counted_from_1_are_warned_of_by_all_commands(desk, capsys):
     is_low = labels < 9
     write_answers("all.csv", [(r, CLASSES[desk["truth"][r]]) for r in range(80)])
     assert run("init", *GIVEN, "--labels", "all.csv", "--method", "random") == 0
-    assert run("status", "--head", "head.npz") == 0
+    assert run("status", "--judged-head", "head.npz") == 0
     np.savez("from_1.npz", features=features[is_low], labels=labels[is_low] + 1)
     files = ("--pool", "pool.npy", "--head", "head.npz", "--holdout", "from_1.npz")
     capsys.readouterr()

@@ -294,7 +294,7 @@ def test_every_command_declares_what_it_writes():
         fields = {field.name for field in dataclasses.fields(options)}
         assert {*options.writes} <= fields
         writing = {"out", "label_studio", "json"}
-        writing |= {"head"} if name == "status" else set()
+        writing |= {"head", "judged_head"} if name == "status" else set()
         assert fields & writing == {*options.writes}
 
 

@@ -63,7 +63,7 @@ def accuracy_of(head, digits):
 
 
 def a_week(method, digits):
-    """Test accuracy after every round."""
+    """Test accuracy after every round, of the head that the campaign chooses by."""
     campaign = ("--campaign", f"week {method}")
     begin("--method", method, *campaign)
     accuracies = []
@@ -72,8 +72,9 @@ def a_week(method, digits):
         assert run("next", "--k", ASKED, "--out", batch, *campaign) == 0
         fill_in(batch, digits["truth"])
         assert run("label", batch, *campaign) == 0
-        head = f"{method} {r}.npz"
-        assert run("status", "--head", head, "--json", "now.json", *campaign) == 0
+        head, final = f"{method} {r}.npz", f"{method} final.npz"
+        both = ("--judged-head", head, "--head", final)
+        assert run("status", *both, "--json", "now.json", *campaign) == 0
         accuracies.append(accuracy_of(head, digits))
     return accuracies
 
@@ -85,6 +86,9 @@ def test_a_week_of_iwps_beats_a_week_of_random_picks(desk, capsys):
     # By 14 points here, by 10 and 14 on the splits of seeds 1 and 2.
     assert np.mean(iwps) > np.mean(random) + 0.07
     assert iwps[-1] > random[-1]
+    # The final heads have learned the holdout set, too.
+    assert accuracy_of("random final.npz", desk) > random[-1]
+    assert accuracy_of("iwps final.npz", desk) > iwps[-1]
     capsys.readouterr()
     assert run("status", "--campaign", "week iwps") == 0
     page = capsys.readouterr().out

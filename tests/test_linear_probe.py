@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from some_campaigns import some_digits
 
-from iwps_jax.heads.linear_probe import PENALTIES, fit_linear_probe
+from iwps_jax.heads.linear_probe import PENALTIES, fit_linear_probe, fit_to_all
 
 
 def scaled(features):
@@ -69,6 +69,19 @@ def test_the_penalty_is_the_one_the_holdout_likes(samples):
     probe = fit(samples, rows)
     assert probe.penalty == PENALTIES[int(np.argmin(losses))]
     np.testing.assert_allclose(probe.holdout_loss, min(losses), rtol=1e-3)
+
+
+def test_the_head_to_deliver_has_learned_the_holdout_set(samples):
+    rows = np.arange(100)
+    judging = scaled(samples[2])[:60], samples[3][:60]
+    known = samples[0][rows], samples[1][rows]
+    probe = fit_linear_probe(*known, *judging, num_classes=10)
+    head = fit_to_all(probe, *known, *judging)
+    features, labels = map(np.concatenate, zip(known, judging, strict=True))
+    other = LogisticRegression(C=1 / (probe.penalty * 160), tol=1e-9, max_iter=10_000)
+    other.fit(features.astype(np.float64), labels)
+    np.testing.assert_allclose(head.kernel, other.coef_.T, atol=2e-3)
+    assert not np.allclose(head.kernel, probe.kernel, atol=1e-2)
 
 
 def test_the_order_of_labels_does_not_matter(samples):

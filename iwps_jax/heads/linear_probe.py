@@ -18,7 +18,7 @@ from jaxtyping import Float, Integer
 
 from iwps_jax import checks
 from iwps_jax.heads import logistic
-from iwps_jax.types import AnyArray
+from iwps_jax.types import AnyArray, Head
 
 # No farther than this from the kernel of the minimum: the distance is at most
 # ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
@@ -96,15 +96,7 @@ def fit_linear_probe(
         checks.batch_size(name.replace("labels", "features"), of)
         checks.require_labels(name, its, num_classes)
         checks.require_size(name, its, 0, len(of), "its features")
-    padding = _size_of_program(len(features)) - len(features)
-    arrays = (
-        np.pad(_with_ones(features), ((0, padding), (0, 0))),
-        np.pad(np.asarray(labels, np.int32), (0, padding)),
-        np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
-    )
-    # The same head in every mode of JAX; Optax knows no strict promotion.
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        heads = np.asarray(_heads(*arrays, num_classes=num_classes))
+    heads = _fitted(features, labels, num_classes)
     # By NumPy, whose work is small here, so that less must be compiled.
     logits = _with_ones(holdout_features) @ heads
     logits = logits - logits.max(-1, keepdims=True)
@@ -121,6 +113,48 @@ def fit_linear_probe(
         float(losses[best]),
         float(is_right.mean()),
     )
+
+
+def fit_to_all(
+    probe: LinearProbe,
+    features: Float[AnyArray, "n d"],
+    labels: Integer[AnyArray, " n"],
+    holdout_features: Float[AnyArray, "m d"],
+    holdout_labels: Integer[AnyArray, " m"],
+) -> Head:
+    """The head to deliver: with the penalty of a probe, it learns the holdout set, too.
+
+        argmin over (W, b) of mean_i -log softmax(h_i W + b)_(y_i) + penalty/2 · ‖W‖²
+
+    over the labeled and the holdout samples, all alike. No holdout sample can judge it.
+
+    Args:
+        probe: from `fit_linear_probe` of the other arguments, which it has checked.
+        features: of the labeled samples.
+        labels: their classes.
+        holdout_features: of the holdout samples.
+        holdout_labels: their classes.
+    """
+    heads = _fitted(
+        np.concatenate([features, holdout_features]),
+        np.concatenate([labels, holdout_labels]),
+        len(probe.bias),
+    )
+    chosen = heads[PENALTIES.index(probe.penalty)]
+    return Head(chosen[:-1], chosen[-1])
+
+
+def _fitted(features, labels, num_classes):
+    """[penalties, d + 1, classes], the minimum for each penalty."""
+    padding = _size_of_program(len(features)) - len(features)
+    arrays = (
+        np.pad(_with_ones(features), ((0, padding), (0, 0))),
+        np.pad(np.asarray(labels, np.int32), (0, padding)),
+        np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
+    )
+    # The same head in every mode of JAX; Optax knows no strict promotion.
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        return np.asarray(_heads(*arrays, num_classes=num_classes))
 
 
 def _with_ones(features):

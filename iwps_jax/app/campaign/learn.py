@@ -14,8 +14,9 @@ from iwps_jax.app.campaign.state import (
     last_answers,
     task_of,
 )
-from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe
+from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe, fit_to_all
 from iwps_jax.refusal import Refusal
+from iwps_jax.types import Head
 
 NO_ANSWER = -3
 
@@ -98,17 +99,30 @@ def refitted(state: Campaign) -> Campaign:
     return state._replace(head=_fitted(state))
 
 
+def final_head(state: Campaign) -> Head | None:
+    """The head to deliver, which has learned the holdout samples as well.
+
+    None if fewer than two classes are labeled.
+    """
+    probe = refitted(state).head
+    return None if probe is None else fit_to_all(probe, *_samples(state))
+
+
 def _fitted(state) -> LinearProbe | None:
-    labels = labels_of(state)
-    if len(set(labels.values())) < 2:
+    if len(set(labels_of(state).values())) < 2:
         return None
-    task, holdout = task_of(state), holdout_of(state)
-    return fit_linear_probe(
+    num_classes = len(task_of(state).classes)
+    return fit_linear_probe(*_samples(state), num_classes=num_classes)
+
+
+def _samples(state):
+    """Scaled features and classes, of the labeled and of the holdout samples."""
+    task, holdout, labels = task_of(state), holdout_of(state), labels_of(state)
+    return (
         task.scaling.rows(task.pool, list(labels)),
         np.array(list(labels.values())),
         task.scaling.of(holdout.features),
         holdout.labels,
-        num_classes=len(task.classes),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 from tyro import conf
 
 from iwps_jax.app.campaign import Campaign, Outlook, Point, folder, outlook
-from iwps_jax.app.campaign.learn import refitted
+from iwps_jax.app.campaign.learn import final_head, refitted
 from iwps_jax.app.campaign.state import task_of
 from iwps_jax.app.commands import answers, exit_status
 from iwps_jax.app.files.unreadable import FileError
@@ -30,11 +30,15 @@ LINES = 40  # of the learning curve at most
 class Options(answers.OfCampaign):
     """The options of the command."""
 
-    writes: ClassVar = ("json", "head")
+    writes: ClassVar = ("json", "head", "judged_head")
     json: Annotated[Path | None, conf.arg(metavar="FILE")] = None
     """also write the status as JSON"""
     head: Annotated[Path | None, conf.arg(metavar="FILE")] = None
-    """also write the head as an .npz file, for iwps score with the same features"""
+    """also write the final head as an .npz file: it has learned all labels, those of
+    the holdout set as well"""
+    judged_head: Annotated[Path | None, conf.arg(metavar="FILE")] = None
+    """also write the head that has not learned the holdout set, for iwps score with
+    --holdout"""
 
 
 def run(options: Options) -> int:
@@ -55,7 +59,9 @@ def _status(options: Options) -> None:
         }
         write_atomically(options.json, json.dumps(told, indent=1, ensure_ascii=False))
     if options.head is not None:
-        _write_head(options.head, refitted(state))
+        _write_head(options.head, state, final_head(state))
+    if options.judged_head is not None:
+        _write_head(options.judged_head, state, refitted(state).head)
 
 
 def _text(state: Campaign, now: Outlook) -> str:
@@ -98,9 +104,9 @@ def _shown(curve: Sequence[Point]) -> list[Point]:
     ]
 
 
-def _write_head(path, state):
-    if state.head is None:
+def _write_head(path, state, head):
+    if head is None:
         raise FileError("there is no head before two classes are labeled.")
-    kernel, bias = state.task.scaling.unscaled(state.head.kernel, state.head.bias)
+    kernel, bias = state.task.scaling.unscaled(head.kernel, head.bias)
     write_arrays_atomically(path, {"kernel": kernel, "bias": bias})
     print(f"Head for the features of the pool: {path}")
