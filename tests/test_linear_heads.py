@@ -257,13 +257,13 @@ def test_picks_are_unlabeled_rows_of_the_pool():
 
 def test_two_units_run_to_their_files_and_again_to_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["--smoke", "--methods", "random", "iwps", "typiclust"]
+    arguments = ["--smoke", "--methods", "random", "iwps", "margin"]
     referee.main(arguments)
     folder = tmp_path / "runs/smoke/referee"
     found = {path.name: path.read_text() for path in (folder / "results").iterdir()}
     assert len(found) == 3  # two units, and the penalties
     results = json.loads(found["wine-natural-start_0-batch_3-no_holdout-seeds_0.json"])
-    assert list(results["methods"]) == ["random", "typiclust"]
+    assert list(results["methods"]) == ["random", "margin"]
     assert results["num_labeled"] == [0, 3, 6]
     with np.load(next(folder.glob("wine-natural*/predictions/random-2.npz"))) as kept:
         assert kept["probabilities"].dtype == np.float16
