@@ -72,6 +72,56 @@ def test_labels_of_labeled_rows_weigh_nothing():
     assert picked(logits=changed).tolist() == picked().tolist()
 
 
+def drawn(number, seed=0, labeled=LABELED):
+    weights = jnp.asarray(weights_of(SKEWED, labeled, 1.0), jnp.float32)
+    return cover.draw_by_priority(
+        jax.random.key(seed), FEATURES, weights, ~jnp.asarray(labeled), number
+    )
+
+
+def test_drawn_targets_stand_for_all_in_expectation():
+    weights = np.where(LABELED, 0, weights_of(SKEWED, LABELED, 1.0))
+    kernel = np.exp(-((distances(FEATURES) / H) ** 2))
+    exact = kernel @ weights
+    many = jax.vmap(lambda key: cover.draw_by_priority(
+        key, FEATURES, jnp.asarray(weights, jnp.float32), ~jnp.asarray(LABELED), 12
+    ))(jax.random.split(jax.random.key(0), 4_000))  # fmt: skip
+    found = np.einsum("ist,st->si", kernel[:, many.rows], np.asarray(many.weights))
+    error = found.std(0) / np.sqrt(len(found))
+    assert (np.abs(found.mean(0) - exact) < 5 * error + 1e-9).all()
+    assert not LABELED[np.asarray(many.rows)].any()
+
+
+def test_drawn_by_weight_they_err_less_than_drawn_alike():
+    weights = np.where(LABELED, 0, weights_of(SKEWED, LABELED, 1.0))
+    exact, errors = weights.sum(), {}
+    for draw, share in ((cover.draw_by_priority, 1), (cover.draw_targets, 53 / 12)):
+        sums = [
+            share
+            * draw(
+                jax.random.key(seed),
+                FEATURES,
+                jnp.asarray(weights, jnp.float32),
+                ~jnp.asarray(LABELED),
+                12,
+            ).weights.sum()
+            for seed in range(60)
+        ]
+        errors[draw] = np.mean((np.array(sums) - exact) ** 2)
+    assert errors[cover.draw_by_priority] < errors[cover.draw_targets] / 2
+
+
+@pytest.mark.parametrize("number", [POOL - LABELED.sum(), POOL, 8_192])
+def test_where_all_rows_are_targets_their_weights_are_their_own(number):
+    targets = drawn(int(number))
+    rows = np.asarray(targets.rows)[np.asarray(targets.counts)]
+    assert sorted(rows.tolist()) == np.flatnonzero(~LABELED).tolist()
+    found = np.zeros(POOL)
+    found[np.asarray(targets.rows)] = np.asarray(targets.weights)
+    expected = np.where(LABELED, 0, weights_of(SKEWED, LABELED, 1.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_the_bandwidth_is_the_mean_distance_to_the_nearest_labeled_row():
     features = np.concatenate([FEATURES, FEATURES[LABELED][:2]])  # copies do not count
     labeled = np.concatenate([LABELED, [True, True]])

@@ -112,7 +112,7 @@ IN_MODULES = {  # research, and what needs more than JAX
         )
     },
     "contrib.balanced_herding": "key, features, logits, k, labeled, *, rarity=1.0, "
-    "bandwidth=None, num_targets=35000",
+    "bandwidth=None, num_targets=8192",
     "contrib.rescored_iwps": "key, scores, look_ahead, k, *, "
     f"steps=3, learning_rate=0.001, {CANDIDATES}",
     "heads.cross_fitted.cross_fitted_heads": "key, features, labels, where=None, *, "

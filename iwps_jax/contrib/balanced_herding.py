@@ -10,6 +10,8 @@ from iwps_jax import blocks, checks, numerics
 from iwps_jax.selection import cover, herding
 from iwps_jax.types import AnyArray
 
+NUM_TARGETS = 8_192
+
 
 def balanced_herding(
     key: Key[jax.Array, ""],
@@ -20,7 +22,7 @@ def balanced_herding(
     *,
     rarity: float | Float[AnyArray, ""] = 1.0,
     bandwidth: Float[AnyArray, ""] | float | None = None,
-    num_targets: int = herding.NUM_TARGETS,
+    num_targets: int = NUM_TARGETS,
 ) -> Int[jax.Array, " k"]:
     """Always the row that raises the cover of uncertain rows of rare classes most.
 
@@ -30,7 +32,9 @@ def balanced_herding(
     with K, U and cover as for `uncertainty_herding`, of which this is a form: γ, the
     `rarity`, says how much a row of a rare class counts. With 1, every class counts
     about the same, which serves the mean recall of the classes; with 0, every row,
-    which serves the accuracy on samples as frequent as in the pool. The bandwidth is
+    which serves the accuracy on samples as frequent as in the pool. Of more than
+    `num_targets` rows, so many are drawn by their weights and stand for all: the
+    expected gain of a row is that over all targets. The bandwidth is
     the mean distance, between features of norm one, from a labeled row to the nearest
     other one that is no copy; before two labeled rows are apart, h is that of
     `max_herding`. Time and memory are those of `max_herding`, and labeled² · d for h.
@@ -57,7 +61,8 @@ def balanced_herding(
 
     References:
         Bae, Oliveira, Sutherland 2025, Algorithm 1, https://arxiv.org/abs/2412.20644,
-        for γ = 0 and the least distance in place of the mean. The weights are ours.
+        for γ = 0, the least distance in place of the mean and targets drawn alike.
+        Duffield, Lund, Thorup 2007 for the draw. The weights are ours.
 
     Example:
         >>> plane = jnp.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
@@ -109,7 +114,7 @@ def target_weights(logits, eligible, rarity):
 @partial(jax.jit, static_argnames=("k", "num_targets"))
 def balanced_herd(key, features, weights, labeled, bandwidth, *, k, num_targets):
     """`balanced_herding` without its checks, from the weights of the targets."""
-    targets = cover.draw_targets(key, features, weights, ~labeled, num_targets)
+    targets = cover.draw_by_priority(key, features, weights, ~labeled, num_targets)
     if bandwidth is None:
         mean = mean_distance(features, labeled, targets.place)
         median = herding.median_bandwidth(features, targets)

@@ -9,7 +9,11 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from iwps_jax.contrib.balanced_herding import balanced_herd, target_weights
+from iwps_jax.contrib.balanced_herding import (
+    NUM_TARGETS,
+    balanced_herd,
+    target_weights,
+)
 from iwps_jax.contrib.rescored import LookAhead, rescored_iwps
 from iwps_jax.method import Model
 from iwps_jax.scores.head import head_logits
@@ -68,10 +72,9 @@ def herd_by_rarity(rarity: float) -> Callable:
         weights = target_weights(logits, where, rarity)
         features, is_covered = covered(features, model, where)
         weights = jnp.pad(weights, (0, len(features) - len(weights)))
-        number = herding.NUM_TARGETS
-        herding.check_cover(key, features, k, is_covered, number)
+        herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
         return balanced_herd(
-            key, features, weights, is_covered, None, k=int(k), num_targets=number
+            key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
         )
 
     return select

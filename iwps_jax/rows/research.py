@@ -1,13 +1,17 @@
 """Ways to pick a batch that no study recommends."""
 
+from functools import partial
+
 import jax.numpy as jnp
 
 from iwps_jax.contrib import batches
 from iwps_jax.contrib import forms as research
+from iwps_jax.contrib.balanced_herding import NUM_TARGETS
 from iwps_jax.method import Cost
 from iwps_jax.rows.coverage import UNCERTAINTY_HERDING
 from iwps_jax.rows.look_ahead import ALJUNDI, IWPS, IWPS_BATCH, LOOK_AHEAD
 from iwps_jax.rows.predictions import MARGIN
+from iwps_jax.selection import cover
 from iwps_jax.selection import forms as selectors
 
 FEW, MANY = research.CANDIDATES_PER_PICK, selectors.CANDIDATES_PER_PICK
@@ -22,6 +26,7 @@ BALANCED_HERDING = UNCERTAINTY_HERDING._replace(
     source="ours, after Bae et al. 2025. https://arxiv.org/abs/2412.20644",
     uses=("labels",),
     select=research.herd_by_rarity(1.0),
+    held=partial(cover.numbers_held, num_targets=NUM_TARGETS),
     is_research=True,
 )
 POOL_HERDING = BALANCED_HERDING._replace(

@@ -75,14 +75,51 @@ def draw_targets(
     Rows are drawn by noise of their own, so that their order in the pool decides
     nothing; the first drawn come first.
     """
-    numbers = jnp.arange(len(features), dtype=jnp.int32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
-    noise = jax.vmap(numerics.uniform)(keys)
+    noise = _noise(key, len(features))
     rows = top_rows(noise, eligible, k=min(num_targets, len(features)))
     counts = eligible[rows]
     weights = jnp.where(counts, weights[rows], 0)
     points = unit_rows(blocks.take_rows(features, rows))
     return targets_at(rows, points, counts, weights, points.mean(0))
+
+
+def draw_by_priority(
+    key: jax.Array,
+    features: Float[AnyArray, "pool d"],
+    weights: Float[jax.Array, " pool"],
+    eligible: Bool[jax.Array, " pool"],
+    num_targets: int,
+) -> Targets:
+    """The rows with the highest weight / uniform noise, which stand for all others.
+
+    With τ the highest such priority of a row that is not drawn, the weight of a target
+    becomes max(w, τ). So the expected sum over the targets, of anything times these
+    weights, is the sum over all eligible rows times w; the heaviest rows are always
+    drawn. All eligible rows are targets, with their weights, where there are no more.
+
+    References:
+        Duffield, Lund, Thorup 2007, "Priority sampling for estimation of arbitrary
+        subset sums", §1.1.
+    """
+    weights = jnp.where(eligible, weights, 0)
+    noise = _noise(key, len(features)).astype(weights.dtype)
+    priorities = weights / jnp.maximum(noise, jnp.finfo(weights.dtype).tiny)
+    # Rows of weight zero come last, those that do not count at the very end.
+    priorities = jnp.where(eligible, priorities, -1)
+    highest, rows = jax.lax.top_k(priorities, min(num_targets + 1, len(features)))
+    least = jnp.maximum(highest[num_targets:], 0).sum()  # of one or none
+    rows = rows[:num_targets].astype(jnp.int32)
+    counts = eligible[rows]
+    weights = jnp.where(counts, jnp.maximum(weights[rows], least), 0)
+    points = unit_rows(blocks.take_rows(features, rows))
+    return targets_at(rows, points, counts, weights, points.mean(0))
+
+
+def _noise(key, number):
+    """Uniform noise of each row, of its own number."""
+    numbers = jnp.arange(number, dtype=jnp.int32)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+    return jax.vmap(numerics.uniform)(keys)
 
 
 def all_targets(
