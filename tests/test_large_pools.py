@@ -32,8 +32,17 @@ def temporary_bytes(name, pool, dtype="float32", num_classes=CLASSES):
 
 
 # Labeled rows are data, not shape: memory cannot depend on their number.
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["k_center_greedy", "badge"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("k_center_greedy", "bfloat16"),
+        ("badge", "float32"),
+        *(
+            pytest.param(*other, marks=pytest.mark.full)
+            for other in (("k_center_greedy", "float32"), ("badge", "bfloat16"))
+        ),
+    ],
+)
 def test_memory_is_a_few_numbers_a_row_and_a_few_blocks(name, dtype):
     small, large = 8 * BLOCK, 32 * BLOCK
     per_row = (

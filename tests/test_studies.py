@@ -169,7 +169,8 @@ def test_resnet_runs_from_end_to_end(main, tmp_path, monkeypatch):
         pytest.param(
             holdout_size, ("iwps_holdout_1", "iwps_app_holdout_20"), marks=FULL
         ),
-        (holdout_source, ("iwps_on_training",)),
+        # The grid's run is one of a series, too.
+        pytest.param(holdout_source, ("iwps_on_training",), marks=FULL),
     ],
 )
 def test_an_ablation_runs_its_first_and_last_setting(module, methods, main, tmp_path):
