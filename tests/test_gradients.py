@@ -98,7 +98,7 @@ def reduced(features, holdout):
     ("name", "plain", "labels"),
     [
         ("iwps_last_layer", exact, {"holdout_labels": LABELS}),
-        ("error_reduction", reduced, {}),
+        pytest.param("error_reduction", reduced, {}, marks=pytest.mark.full),
     ],
 )
 def test_look_ahead_where_the_holdout_ties(name, plain, labels):

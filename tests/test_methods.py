@@ -168,7 +168,9 @@ def scores(score, variables):
 
 @pytest.fixture(scope="module")
 def picks(select, scores, where):
-    return {size: select(made, where) for size, made in scores.items()}
+    # The same names each time: one program.
+    whole = scores[WHOLE]
+    return {size: select({**whole, **made}, where) for size, made in scores.items()}
 
 
 @pytest.mark.parametrize("name", COMPARED)
