@@ -137,23 +137,6 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 50, 100)
 
 
-WITH_KEYS = ("test_methods", "test_training", "test_rounds", "test_run", "test_tune")
-"""Beside those of the library, the files that look for keys that are used twice."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def keys_of_files(request):
-    """Looks for keys that are used twice, which takes a tenth of a file's time.
-
-    Commands, reports, pages and benchmarks call what these files have looked at.
-    """
-    path = request.path
-    looks = path.stem in WITH_KEYS or needs_library_alone(path)
-    jax.config.update("jax_debug_key_reuse", looks)
-    yield
-    jax.config.update("jax_debug_key_reuse", True)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_files():
     """Frees the memory of the programs of several files; few files share large ones."""
