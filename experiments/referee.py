@@ -32,9 +32,10 @@ from experiments.linear_heads.settings import (
 )
 from experiments.linear_heads.study import chooses_with_holdout
 from experiments.reporting import referee_tables
+from experiments.reporting.comparisons import is_ours
 from experiments.reporting.referee import read_units
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.methods import row_of
+from iwps_jax.methods import ROWS, row_of
 from iwps_jax.refusal import nearest
 
 METHODS = (
@@ -64,7 +65,6 @@ METHODS = (
     "pool_herding",
 )
 OURS = "balanced_herding"
-OF_OURS = ("iwps_app", "iwps", "iwps_batch", "balanced_herding", "pool_herding")
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -115,6 +115,11 @@ def plan(options: Options) -> list[Setting]:
     Raises:
         ConfigError: if a name is not that of a unit, or none was named.
     """
+    for name in options.methods:
+        if name not in ROWS:
+            raise ConfigError(nearest(name, "method", tuple(ROWS)))
+        if "draws" in row_of(name).needs:
+            raise ConfigError(f"{name} needs dropout, and a linear head drops no unit.")
     if options.smoke:
         return list(SMALL)
     by_name = {setting.name: setting for setting in SETTINGS}
@@ -195,7 +200,7 @@ def write_report(folder: Path, ours: str) -> Path:
     all_results = read_units(folder)
     if not all_results:
         raise ConfigError(f"{folder} holds no files of results.")
-    rivals = [name for name in METHODS if name not in OF_OURS]
+    rivals = [m for m in METHODS if not (is_ours(m) or row_of(m).is_research)]
     text = referee_tables.to_markdown(all_results, ours, rivals, seen=SEEN)
     path = folder / "referee.md"
     write_atomically(path, text.encode())

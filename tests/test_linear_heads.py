@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn import linear_model, metrics
 
+import iwps_jax
 from experiments import referee
+from experiments.engine.method import Method
 from experiments.linear_heads import heads, penalties, samples, settings, study
 from experiments.linear_heads.samples import Samples
 from experiments.linear_heads.settings import (
@@ -232,11 +234,8 @@ def test_heads_learn_the_holdout_set_only_with_equal_labels(mode):
         lambda number: 0.01,
     )  # fmt: skip
     after = rounds.train(rounds.first_state)
-    same = [
-        np.array_equal(one.kernel[0], two.kernel[0])
-        for one, two in zip(before.train_state, after.train_state, strict=True)
-    ]
-    assert same == [mode == SHARED_HOLDOUT, True]
+    is_same = np.array_equal(before.train_state.kernel[0], after.train_state.kernel[0])
+    assert is_same == (mode == SHARED_HOLDOUT)
 
 
 def test_a_setting_without_a_holdout_has_no_method_that_needs_one():
@@ -272,6 +271,51 @@ def test_two_units_run_to_their_files_and_again_to_the_same(tmp_path, monkeypatc
     for name in found:
         again = json.loads((folder / "results" / name).read_text())
         assert {**again, "minutes": 0} == {**json.loads(found[name]), "minutes": 0}
+
+
+def test_methods_choose_by_heads_that_the_holdout_set_can_judge(monkeypatch):
+    """Who asks the holdout set has not learned it, even where all labels are equal."""
+    seen = []
+
+    def fit(features, labels, where, penalty, **options):
+        # A head that tells how many samples it has learned.
+        number = where.sum().astype(jnp.float32)
+        return heads.Head(
+            jnp.full((NUM_FEATURES, NUM_CLASSES), number), jnp.zeros(NUM_CLASSES)
+        )
+
+    def telling(sizes, row):
+        def score(key, head, view):
+            known = (view.known_labels >= 0).sum()
+            return head.kernel.mean() + 100.0 * known + 0.0 * view.pool_ids
+
+        def select(key, scores, where):
+            jax.debug.callback(lambda one: seen.append(float(one)), scores[0])
+            return iwps_jax.top_k(scores, sizes.acquire_size, where)
+
+        return Method(score, select)
+
+    monkeypatch.setattr(heads, "fit", fit)
+    monkeypatch.setattr(study, "competitor", telling)
+    setting, data = a_setting(), some_samples()
+    division = samples.divide(data, setting, 3)
+    number = {"margin": division.labeled.sum()}
+    number["iwps"] = number["margin"] - division.held.sum()
+    for name, learned in number.items():
+        first_rounds(setting, (name,), data)
+        jax.effects_barrier()
+        assert {*seen} == {101.0 * learned}, name
+        seen.clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("bald", "bald needs dropout"), ("margn", "did you mean 'margin'")],
+)
+def test_a_method_that_cannot_take_part_is_refused(name, sentence, capsys):
+    with pytest.raises(SystemExit):
+        referee.main(["--smoke", "--methods", name])
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_wrong_name_of_a_unit_is_refused(capsys):

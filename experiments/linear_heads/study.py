@@ -21,7 +21,7 @@ from experiments.classification.study import ONE_SEED, shares_in_pool
 from experiments.engine.rounds import Rounds
 from experiments.linear_heads import heads
 from experiments.linear_heads.samples import Division, Samples
-from experiments.linear_heads.settings import SHARED_HOLDOUT, Setting
+from experiments.linear_heads.settings import EQUAL_LABELS, SHARED_HOLDOUT, Setting
 from experiments.models import Network
 from iwps_jax import loop, methods
 from iwps_jax.atomic_write import write_atomically
@@ -33,34 +33,22 @@ STEPS, LEARNING_RATE = 3, 1e-3
 CHUNK_SIZE = 4096
 
 
-class Heads(NamedTuple):
-    """The heads of a round.
+def linear_network(num_features: int, num_classes: int) -> Network:
+    """A network that is its last layer; its variables are a `Head`.
 
-    Attributes:
-        of_all: has learned all labels, and is tested.
-        of_rest: has not learned the holdout set, which can judge it.
+    It has no hidden unit: with dropout it is what it is without.
     """
-
-    of_all: Head
-    of_rest: Head
-
-
-def linear_network() -> Network:
-    """A network that is its last layer; its variables are a `Head`."""
 
     def apply(head, inputs):
         return head_logits(inputs, *head)
 
-    def refuse(*arguments):
-        raise NotImplementedError(
-            "a linear head is not trained by steps, or with dropout."
-        )
-
     return Network(
-        init=refuse,
+        init=lambda key: Head(
+            jnp.zeros((num_features, num_classes)), jnp.zeros(num_classes)
+        ),
         apply=apply,
-        apply_train=refuse,
-        apply_dropout=refuse,
+        apply_train=lambda key, head, inputs: (apply(head, inputs), {}),
+        apply_dropout=lambda key, head, inputs: apply(head, inputs),
         features=lambda head, inputs: inputs,
         head=lambda head: head,
         dense_layers=None,
@@ -112,7 +100,8 @@ def as_rounds(
     """
     unit = _make(samples, setting, divisions, seeds, penalty_at)
     num_classes = len(samples.class_names)
-    train = _make_train(unit, setting, num_classes)
+    network = linear_network(samples.train.shape[1], num_classes)
+    fit = _make_fit(unit, setting, num_classes)
     shares = shares_in_pool(
         np.asarray(unit.labels), np.asarray(samples.test_labels), num_classes
     )
@@ -130,30 +119,32 @@ def as_rounds(
         )
     )
     minority = np.stack([division.is_minority for division in divisions])
-    programs: dict[str, Callable] = {}
-    first_training = functools.cache(lambda: train(unit.first_state))
+    programs: dict[str, Callable] = {}  # of the method under way alone
+    first_head = functools.cache(lambda: fit(unit.first_state.labeled))
 
     def compile_(name, acquires):
         programs.clear()
-        programs[name] = _acquire_of(unit, setting, num_classes, name)
+        program = _acquire_of(unit, setting, network, num_classes, name)
         if acquires:
-            programs[name] = (
-                programs[name]
-                .lower(unit.keys, unit.first_state, unit.view, unit.labels, unit.held)
-                .compile()
-            )
+            state = unit.first_state
+            rest = unit.view, unit.labels, unit.held
+            program = program.lower(
+                unit.keys, state, state.train_state, *rest
+            ).compile()
+        programs[name] = program
 
-    def train_(state):
+    def train(state):
         # Nothing of a method comes before the first fit: it is done once for all.
-        return first_training() if state is unit.first_state else train(state)
+        is_first = state is unit.first_state
+        return state._replace(
+            train_state=first_head() if is_first else fit(state.labeled)
+        )
 
     def measure(state):
         if keep is not None:
             (name,) = programs
             _keep(keep / f"{name}-{int(state.round[0])}.npz", state, predict, unit)
-        found = measure_all(
-            state.train_state.of_all, jnp.asarray(shares, jnp.float32), *test
-        )
+        found = measure_all(state.train_state, jnp.asarray(shares, jnp.float32), *test)
         return [
             {
                 name if name != "accuracy" else "test_accuracy": round(float(v), 6)
@@ -163,12 +154,16 @@ def as_rounds(
         ]
 
     def acquire(name, state):
-        return programs[name](unit.keys, state, unit.view, unit.labels, unit.held)
+        judged = state.train_state
+        if chooses_with_holdout(name) and setting.mode == EQUAL_LABELS:
+            judged = fit(state.labeled & ~unit.held)
+        rest = unit.view, unit.labels, unit.held
+        return programs[name](unit.keys, state, judged, *rest)
 
     def describe(name, state, info):
         return _describe(unit, minority, state, info)
 
-    return Rounds(seeds, unit.first_state, compile_, train_, measure, acquire, describe)
+    return Rounds(seeds, unit.first_state, compile_, train, measure, acquire, describe)
 
 
 def _make(samples, setting, divisions, seeds, penalty_at) -> Unit:
@@ -182,7 +177,7 @@ def _make(samples, setting, divisions, seeds, penalty_at) -> Unit:
     )
     budget = setting.rounds * setting.acquire_size
     first_state = jax.vmap(functools.partial(loop.init, budget=budget))(
-        jnp.asarray(stacked.labeled), Heads(zeros, zeros)
+        jnp.asarray(stacked.labeled), zeros
     )
     view = PoolView(
         inputs=jnp.asarray(samples.train),
@@ -201,13 +196,12 @@ def _make(samples, setting, divisions, seeds, penalty_at) -> Unit:
     )
 
 
-def _make_train(unit, setting, num_classes) -> Callable:
-    """`train(state) -> state`, with the penalty for the labels that each head has."""
+def _make_fit(unit, setting, num_classes) -> Callable:
+    """`fit(where) -> heads` of [seed, pool] rows, with the penalty for their number."""
     capacity = int(unit.first_state.labeled[0].sum())
     capacity += setting.rounds * setting.acquire_size
-    num_held = int(unit.held[0].sum())
 
-    def fit(penalty, view, labels, where):
+    def fit_one(penalty, view, labels, where):
         rows = jnp.flatnonzero(where, size=capacity, fill_value=0)
         return heads.fit(
             view.inputs[view.pool_ids[rows]],
@@ -218,30 +212,27 @@ def _make_train(unit, setting, num_classes) -> Callable:
             balanced=setting.balanced_loss,
         )
 
-    of_all_seeds = jax.jit(jax.vmap(fit, (None, ONE_SEED, 0, 0)))
+    of_all_seeds = jax.jit(jax.vmap(fit_one, (None, ONE_SEED, 0, 0)))
 
-    def head(where, number):
-        penalty = jnp.float32(unit.penalty_at(number))
+    def fit(where):
+        penalty = jnp.float32(unit.penalty_at(int(where[0].sum())))
         return of_all_seeds(penalty, unit.view, unit.labels, where)
 
-    def train(state):
-        number = int(state.labeled[0].sum())
-        of_all = of_rest = head(state.labeled, number)
-        if num_held:
-            of_rest = head(state.labeled & ~unit.held, number - num_held)
-        return state._replace(train_state=Heads(of_all, of_rest))
-
-    return train
+    return fit
 
 
-def _acquire_of(unit, setting, num_classes, name) -> Callable:
-    """The second half of a round with a method, for all seeds."""
+def _acquire_of(unit, setting, network, num_classes, name) -> Callable:
+    """The second half of a round with a method, for all seeds.
+
+    `acquire(key, state, judged, view, labels, held)`, with the head that a method
+    chooses by: one that the holdout set can judge, if the method asks it.
+    """
     row = methods.row_of(name)
     with_holdout = chooses_with_holdout(name)
     if setting.mode != SHARED_HOLDOUT and not with_holdout:
         row = row._replace(uses=tuple(use for use in row.uses if use != "holdout"))
     sizes = Sizes(
-        network=linear_network(),
+        network=network,
         num_classes=num_classes,
         num_initial=int(unit.first_state.labeled[0].sum()),
         most_labeled=int(unit.first_state.labeled[0].sum())
@@ -254,17 +245,17 @@ def _acquire_of(unit, setting, num_classes, name) -> Callable:
     )
     method = competitor(sizes, row)
 
-    def acquire(key, state, view, labels, held):
+    def acquire(key, state, judged, view, labels, held):
         known = state.labeled & ~held if with_holdout else state.labeled
         view = view._replace(known_labels=jnp.where(known, labels, -1))
 
-        def score(key, heads_):
-            head = heads_.of_rest if with_holdout else heads_.of_all
-            return method.score(key, head, view)
+        def score(key, delivered):
+            del delivered
+            return method.score(key, judged, view)
 
         return loop.acquire(key, state, score=score, select=method.select)
 
-    return jax.jit(one_after_another(acquire, (0, 0, ONE_SEED, 0, 0)))
+    return jax.jit(one_after_another(acquire, (0, 0, 0, ONE_SEED, 0, 0)))
 
 
 def _describe(unit, minority, state, info) -> list[tuple[dict, dict]]:
@@ -272,7 +263,7 @@ def _describe(unit, minority, state, info) -> list[tuple[dict, dict]]:
     rows = np.asarray(info.picks)
     ids = np.take_along_axis(np.asarray(unit.view.pool_ids), rows, axis=1)
     true = np.take_along_axis(np.asarray(unit.labels), rows, axis=1)
-    kernel, bias = map(np.asarray, state.train_state.of_all)
+    kernel, bias = map(np.asarray, state.train_state)
     features = np.asarray(unit.view.inputs)[ids]
     predicted = (features @ kernel + bias[:, None]).argmax(-1)
     is_minority = np.take_along_axis(minority, true, axis=1)
@@ -297,7 +288,7 @@ def _keep(path, state, predict, unit) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        probabilities=np.asarray(predict(state.train_state.of_all, unit.view)),
+        probabilities=np.asarray(predict(state.train_state, unit.view)),
         labeled=np.asarray(state.labeled),
     )
     path.parent.mkdir(parents=True, exist_ok=True)

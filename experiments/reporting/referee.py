@@ -31,7 +31,6 @@ MARGIN = 0.005
 """Half a point."""
 PRIMARY = "balanced_accuracy"
 NAMING = range(1000, 1010)
-CHOOSING = range(100)
 NUM_RESAMPLES = 9_999
 
 

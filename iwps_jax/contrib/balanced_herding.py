@@ -124,16 +124,12 @@ def balanced_herd(key, features, weights, labeled, bandwidth, *, k, num_targets)
 
 def mean_distance(features, labeled, place):
     """Mean distance of labeled rows to the nearest other that is no copy; or zero."""
-    some = cover.used(labeled)
 
-    def add(total, rows, counts):
-        points = cover.unit_rows(blocks.take_rows(features, rows))
-        targets = cover.targets_at(rows, points, counts, counts, place)
-        nearest = cover.nearest_of(features, some, targets, least=cover.SAME)
-        counts = counts & jnp.isfinite(nearest)
-        nearest = jnp.sqrt(jnp.where(counts, nearest, 0))
-        return total + jnp.stack([nearest.sum(), counts.sum().astype(total.dtype)])
+    def add(total, nearest):
+        is_there = jnp.isfinite(nearest)
+        apart = jnp.sqrt(jnp.where(is_there, nearest, 0))
+        return total + jnp.stack([apart.sum(), is_there.sum().astype(total.dtype)])
 
     zeros = jnp.zeros(2, place.dtype)
-    total, number = cover.over_rows(add, zeros, some, herding.LABELED_AT_ONCE)
+    total, number = herding.over_nearest(add, zeros, features, labeled, place)
     return total / jnp.maximum(number, 1)

@@ -77,10 +77,7 @@ def draw_targets(
     """
     noise = _noise(key, len(features))
     rows = top_rows(noise, eligible, k=min(num_targets, len(features)))
-    counts = eligible[rows]
-    weights = jnp.where(counts, weights[rows], 0)
-    points = unit_rows(blocks.take_rows(features, rows))
-    return targets_at(rows, points, counts, weights, points.mean(0))
+    return _targets_of(features, rows, eligible[rows], weights[rows])
 
 
 def draw_by_priority(
@@ -109,9 +106,14 @@ def draw_by_priority(
     highest, rows = jax.lax.top_k(priorities, min(num_targets + 1, len(features)))
     least = jnp.maximum(highest[num_targets:], 0).sum()  # of one or none
     rows = rows[:num_targets].astype(jnp.int32)
-    counts = eligible[rows]
-    weights = jnp.where(counts, jnp.maximum(weights[rows], least), 0)
+    weights = jnp.maximum(weights[rows], least)
+    return _targets_of(features, rows, eligible[rows], weights)
+
+
+def _targets_of(features, rows, counts, weights) -> Targets:
+    """These rows as targets; those that do not count weigh nothing."""
     points = unit_rows(blocks.take_rows(features, rows))
+    weights = jnp.where(counts, weights, 0)
     return targets_at(rows, points, counts, weights, points.mean(0))
 
 

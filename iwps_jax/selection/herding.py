@@ -230,13 +230,26 @@ def median_bandwidth(features, targets):
 
 def least_distance(features, labeled, place):
     """The least distance of labeled rows that are no copies; inf if there are none."""
+
+    def add(least, nearest):
+        return jnp.minimum(least, nearest.min())
+
+    infinite = jnp.full((), jnp.inf, place.dtype)
+    return jnp.sqrt(over_nearest(add, infinite, features, labeled, place))
+
+
+def over_nearest(add, total, features, labeled, place):
+    """`add(total, nearest)` over blocks of labeled rows.
+
+    `nearest` has their squared distances to the nearest other labeled row that is no
+    copy; infinite where there is none, and where a block is not filled.
+    """
     some = cover.used(labeled)
 
-    def add(least, rows, counts):
+    def add_rows(total, rows, counts):
         points = cover.unit_rows(blocks.take_rows(features, rows))
         targets = cover.targets_at(rows, points, counts, counts, place)
         nearest = cover.nearest_of(features, some, targets, least=cover.SAME)
-        return jnp.minimum(least, jnp.where(counts, nearest, jnp.inf).min())
+        return add(total, jnp.where(counts, nearest, jnp.inf))
 
-    infinite = jnp.full((), jnp.inf, place.dtype)
-    return jnp.sqrt(cover.over_rows(add, infinite, some, LABELED_AT_ONCE))
+    return cover.over_rows(add_rows, total, some, LABELED_AT_ONCE)
