@@ -102,10 +102,13 @@ def refitted(state: Campaign) -> Campaign:
 def final_head(state: Campaign) -> Head | None:
     """The head to deliver, which has learned the holdout samples as well.
 
-    None if fewer than two classes are labeled.
+    Args:
+        state: with the head fitted to its labels, as `refitted` returns it.
+
+    Returns:
+        The head for scaled features; None if fewer than two classes are labeled.
     """
-    probe = refitted(state).head
-    return None if probe is None else fit_to_all(probe, *_samples(state))
+    return None if state.head is None else fit_to_all(state.head, *_samples(state))
 
 
 def _fitted(state) -> LinearProbe | None:

@@ -58,10 +58,13 @@ def _status(options: Options) -> None:
             ),
         }
         write_atomically(options.json, json.dumps(told, indent=1, ensure_ascii=False))
+    if options.head is None and options.judged_head is None:
+        return
+    state = refitted(state)
     if options.head is not None:
         _write_head(options.head, state, final_head(state))
     if options.judged_head is not None:
-        _write_head(options.judged_head, state, refitted(state).head)
+        _write_head(options.judged_head, state, state.head)
 
 
 def _text(state: Campaign, now: Outlook) -> str:
