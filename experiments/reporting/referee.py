@@ -232,16 +232,20 @@ def _bootstrap(
     generator = np.random.default_rng(0)
     groups = [by_dataset[name] for name in sorted(by_dataset)]
     mean = float(np.mean([values.mean() for group in groups for values in group]))
-    means = np.empty(NUM_RESAMPLES)
-    for at in range(NUM_RESAMPLES):
-        drawn = []
-        for group in generator.integers(len(groups), size=len(groups)):
-            settings = groups[group]
-            for place in generator.integers(len(settings), size=len(settings)):
-                values = settings[place]
-                rows = generator.integers(len(values), size=len(values))
-                drawn.append(values[rows].mean())
-        means[at] = np.mean(drawn)
+    sums, counts = np.zeros(NUM_RESAMPLES), np.zeros(NUM_RESAMPLES)
+    for _ in groups:  # all resamples draw a dataset, then its settings, then seeds
+        drawn = generator.integers(len(groups), size=NUM_RESAMPLES)
+        for at, settings in enumerate(groups):
+            rows = np.flatnonzero(drawn == at)
+            counts[rows] += len(settings)
+            for _ in settings:
+                places = generator.integers(len(settings), size=len(rows))
+                for place, values in enumerate(settings):
+                    mine = rows[places == place]
+                    size = len(mine), len(values)
+                    seeds = generator.integers(len(values), size=size)
+                    sums[mine] += values[seeds].mean(1)
+    means = sums / counts
     low, high = np.quantile(means, (0.025, 0.975))
     below = (1 + (means <= 0).sum()) / (NUM_RESAMPLES + 1)
     above = (1 + (means >= 0).sum()) / (NUM_RESAMPLES + 1)
