@@ -15,27 +15,28 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 from tyro import conf
 
 from experiments.engine import command_line
 from experiments.engine.command_line import ConfigError
 from experiments.linear_heads import penalties, unit
+from experiments.linear_heads.competitors import ABLATION, CONSTANTS, HERDING, named
 from experiments.linear_heads.samples import Samples, load
 from experiments.linear_heads.settings import (
     EQUAL_LABELS,
+    FIRST_BATCHES,
     NO_HOLDOUT,
     SEEN,
     SETTINGS,
+    WITH_PARTS,
     Setting,
 )
-from experiments.linear_heads.study import chooses_with_holdout
 from experiments.reporting import referee_tables
 from experiments.reporting.comparisons import is_ours
 from experiments.reporting.referee import read_units
 from iwps_jax.atomic_write import write_atomically
-from iwps_jax.methods import ROWS, row_of
 from iwps_jax.refusal import nearest
 
 METHODS = (
@@ -61,10 +62,46 @@ METHODS = (
     "iwps_app",
     "iwps",
     "iwps_batch",
+    "iwps_cross_fitted",
+    "iwps_batch_no_holdout",
     "balanced_herding",
     "pool_herding",
 )
 OURS = "balanced_herding"
+FIRST_BATCH = (
+    "random",
+    "typiclust",
+    "prob_cover",
+    "max_herding",
+    "coreset",
+    "k_means_centers",
+    "batch-none-rare-all-pool",
+    "balanced_herding",
+)
+"""With nothing labeled; the one by its parts is the gain with the same v for all."""
+
+
+class Group(NamedTuple):
+    """Units of one kind.
+
+    Attributes:
+        methods: who takes part.
+        settings: the units.
+    """
+
+    methods: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+
+OF_PARTS = tuple(setting for setting in SETTINGS if setting.name in WITH_PARTS)
+GROUPS = {
+    "methods": Group(METHODS, SETTINGS),
+    "batch_parts": Group(("iwps_batch", *ABLATION), OF_PARTS),
+    "herding_parts": Group((OURS, *HERDING), OF_PARTS),
+    "constants": Group((OURS, "iwps_batch", "iwps", *CONSTANTS), OF_PARTS),
+    "first_batch": Group(FIRST_BATCH, FIRST_BATCHES),
+}
+"""The study, then what carries the methods, and the first batch of a cold start."""
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -77,8 +114,14 @@ class Options:
 
     units: conf.Positional[tuple[str, ...]] = ()
     """Names of units, as --list prints them."""
-    methods: Annotated[tuple[str, ...], conf.arg(metavar="[STR [STR ...]]")] = METHODS
-    """Methods to compare."""
+    group: Literal[
+        "methods", "batch_parts", "herding_parts", "constants", "first_batch"
+    ] = "methods"
+    """Which units: the study, parts of two methods, their constants, first batches."""
+    methods: Annotated[tuple[str, ...] | None, conf.arg(metavar="[STR [STR ...]]")] = (
+        None
+    )
+    """Methods to compare; those of the group by default."""
     first_seed: int = 0
     """First seed of the ten; below 100 to choose, from 1000 on to judge."""
     seeds: int = BLOCK
@@ -115,14 +158,12 @@ def plan(options: Options) -> list[Setting]:
     Raises:
         ConfigError: if a name is not that of a unit, or none was named.
     """
-    for name in options.methods:
-        if name not in ROWS:
-            raise ConfigError(nearest(name, "method", tuple(ROWS)))
-        if "draws" in row_of(name).needs:
+    for name in methods_of(options):
+        if "draws" in named(name).row.needs:
             raise ConfigError(f"{name} needs dropout, and a linear head drops no unit.")
     if options.smoke:
         return list(SMALL)
-    by_name = {setting.name: setting for setting in SETTINGS}
+    by_name = {setting.name: setting for setting in GROUPS[options.group].settings}
     for name in options.units:
         if name not in by_name:
             raise ConfigError(nearest(name, "unit", tuple(by_name)))
@@ -131,14 +172,27 @@ def plan(options: Options) -> list[Setting]:
     return [by_name[name] for name in options.units]
 
 
+def methods_of(options: Options) -> tuple[str, ...]:
+    """The methods to compare."""
+    return options.methods or GROUPS[options.group].methods
+
+
+def folder_of(options: Options, folder: Path) -> Path:
+    """Where the files of a group lie in a folder: those of the study in itself."""
+    return folder if options.group == "methods" else folder / options.group
+
+
 def taking_part(
     methods: Sequence[str], setting: Setting, num_weights: int
 ) -> list[str]:
     """The methods that can take part in a setting, with heads of so many weights."""
 
     def can(name):
-        most = row_of(name).most_weights
-        if setting.mode == NO_HOLDOUT and chooses_with_holdout(name):
+        competitor = named(name)
+        most = competitor.row.most_weights
+        if setting.mode == NO_HOLDOUT and competitor.asks_holdout:
+            return False
+        if setting.start == 0 and not competitor.starts_cold:
             return False
         return most is None or num_weights <= most
 
@@ -177,16 +231,17 @@ def run_all(settings: Sequence[Setting], options: Options) -> None:
             samples,
             setting,
             taking_part(
-                options.methods,
+                methods_of(options),
                 setting,
                 samples.train.shape[1] * len(samples.class_names),
             ),
             seeds,
             penalties_of(samples, setting.dataset, options.results),
-            options.out / name,
+            folder_of(options, options.out) / name,
             keep=options.predictions,
         )
-        path = options.results / f"{name}.json"
+        path = folder_of(options, options.results) / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(results).encode())
         print(f"results: {path}")
 
@@ -200,7 +255,7 @@ def write_report(folder: Path, ours: str) -> Path:
     all_results = read_units(folder)
     if not all_results:
         raise ConfigError(f"{folder} holds no files of results.")
-    rivals = [m for m in METHODS if not (is_ours(m) or row_of(m).is_research)]
+    rivals = [method for method in METHODS if not is_ours(method)]
     text = referee_tables.to_markdown(all_results, ours, rivals, seen=SEEN)
     path = folder / "referee.md"
     write_atomically(path, text.encode())
@@ -220,7 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     with command_line.refusals_in_one_sentence():
         if options.list:
-            print(*(setting.name for setting in SETTINGS), sep="\n")
+            settings = GROUPS[options.group].settings
+            print(*(setting.name for setting in settings), sep="\n")
         elif options.report:
             print(f"tables: {write_report(options.results, options.ours)}")
         elif options.penalties:

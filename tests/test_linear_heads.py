@@ -11,7 +11,15 @@ from sklearn import linear_model, metrics
 import iwps_jax
 from experiments import referee
 from experiments.engine.method import Method
-from experiments.linear_heads import heads, penalties, samples, settings, study
+from experiments.linear_heads import (
+    competitors,
+    heads,
+    penalties,
+    samples,
+    settings,
+    study,
+)
+from experiments.linear_heads.competitors import Competitor
 from experiments.linear_heads.samples import Samples
 from experiments.linear_heads.settings import (
     EQUAL_LABELS,
@@ -22,7 +30,7 @@ from experiments.linear_heads.settings import (
     SHARED_HOLDOUT,
     Setting,
 )
-from iwps_jax.methods import ROWS
+from iwps_jax.methods import row_of
 from iwps_jax.refusal import Refusal
 
 NUM_CLASSES, NUM_FEATURES = 4, 5
@@ -58,7 +66,7 @@ def test_the_settings_are_few_and_of_different_names():
     assert {setting.start for setting in SETTINGS} == {0, 1, 5, 20}
     unseen = {s.dataset for s in SETTINGS} - {*SEEN}
     assert unseen == {"fashion_mnist", "cifar10", "banking77", "hwu64", "pendigits"}
-    assert {*referee.METHODS} <= {*ROWS}
+    assert all(competitors.named(name) for name in referee.METHODS)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +201,11 @@ def test_the_penalty_is_that_of_the_lowest_loss(monkeypatch):
     monkeypatch.setattr(penalties, "PER_CLASS", (5, 1000))
     monkeypatch.setattr(penalties, "NUM_SEEDS", 1)
     (row,) = penalties.choose(some_samples(), 0)
-    assert row["labels"] == 5 * NUM_CLASSES and len(row["losses"]) == 9
+    assert row["labels"] == 5 * NUM_CLASSES and len(row["losses"]) == len(
+        penalties.PENALTIES
+    )
     best = int(np.argmin(row["losses"]))
-    assert row["penalty"] == pytest.approx(10 ** (-1 - best / 2))
+    assert row["penalty"] == pytest.approx(10 ** (1 - best / 2))
 
 
 # A unit
@@ -296,7 +306,9 @@ def test_methods_choose_by_heads_that_the_holdout_set_can_judge(monkeypatch):
         return Method(score, select)
 
     monkeypatch.setattr(heads, "fit", fit)
-    monkeypatch.setattr(study, "competitor", telling)
+    monkeypatch.setattr(
+        competitors, "named", lambda name: Competitor(row_of(name), telling)
+    )
     setting, data = a_setting(), some_samples()
     division = samples.divide(data, setting, 3)
     number = {"margin": division.labeled.sum()}

@@ -9,6 +9,8 @@ They compete like methods and are named like them in `--methods`. The other ways
 pick a batch that `iwps_batch` was chosen from are rows of `iwps_jax.methods`.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 import iwps_jax
@@ -28,7 +30,7 @@ NUM_FOLDS = 5
 
 def make_batch_variants(setting: Setting) -> dict[str, Method]:
     """All variants by name, for one network."""
-    cross_fitted = _cross_fitted(setting)
+    cross_fitted = cross_fitted_scores(setting)
     one_each = part_of_holdout(setting.holdout_per_class, 1)
     return {
         "iwps_cross_fitted": Method(cross_fitted, take_highest(setting.acquire_size)),
@@ -48,7 +50,7 @@ def _batch_by(setting, score_fn) -> Method:
     return Method(score, alone.select)
 
 
-def _cross_fitted(setting):
+def cross_fitted_scores(setting: Setting) -> Callable:
     """IWPS of heads that each have not seen a fold of the labels, which judges them."""
     network = setting.network
 

@@ -16,7 +16,7 @@ from experiments.linear_heads import heads
 from experiments.linear_heads.samples import Samples
 from iwps_jax.scores.head import head_logits
 
-PENALTIES = tuple(10.0**exponent for exponent in np.arange(-1, -5.25, -0.5))
+PENALTIES = tuple(10.0**exponent for exponent in np.arange(1, -5.25, -0.5))
 PER_CLASS = (1, 2, 5, 10, 20, 50, 100)
 """Sizes of the labeled sets, samples a class on average."""
 NUM_FOLDS = 5

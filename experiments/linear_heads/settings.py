@@ -156,3 +156,41 @@ SETTINGS = _table(
 )
 """Columns: dataset, classes, start, labels a round, rounds, samples of a frequent class
 in the pool, held-out samples of each class, mode, loss."""
+WITH_PARTS = (
+    "mnist-balanced-start_1-batch_10-equal_labels",
+    "mnist-balanced-start_5-batch_50-equal_labels",
+    "mnist-minority_10-start_5-batch_50-equal_labels",
+    "mnist-long_tailed_100-start_5-batch_50-equal_labels",
+    "clinc150_domains-balanced-start_5-batch_50-equal_labels",
+    "clinc150_domains-long_tailed_50-start_5-batch_50-equal_labels",
+    "clinc150-balanced-start_1-batch_150-equal_labels",
+    "dry_bean-natural-start_5-batch_35-equal_labels",
+)
+"""Settings for the parts and the constants of methods."""
+FIRST_BATCHES = _table(
+    """
+    mnist            balanced         0  10 1  300 0 no_holdout
+    mnist            balanced         0  50 1  300 0 no_holdout
+    mnist            long_tailed_10   0  10 1  600 0 no_holdout
+    mnist            long_tailed_10   0  50 1  600 0 no_holdout
+    clinc150_domains balanced         0  10 1  300 0 no_holdout
+    clinc150_domains balanced         0  50 1  300 0 no_holdout
+    clinc150         balanced         0 150 1   40 0 no_holdout
+    clinc150         balanced         0 750 1   40 0 no_holdout
+    dry_bean         natural          0   7 1  900 0 no_holdout
+    dry_bean         natural          0  35 1  900 0 no_holdout
+    fashion_mnist    balanced         0  10 1  300 0 no_holdout
+    fashion_mnist    balanced         0  50 1  300 0 no_holdout
+    cifar10          balanced         0  10 1  300 0 no_holdout
+    cifar10          balanced         0  50 1  300 0 no_holdout
+    cifar10          long_tailed_50   0  10 1  900 0 no_holdout
+    cifar10          long_tailed_50   0  50 1  900 0 no_holdout
+    banking77        natural          0  77 1  100 0 no_holdout
+    banking77        natural          0 385 1  100 0 no_holdout
+    hwu64            natural          0  64 1   80 0 no_holdout
+    hwu64            natural          0 320 1   80 0 no_holdout
+    pendigits        balanced         0  10 1  300 0 no_holdout
+    pendigits        balanced         0  50 1  300 0 no_holdout
+    """
+)
+"""A first batch of one and of five a class with nothing labeled; columns as above."""

@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.classification.methods import PoolView, competitor
+from experiments.classification.methods import PoolView
 from experiments.classification.methods import Setting as Sizes
 from experiments.classification.networks import one_after_another
 from experiments.classification.study import ONE_SEED, shares_in_pool
 from experiments.engine.rounds import Rounds
-from experiments.linear_heads import heads
+from experiments.linear_heads import competitors, heads
 from experiments.linear_heads.samples import Division, Samples
 from experiments.linear_heads.settings import EQUAL_LABELS, SHARED_HOLDOUT, Setting
 from experiments.models import Network
-from iwps_jax import loop, methods
+from iwps_jax import loop
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.scores.head import head_logits
 from iwps_jax.types import Head
@@ -53,11 +53,6 @@ def linear_network(num_features: int, num_classes: int) -> Network:
         head=lambda head: head,
         dense_layers=None,
     )
-
-
-def chooses_with_holdout(name: str) -> bool:
-    """Whether a method cannot do without a holdout set."""
-    return "holdout" in methods.row_of(name).needs
 
 
 class Unit(NamedTuple):
@@ -155,7 +150,7 @@ def as_rounds(
 
     def acquire(name, state):
         judged = state.train_state
-        if chooses_with_holdout(name) and setting.mode == EQUAL_LABELS:
+        if competitors.named(name).asks_holdout and setting.mode == EQUAL_LABELS:
             judged = fit(state.labeled & ~unit.held)
         rest = unit.view, unit.labels, unit.held
         return programs[name](unit.keys, state, judged, *rest)
@@ -227,8 +222,8 @@ def _acquire_of(unit, setting, network, num_classes, name) -> Callable:
     `acquire(key, state, judged, view, labels, held)`, with the head that a method
     chooses by: one that the holdout set can judge, if the method asks it.
     """
-    row = methods.row_of(name)
-    with_holdout = chooses_with_holdout(name)
+    competitor = competitors.named(name)
+    row, with_holdout = competitor.row, competitor.asks_holdout
     if setting.mode != SHARED_HOLDOUT and not with_holdout:
         row = row._replace(uses=tuple(use for use in row.uses if use != "holdout"))
     sizes = Sizes(
@@ -243,7 +238,7 @@ def _acquire_of(unit, setting, network, num_classes, name) -> Callable:
         learning_rate=LEARNING_RATE,
         chunk_size=CHUNK_SIZE,
     )
-    method = competitor(sizes, row)
+    method = competitor.make(sizes, row)
 
     def acquire(key, state, judged, view, labels, held):
         known = state.labeled & ~held if with_holdout else state.labeled

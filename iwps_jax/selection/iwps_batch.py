@@ -164,17 +164,17 @@ def _iwps_batch(key, scores, evidence, where, *, k, number):
     )
     counts = is_class.sum(0).astype(dtype)
     usefulness = relative(jnp.where(where, scores, 0))
-    rarity = _rarity(evidence.features, head_, counts)
+    rarity = rarity_of(evidence.features, head_, counts)
     # What is of no use is ordered by its score, and so it is picked where it must be.
     order = jnp.where(usefulness > 0, usefulness * rarity, jnp.minimum(scores, 0))
     candidates = top_rows(order, where, k=number)
     points = _rows(evidence.features, candidates, dtype)
-    probs, variance = _label_variance(points, head_)
-    targets, weights = _targets(key, evidence, where, head_)
-    whiten = _whitening(evidence, head_)
+    probs, variance = label_variance(points, head_)
+    targets, weights = targets_of(key, evidence, where, head_)
+    whiten = whitening(evidence, head_)
     targets = whiten(targets)
     # Only ratios of gains matter, and squares of huge targets leave float32.
-    targets = targets * _unit_scale(jnp.abs(targets).max())
+    targets = targets * unit_scale(jnp.abs(targets).max())
     picks = pick_in_turn(
         k,
         where[candidates],
@@ -192,7 +192,7 @@ def _rows(features, rows, dtype):
     return jnp.asarray(features)[rows].astype(dtype)
 
 
-def _rarity(features, head_, counts):
+def rarity_of(features, head_, counts):
     """Σ_c p_ic / (n_c + 1) of all rows, a block at a time."""
 
     def of_block(start, size, _):
@@ -202,7 +202,7 @@ def _rarity(features, head_, counts):
     return blocks.in_blocks(of_block, jnp.zeros(len(features), head_.kernel.dtype))
 
 
-def _label_variance(features, head_):
+def label_variance(features, head_):
     """Probabilities, and v = Σ_c p_c (1 - p_c), with its digits near zero."""
     logits = head_logits(features, *head_)
     distance = jnp.abs(numerics.label_residual(logits, logits.argmax(-1)))
@@ -210,45 +210,45 @@ def _label_variance(features, head_):
     return jax.nn.softmax(logits), blocks.sum_rows(distance * (1 - distance))
 
 
-def _targets(key, evidence, where, head_):
-    """Features of the targets, and their w_m v_m."""
+def targets_of(key, evidence, where, head_, *, num_drawn=NUM_DRAWN):
+    """Features of the targets, the holdout set first, and their w_m v_m."""
     dtype = head_.kernel.dtype
     if evidence.pool_sample is None:
         draws = numerics.uniform(key, where.shape)
-        drawn = top_rows(draws, where, k=min(NUM_DRAWN, len(where)))
+        drawn = top_rows(draws, where, k=min(num_drawn, len(where)))
         from_pool, is_there = _rows(evidence.features, drawn, dtype), where[drawn]
     else:
         from_pool = evidence.pool_sample.astype(dtype)
         is_there = jnp.ones(len(from_pool), bool)
-    probs, variance = _label_variance(from_pool, head_)
+    probs, variance = label_variance(from_pool, head_)
     probs = jnp.where(is_there[:, None], probs, 0)
     share = _matmul(probs, 1 / (1 + probs.sum(0)))
     holdout = evidence.holdout_features.astype(dtype)
-    _, holdout_variance = _label_variance(holdout, head_)
+    _, holdout_variance = label_variance(holdout, head_)
     weights = holdout_variance / len(holdout), variance * share / share.sum()
     return jnp.concatenate([holdout, from_pool]), jnp.concatenate(weights) / 2
 
 
-def _whitening(evidence, head_):
+def whitening(evidence, head_, *, prior=PRIOR, least_variance=LEAST_VARIANCE):
     """The map a -> L⁻¹ a with A = L Lᵀ, from rows of features to columns."""
     dtype = head_.kernel.dtype
     labeled = evidence.labeled_features.astype(dtype)
     holdout = evidence.holdout_features.astype(dtype)
     # Squares of huge features leave float32; a power of two brings them back exactly.
     largest = jnp.maximum(jnp.abs(holdout).max(), jnp.abs(labeled).max())
-    scale = _unit_scale(jnp.maximum(largest, 1))
+    scale = unit_scale(jnp.maximum(largest, 1))
 
     def augment(features):
         one = jnp.full((len(features), 1), scale, features.dtype)
         return jnp.concatenate([features * scale, one], axis=1)
 
-    _, variance = _label_variance(labeled, head_)
-    weight = jnp.maximum(variance, LEAST_VARIANCE)
+    _, variance = label_variance(labeled, head_)
+    weight = jnp.maximum(variance, least_variance)
     weight = jnp.where(evidence.labels >= 0, weight, 0)
     rows = augment(labeled)
     precision = _matmul((rows * weight[:, None]).T, rows)
-    prior = PRIOR * (augment(holdout) ** 2).mean()
-    diagonal = prior * jnp.eye(len(precision), dtype=precision.dtype)
+    strength = prior * (augment(holdout) ** 2).mean()
+    diagonal = strength * jnp.eye(len(precision), dtype=precision.dtype)
     factor = jnp.linalg.cholesky(precision + diagonal)
 
     def whiten(features):
@@ -258,5 +258,6 @@ def _whitening(evidence, head_):
     return whiten
 
 
-def _unit_scale(largest):
+def unit_scale(largest):
+    """A power of two that brings a number to about one."""
     return blocks.to_unit_range(largest[None], jnp.ones(1, bool))
