@@ -14,94 +14,76 @@ every round, lies in --out.
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from tyro import conf
 
 from experiments.engine import command_line
 from experiments.engine.command_line import ConfigError
 from experiments.linear_heads import penalties, unit
-from experiments.linear_heads.competitors import ABLATION, CONSTANTS, HERDING, named
+from experiments.linear_heads.competitors import GAINS, SCORES, TARGETS, named
+from experiments.linear_heads.groups import (
+    CONSTANTS_OF,
+    FIRST_COLUMNS,
+    GROUPS,
+    METHODS,
+    OURS,
+)
 from experiments.linear_heads.samples import Samples, load
 from experiments.linear_heads.settings import (
     EQUAL_LABELS,
-    FIRST_BATCHES,
     NO_HOLDOUT,
-    SEEN,
-    SETTINGS,
-    WITH_PARTS,
     Setting,
 )
 from experiments.reporting import referee_tables
 from experiments.reporting.comparisons import is_ours
-from experiments.reporting.referee import read_units
+from experiments.reporting.referee import Results, read_units
+from experiments.reporting.referee_parts import (
+    factorial_table,
+    first_batch_table,
+    variants_table,
+)
+from iwps_jax import methods
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.refusal import nearest
 
-METHODS = (
-    "random",
-    "entropy",
-    "margin",
-    "balanced_margin",
-    "power_margin",
-    "coreset",
-    "badge",
-    "max_herding",
-    "uncertainty_herding",
-    "typiclust",
-    "prob_cover",
-    "drop_query",
-    "cluster_margin",
-    "flqmi",
-    "galaxy",
-    "direct",
-    "bait",
-    "bait_by_class",
-    "glister",
-    "iwps_app",
-    "iwps",
-    "iwps_batch",
-    "iwps_cross_fitted",
-    "iwps_batch_no_holdout",
-    "balanced_herding",
-    "pool_herding",
+
+def constants_tables(all_results: Sequence[Results]) -> str:
+    """The variants of each method whose constants vary, against the method."""
+    return "".join(
+        variants_table(all_results, base, names) for base, names in CONSTANTS_OF.items()
+    )
+
+
+OTHER_TABLES = (
+    (
+        "batch_parts",
+        "IWPS-batch by its parts",
+        partial(
+            factorial_table,
+            base=methods.IWPS_BATCH.name,
+            factors=(tuple(SCORES), ("rare", "even"), GAINS, TARGETS),
+        ),
+    ),
+    (
+        "herding_parts",
+        "Balanced herding by its parts",
+        partial(variants_table, base=OURS),
+    ),
+    (
+        "constants",
+        "Constants halved and doubled",
+        constants_tables,
+    ),
+    (
+        "first_batch",
+        "The first batch, with nothing labeled",
+        partial(first_batch_table, base=methods.RANDOM.name, columns=FIRST_COLUMNS),
+    ),
 )
-OURS = "balanced_herding"
-FIRST_BATCH = (
-    "random",
-    "typiclust",
-    "prob_cover",
-    "max_herding",
-    "coreset",
-    "k_means_centers",
-    "batch-none-rare-all-pool",
-    "balanced_herding",
-)
-"""With nothing labeled; the one by its parts is the gain with the same v for all."""
-
-
-class Group(NamedTuple):
-    """Units of one kind.
-
-    Attributes:
-        methods: who takes part.
-        settings: the units.
-    """
-
-    methods: tuple[str, ...]
-    settings: tuple[Setting, ...]
-
-
-OF_PARTS = tuple(setting for setting in SETTINGS if setting.name in WITH_PARTS)
-GROUPS = {
-    "methods": Group(METHODS, SETTINGS),
-    "batch_parts": Group(("iwps_batch", *ABLATION), OF_PARTS),
-    "herding_parts": Group((OURS, *HERDING), OF_PARTS),
-    "constants": Group((OURS, "iwps_batch", "iwps", *CONSTANTS), OF_PARTS),
-    "first_batch": Group(FIRST_BATCH, FIRST_BATCHES),
-}
-"""The study, then what carries the methods, and the first batch of a cold start."""
+"""Of the other groups: folder, heading, table."""
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -182,9 +164,7 @@ def folder_of(options: Options, folder: Path) -> Path:
     return folder if options.group == "methods" else folder / options.group
 
 
-def taking_part(
-    methods: Sequence[str], setting: Setting, num_weights: int
-) -> list[str]:
+def taking_part(names: Sequence[str], setting: Setting, num_weights: int) -> list[str]:
     """The methods that can take part in a setting, with heads of so many weights."""
 
     def can(name):
@@ -196,7 +176,7 @@ def taking_part(
             return False
         return most is None or num_weights <= most
 
-    return [name for name in methods if can(name)]
+    return [name for name in names if can(name)]
 
 
 def choose_penalties(samples: Samples, name: str, folder: Path) -> list[dict]:
@@ -246,8 +226,8 @@ def run_all(settings: Sequence[Setting], options: Options) -> None:
         print(f"results: {path}")
 
 
-def write_report(folder: Path, ours: str) -> Path:
-    """Writes the tables of all files of results in a folder; returns their file.
+def write_report(folder: Path, ours: str) -> list[Path]:
+    """Writes the tables and the picture of all files of results; returns their files.
 
     Raises:
         ConfigError: if there are no files of results.
@@ -256,10 +236,17 @@ def write_report(folder: Path, ours: str) -> Path:
     if not all_results:
         raise ConfigError(f"{folder} holds no files of results.")
     rivals = [method for method in METHODS if not is_ours(method)]
-    text = referee_tables.to_markdown(all_results, ours, rivals, seen=SEEN)
-    path = folder / "referee.md"
-    write_atomically(path, text.encode())
-    return path
+    text = referee_tables.to_markdown(all_results, ours, rivals)
+    for name, heading, make in OTHER_TABLES:
+        results = read_units(folder / name)
+        if results:
+            text += f"## {heading}\n\n{make(results)}"
+    written = {folder / "referee.md": text.encode()}
+    if picture := referee_tables.picture(all_results, ours, rivals):
+        written[folder / "referee.png"] = picture
+    for path, content in written.items():
+        write_atomically(path, content)
+    return list(written)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -278,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             settings = GROUPS[options.group].settings
             print(*(setting.name for setting in settings), sep="\n")
         elif options.report:
-            print(f"tables: {write_report(options.results, options.ours)}")
+            print("written:", *write_report(options.results, options.ours))
         elif options.penalties:
             for name in options.penalties:
                 samples = load(name, options.data_dir)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import iwps_jax
-from experiments import referee
-from experiments.linear_heads import competitors, parts
+from experiments.linear_heads import competitors, groups, parts
 from experiments.linear_heads.competitors import named
 from experiments.linear_heads.settings import FIRST_BATCHES, SETTINGS, WITH_PARTS
 from iwps_jax.contrib import balanced_herding
@@ -39,7 +38,7 @@ def picks(chosen, k=9, model=MODEL):
     return parts.pick_batch(chosen, a_key(), SCORES, FEATURES, model, k, WHERE).tolist()
 
 
-@pytest.mark.parametrize("k", [2, 9])
+@pytest.mark.parametrize("k", [pytest.param(2, marks=pytest.mark.full), 9])
 def test_all_parts_of_iwps_batch_are_iwps_batch(k):
     evidence = Evidence(FEATURES, *HEAD, HOLDOUT.features, *MODEL.labeled)
     want = iwps_batch(a_key(), SCORES, evidence, k, where=WHERE)
@@ -91,8 +90,8 @@ def test_who_asks_the_holdout_set():
 
 
 def test_groups_name_settings_and_methods_that_exist():
-    assert len(referee.OF_PARTS) == len(WITH_PARTS) == 8
+    assert len(groups.OF_PARTS) == len(WITH_PARTS) == 8
     assert all(not setting.start for setting in FIRST_BATCHES)
     assert {s.dataset for s in FIRST_BATCHES} == {s.dataset for s in SETTINGS}
-    for group in referee.GROUPS.values():
+    for group in groups.GROUPS.values():
         assert all(named(name) for name in group.methods)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import referee as command
+from experiments.linear_heads import groups
 from experiments.linear_heads.settings import Setting
-from experiments.reporting import referee, referee_tables
+from experiments.reporting import referee, referee_parts, referee_tables
 from iwps_jax.refusal import Refusal
 
 ROUNDS = 2
@@ -126,7 +127,7 @@ def test_the_tables_say_who_is_better_and_the_rule(folder, capsys):
     command.main(["--report", "--results", str(folder)])
     assert "referee.md" in capsys.readouterr().out
     text = (folder / "referee.md").read_text()
-    assert "### Equal labels" in text
+    assert "## Equal labels" in text
     line = next(line for line in text.splitlines() if "long-tailed 1/50" in line)
     assert "| Margin |" in line and "| yes | better |" in line
     assert "of 2 settings; the largest loss is" in text
@@ -153,3 +154,67 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys):
 )
 def test_settings_have_names(setting, words):
     assert referee_tables.name_of(setting.__dict__) == words
+
+
+# The other groups
+
+
+def test_parts_are_worth_what_their_levels_differ_by(tmp_path):
+    means = {
+        "iwps_batch": 0.7,
+        "batch-iwps-rare-off": 0.68,
+        "batch-iwps-even-off": 0.64,
+        "batch-none-rare-off": 0.66,
+        "batch-none-even-off": 0.62,
+    }
+    for setting in (BALANCED, TAILED):
+        write_unit(tmp_path, setting, means, 0, spread=0.0)
+    results = referee.read_units(tmp_path)
+    text = referee_parts.factorial_table(
+        results, "iwps_batch", (("none", "iwps"), ("rare", "even"), ("all",))
+    )
+    assert "| none | -6.00 ± 0.00 |" in text and "| iwps | -4.00 ± 0.00 |" in text
+    assert "| rare | -3.00 ± 0.00 |" in text and "| even | -7.00 ± 0.00 |" in text
+    assert "| all |" not in text
+    assert "| batch-iwps-rare-off (of the best five) | -2.00" in text
+    text = referee_parts.variants_table(results, "iwps_batch", ["batch-none-rare-off"])
+    assert "| batch-none-rare-off | -4.00 ± 0.00 | -4.00 to -4.00 |" in text
+    assert "even" not in text
+
+
+def test_first_batches_stand_in_columns_of_their_settings(tmp_path):
+    small = Setting("mnist", "minority", 1, 0, 10, 1, 300, 0, "no_holdout")
+    large = Setting("pendigits", "minority", 1, 0, 50, 1, 300, 0, "no_holdout")
+    for setting in (small, large):
+        write_unit(tmp_path, setting, {"random": 0.5, "coreset": 0.6}, 0, spread=0.0)
+    text = referee_parts.first_batch_table(
+        referee.read_units(tmp_path), "random", groups.FIRST_COLUMNS
+    )
+    assert "| Coreset | +10.00 |  |  | +10.00 |" in text
+
+
+def test_the_report_holds_all_groups_and_a_picture(folder):
+    for group, methods in (
+        ("batch_parts", ("iwps_batch", "batch-none-rare-off")),
+        ("herding_parts", ("balanced_herding", "herding-all-rare")),
+        ("constants", ("balanced_herding", "herding-width-2")),
+        ("first_batch", ("random", "coreset")),
+    ):
+        (folder / group).mkdir()
+        means = dict.fromkeys(methods, 0.5)
+        write_unit(folder / group, Setting("mnist", start=5, rounds=2), means, 0)
+    seen = Setting("mnist", rounds=ROUNDS)
+    write_unit(folder, seen, {"balanced_herding": 0.9, "margin": 0.8}, 0)
+    command.main(["--report", "--results", str(folder)])
+    text = (folder / "referee.md").read_text()
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Equal labels",
+        "## Seen data, equal labels: no verdict",
+        "## IWPS-batch by its parts",
+        "## Balanced herding by its parts",
+        "## Constants halved and doubled",
+        "## The first batch, with nothing labeled",
+    ]
+    assert "herding-width-2" in text and "MNIST" in text
+    assert (folder / "referee.png").read_bytes().startswith(b"\x89PNG")

@@ -7,9 +7,12 @@ import numpy as np
 
 from experiments.reporting import referee
 from experiments.reporting.referee import NAMING, PRIMARY, Comparison, Pooled, Results
+from experiments.reporting.referee_plot import verdicts_png
 from experiments.reporting.statistics import standard_error
 from experiments.reporting.styles import DATASETS, display_name
+from experiments.reporting.tables import as_interval, as_points, markdown_table
 
+EQUAL_LABELS = "equal_labels"
 KINDS = ("balanced", "imbalanced", "long-tailed", "natural")
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
@@ -50,33 +53,68 @@ def of_verdict(seed: int) -> bool:
     return seed > max(NAMING)
 
 
+def picture(
+    all_results: Sequence[Results], ours: str, rivals: Sequence[str]
+) -> bytes | None:
+    """The verdicts with equal labels as a PNG; None without any."""
+    chosen = [r for r in all_results if r.setting["mode"] == EQUAL_LABELS]
+    compared = with_named_rivals(chosen, ours, rivals)
+    if not compared:
+        return None
+    by_name = {results.name: results.setting for results in chosen}
+    return verdicts_png(
+        ours,
+        [(name_of(by_name[one.setting]), one) for one in compared],
+        referee.pool(chosen, ours, rivals, of_verdict),
+    )
+
+
+def of_choice(seed: int) -> bool:
+    """Whether methods may be chosen on a seed."""
+    return seed < min(NAMING)
+
+
 def to_markdown(
     all_results: Sequence[Results],
     ours: str,
     rivals: Sequence[str],
     *,
-    seen: Sequence[str] = (),
     naming: Sequence[int] = NAMING,
     counts: Callable[[int], bool] = of_verdict,
 ) -> str:
-    """All tables, mode by mode.
+    """All tables, mode by mode, and then the means of the seeds that chose methods.
 
     Args:
         all_results: the settings, as `referee.read_units` has them.
         ours: the method that is compared.
         rivals: all others that may be named as the best.
-        seen: datasets that methods were chosen on.
         naming: seeds that name the best rival of a setting.
         counts: whether a seed counts for the verdicts.
     """
+    judged, looked_at = (
+        [r for r in all_results if any(map(are_in, r.areas.get(ours, {})))]
+        for are_in in (counts, of_choice)
+    )
     parts = []
-    for mode in dict.fromkeys(results.setting["mode"] for results in all_results):
-        chosen = [r for r in all_results if r.setting["mode"] == mode]
-        parts.append(f"### {mode.replace('_', ' ').capitalize()}\n")
-        parts += _verdicts(chosen, ours, rivals, seen, naming, counts)
+    for mode in _modes(judged):
+        chosen = [r for r in judged if r.setting["mode"] == mode]
+        parts.append(f"## {_as_words(mode).capitalize()}\n\n")
+        parts += _verdicts(chosen, ours, rivals, naming, counts)
         parts += _pooled(chosen, ours, rivals, counts)
         parts += _means(chosen, counts)
-    return "\n".join(parts)
+    for mode in _modes(looked_at):
+        chosen = [r for r in looked_at if r.setting["mode"] == mode]
+        parts.append(f"## Seen data, {_as_words(mode)}: no verdict\n\n")
+        parts += _means(chosen, of_choice)
+    return "".join(parts)
+
+
+def _modes(all_results):
+    return dict.fromkeys(results.setting["mode"] for results in all_results)
+
+
+def _as_words(mode):
+    return mode.replace("_", " ")
 
 
 def rule_in_words(compared: Sequence[Comparison]) -> str:
@@ -94,37 +132,44 @@ def rule_in_words(compared: Sequence[Comparison]) -> str:
     return (
         f"{'Met' if is_met else 'Not met'}: non-inferior to the named rival in {good} "
         f"of {len(compared)} settings; the largest loss is "
-        f"{_points(worst.paired.mean_difference)} points ({worst.setting})."
+        f"{as_points(worst.paired.mean_difference)} points ({worst.setting})."
     )
 
 
-def _verdicts(chosen, ours, rivals, seen, naming, counts):
-    compared = referee.compare(
-        chosen,
-        ours,
-        lambda results: filter(
-            None,
-            [referee.best_rival(results, [r for r in rivals if r != ours], naming)],
-        ),
-        counts,
-    )
+def with_named_rivals(
+    all_results: Sequence[Results],
+    ours: str,
+    rivals: Sequence[str],
+    naming: Sequence[int] = NAMING,
+    counts: Callable[[int], bool] = of_verdict,
+) -> list[Comparison]:
+    """Ours with the best rival of each setting, which other seeds have named."""
+    others = [rival for rival in rivals if rival != ours]
+
+    def named(results):
+        return filter(None, [referee.best_rival(results, others, naming)])
+
+    return referee.compare(all_results, ours, named, counts)
+
+
+def _verdicts(chosen, ours, rivals, naming, counts):
+    compared = with_named_rivals(chosen, ours, rivals, naming, counts)
     if not compared:
         return []
     by_name = {results.name: results.setting for results in chosen}
     rows = [
         [
             name_of(by_name[one.setting]),
-            "yes" if by_name[one.setting]["dataset"] in seen else "",
             display_name(one.rival),
-            _interval(one.paired.mean_difference, one.paired.low, one.paired.high),
+            as_interval(one.paired.mean_difference, one.paired.low, one.paired.high),
             "yes" if one.is_non_inferior else "no",
             one.verdict,
         ]
         for one in compared
     ]
-    head = ("setting", "seen", "named rival", f"{display_name(ours)} minus rival")
-    lines = _table((*head, "non-inferior", "verdict"), rows)
-    return [*lines, "", rule_in_words(compared), ""]
+    head = ("setting", "named rival", f"{display_name(ours)} minus rival")
+    table = markdown_table((*head, "non-inferior", "verdict"), rows)
+    return [table, f"{rule_in_words(compared)}\n\n"]
 
 
 def _pooled(chosen, ours, rivals, counts):
@@ -145,7 +190,7 @@ def _pooled(chosen, ours, rivals, counts):
         return []
 
     def cell(row: Pooled | None) -> str:
-        return "" if row is None else _interval(row.mean, row.low, row.high)
+        return "" if row is None else as_interval(row.mean, row.low, row.high)
 
     rows = [
         [
@@ -155,7 +200,7 @@ def _pooled(chosen, ours, rivals, counts):
         ]
         for rival in found["all"]
     ]
-    return [*_table((f"{display_name(ours)} minus", *kinds, "p (Holm)"), rows), ""]
+    return [markdown_table((f"{display_name(ours)} minus", *kinds, "p (Holm)"), rows)]
 
 
 def _means(chosen, counts):
@@ -184,7 +229,7 @@ def _means(chosen, counts):
         ]
         for method in order
     ]
-    lines = [*_table(("method", *MEASURES.values()), rows), ""]
+    over_all = markdown_table(("method", *MEASURES.values()), rows)
     rows = []
     for results in chosen:
         row = [name_of(results.setting)]
@@ -198,22 +243,4 @@ def _means(chosen, counts):
                 + ("" if error is None else f" ± {100 * error:.1f}")
             )
         rows.append(row)
-    return lines + [*_table(("setting", *map(display_name, order)), rows), ""]
-
-
-def _table(head, rows):
-    lines = [
-        "| " + " | ".join(head) + " |",
-        "| " + " | ".join("---" for _ in head) + " |",
-    ]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def _points(share):
-    return f"{100 * share:+.2f}"
-
-
-def _interval(mean, low, high):
-    if low is None or high is None:
-        return _points(mean)
-    return f"{_points(mean)} [{_points(low)}, {_points(high)}]"
+    return [over_all, markdown_table(("setting", *map(display_name, order)), rows)]
