@@ -42,6 +42,7 @@ from experiments.reporting.comparisons import is_ours
 from experiments.reporting.referee import Results, read_units
 from experiments.reporting.referee_parts import (
     factorial_table,
+    factors_table,
     first_batch_table,
     variants_table,
 )
@@ -84,6 +85,7 @@ OTHER_TABLES = (
     ),
 )
 """Of the other groups: folder, heading, table."""
+PENALTY_FACTORS = (0.1, 10.0)
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -124,6 +126,8 @@ class Options:
     """The method that the tables compare with all others."""
     list: bool = False
     """Run nothing: print the units."""
+    penalty_factor: float = 1.0
+    """Multiplies all penalties, to see what hangs on them."""
     smoke: bool = False
     """Try it on 144 wines: two units, 2 seeds, 2 rounds."""
 
@@ -161,7 +165,19 @@ def methods_of(options: Options) -> tuple[str, ...]:
 
 def folder_of(options: Options, folder: Path) -> Path:
     """Where the files of a group lie in a folder: those of the study in itself."""
+    if options.penalty_factor != 1:
+        folder = folder / penalty_folder(options.penalty_factor)
     return folder if options.group == "methods" else folder / options.group
+
+
+def penalty_folder(factor: float) -> str:
+    """Where units with other penalties lie.
+
+    Example:
+        >>> penalty_folder(0.1)
+        'penalty_0.1'
+    """
+    return f"penalty_{factor:g}"
 
 
 def taking_part(names: Sequence[str], setting: Setting, num_weights: int) -> list[str]:
@@ -190,12 +206,15 @@ def choose_penalties(samples: Samples, name: str, folder: Path) -> list[dict]:
     return chosen
 
 
-def penalties_of(samples: Samples, name: str, folder: Path) -> list[dict]:
-    """The penalties of a dataset, from their file or chosen now."""
-    path = folder / f"penalties-{name}.json"
-    if not path.exists():
-        return choose_penalties(samples, name, folder)
-    return json.loads(path.read_text(encoding="utf-8"))["chosen"]
+def penalties_of(samples: Samples, name: str, options: Options) -> list[dict]:
+    """The penalties of a dataset, from their file or chosen now, times the factor."""
+    path = options.results / f"penalties-{name}.json"
+    if path.exists():
+        chosen = json.loads(path.read_text(encoding="utf-8"))["chosen"]
+    else:
+        chosen = choose_penalties(samples, name, options.results)
+    factor = options.penalty_factor
+    return [{**row, "penalty": factor * row["penalty"]} for row in chosen]
 
 
 def run_all(settings: Sequence[Setting], options: Options) -> None:
@@ -216,7 +235,7 @@ def run_all(settings: Sequence[Setting], options: Options) -> None:
                 samples.train.shape[1] * len(samples.class_names),
             ),
             seeds,
-            penalties_of(samples, setting.dataset, options.results),
+            penalties_of(samples, setting.dataset, options),
             folder_of(options, options.out) / name,
             keep=options.predictions,
         )
@@ -241,6 +260,10 @@ def write_report(folder: Path, ours: str) -> list[Path]:
         results = read_units(folder / name)
         if results:
             text += f"## {heading}\n\n{make(results)}"
+    others = {f: read_units(folder / penalty_folder(f)) for f in PENALTY_FACTORS}
+    if all(others.values()):
+        text += "## Other penalties\n\n"
+        text += factors_table(all_results, others, methods.RANDOM.name)
     written = {folder / "referee.md": text.encode()}
     if picture := referee_tables.picture(all_results, ours, rivals):
         written[folder / "referee.png"] = picture

@@ -204,7 +204,12 @@ def test_the_report_holds_all_groups_and_a_picture(folder):
         means = dict.fromkeys(methods, 0.5)
         write_unit(folder / group, Setting("mnist", start=5, rounds=2), means, 0)
     seen = Setting("mnist", rounds=ROUNDS)
-    write_unit(folder, seen, {"balanced_herding": 0.9, "margin": 0.8}, 0)
+    both = {"balanced_herding": 0.9, "random": 0.8}
+    write_unit(folder, seen, both, 0, spread=0.0)
+    for factor in ("0.1", "10"):
+        other = folder / f"penalty_{factor}"
+        other.mkdir()
+        write_unit(other, seen, {**both, "random": 0.7}, 0, spread=0.0)
     command.main(["--report", "--results", str(folder)])
     text = (folder / "referee.md").read_text()
     headings = [line for line in text.splitlines() if line.startswith("## ")]
@@ -215,6 +220,8 @@ def test_the_report_holds_all_groups_and_a_picture(folder):
         "## Balanced herding by its parts",
         "## Constants halved and doubled",
         "## The first batch, with nothing labeled",
+        "## Other penalties",
     ]
+    assert "| Balanced herding | +20.00 | +10.00 | +20.00 |" in text
     assert "herding-width-2" in text and "MNIST" in text
     assert (folder / "referee.png").read_bytes().startswith(b"\x89PNG")

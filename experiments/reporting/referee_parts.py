@@ -116,6 +116,32 @@ def first_batch_table(
     return markdown_table((f"minus {display_name(base)}", *parts), rows)
 
 
+def factors_table(
+    all_results: Sequence[Results],
+    others: Mapping[float, Sequence[Results]],
+    base: str,
+) -> str:
+    """Each method minus another one, with all penalties as chosen and as multiplied.
+
+    Args:
+        all_results: the settings with the penalties as chosen.
+        others: by factor, those that ran with other penalties.
+        base: the method that all are compared with.
+    """
+    names = {r.name for results in others.values() for r in results}
+    by_factor = {1.0: [r for r in all_results if r.name in names], **others}
+    found = {f: differences(results, base) for f, results in by_factor.items()}
+    factors = sorted(found)
+    order = sorted(found[1.0], key=lambda m: -np.nanmean(found[1.0][m]))
+    rows = [
+        [display_name(m), *(with_error(found[f][m]) for f in factors)]
+        for m in order
+        if m != base and all(m in found[f] for f in factors)
+    ]
+    heads = (f"penalties × {factor:g}" for factor in factors)
+    return markdown_table((f"minus {display_name(base)}", *heads), rows)
+
+
 def with_error(values: Float[np.ndarray, " settings"]) -> str:
     """Mean ± standard error in points; the mean alone of a single value.
 
