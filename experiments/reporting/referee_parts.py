@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.reporting import referee
+from experiments.reporting.markdown import as_points, markdown_table
 from experiments.reporting.referee import Results
 from experiments.reporting.statistics import standard_error
 from experiments.reporting.styles import display_name
-from experiments.reporting.tables import as_points, markdown_table
 
 
 def differences(

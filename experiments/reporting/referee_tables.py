@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting import referee
+from experiments.reporting.markdown import as_interval, as_points, markdown_table
 from experiments.reporting.referee import NAMING, PRIMARY, Comparison, Pooled, Results
 from experiments.reporting.referee_plot import verdicts_png
 from experiments.reporting.statistics import standard_error
 from experiments.reporting.styles import DATASETS, display_name
-from experiments.reporting.tables import as_interval, as_points, markdown_table
 
 EQUAL_LABELS = "equal_labels"
 KINDS = ("balanced", "imbalanced", "long-tailed", "natural")
