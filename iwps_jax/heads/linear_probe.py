@@ -35,8 +35,10 @@ class LinearProbe(NamedTuple):
         kernel: [d, classes].
         bias: [classes].
         penalty: on ‖kernel‖² / 2, as chosen.
-        holdout_loss: mean cross-entropy, in nats.
-        holdout_accuracy: share of holdout samples classified right.
+        holdout_loss: mean cross-entropy, in nats, by halves.
+        holdout_accuracy: share of holdout samples classified right, by halves: each
+            half of the set judges the head with the penalty that the other half likes
+            best, so that no sample judges what it has chosen.
     """
 
     kernel: AnyArray
@@ -101,18 +103,42 @@ def fit_linear_probe(
     logits = _with_ones(holdout_features) @ heads
     logits = logits - logits.max(-1, keepdims=True)
     of_labels = np.take_along_axis(logits, np.asarray(holdout_labels)[None, :, None], 2)
-    losses = (np.log(np.exp(logits).sum(-1)) - of_labels[..., 0]).mean(-1)
-    if not np.isfinite(losses).any():
+    losses = np.log(np.exp(logits).sum(-1)) - of_labels[..., 0]
+    if not np.isfinite(losses.mean(-1)).any():
         raise ValueError("features must be of about unit scale: no head fits them.")
-    best = int(np.nanargmin(losses))
-    is_right = logits[best].argmax(-1) == np.asarray(holdout_labels)
+    is_right = logits.argmax(-1) == np.asarray(holdout_labels)
+    best = _likes(losses)
     return LinearProbe(
         heads[best, :-1],
         heads[best, -1],
         PENALTIES[best],
-        float(losses[best]),
-        float(is_right.mean()),
+        *(
+            float(_by_halves(values, losses, holdout_labels))
+            for values in (losses, is_right)
+        ),
     )
+
+
+def _likes(losses):
+    """Which penalty some samples like best, the larger of equals."""
+    means = losses.mean(-1)
+    return int(np.nanargmin(means)) if np.isfinite(means).any() else 0
+
+
+def _by_halves(values, losses, labels):
+    """Mean over samples, each by the penalty that the half without it likes best.
+
+    Every other sample of a class is in the same half. A single one judges what it has
+    chosen.
+    """
+    half = np.empty(len(labels), int)
+    half[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 2
+    total = 0.0
+    for mine in (0, 1):
+        others = half != mine if len(labels) > 1 else half == mine
+        if (half == mine).any():
+            total += values[_likes(losses[:, others]), half == mine].sum()
+    return total / len(labels)
 
 
 def fit_to_all(
