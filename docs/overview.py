@@ -1,17 +1,19 @@
 """The methods' overview, made from the rows of `iwps_jax.methods` as the site is built.
 
 A hook of the documentation's build (see mkdocs.yml), not part of the library. It puts
-the table in the place of `<!-- methods -->` in `methods/index.md`, and the pages of
-methods that the navigation does not name at the end of "Choosing a method".
+the tables in the places of `<!-- methods -->` and `<!-- which -->` in
+`methods/index.md`, and the pages of methods that the navigation does not name at the
+end of "Choosing a method".
 """
 
 import re
 from pathlib import Path
 
+from iwps_jax import recommendations
 from iwps_jax.methods import ROWS
 
 DOCS = Path(__file__).parent
-PLACE = "<!-- methods -->"
+PLACE, WHICH = "<!-- methods -->", "<!-- which -->"
 SECTION = "Choosing a method"
 NEEDED = {"draws": "draws of log-probabilities", "labels": "labeled set"}
 
@@ -29,6 +31,15 @@ def table() -> str:
                 _rate(row),
             )
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def which() -> str:
+    """A line for each recommendation, in the order in which commands ask."""
+    lines = ["| if | use |", "|---|---|"]
+    for line in recommendations.TABLE:
+        row = ROWS[line.method]
+        lines.append(f"| {line.when} | [{row.label}]({row.page}) |")
     return "\n".join(lines)
 
 
@@ -58,4 +69,4 @@ def on_config(config, **_):
 
 def on_page_markdown(markdown: str, **_) -> str:
     """Called by mkdocs for the text of every page."""
-    return markdown.replace(PLACE, table())
+    return markdown.replace(PLACE, table()).replace(WHICH, which())

@@ -23,7 +23,8 @@ FLOORS = {  # a room may import from those before it only
         "atomic_write",
         *("checks", "series", "dialect", "numerics", "blocks", "masks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
-        *("pool", "known_step", "rows", "methods", "picking", "explanations", "loop"),
+        *("pool", "known_step", "rows", "methods", "recommendations", "picking"),
+        *("explanations", "loop"),
         *("app", "__main__"),
     ),
     "iwps_jax.app": (

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 import iwps_jax
+from iwps_jax import recommendations
 from iwps_jax.__main__ import COMMANDS
+from iwps_jax.methods import ROWS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -305,3 +307,11 @@ def test_every_command_is_on_the_page_of_commands():
     page = (DOCS / "commands.md").read_text("utf-8")
     listed = re.findall(r"^\| `iwps (\w+)` ", page, flags=re.MULTILINE)
     assert set(listed) == set(COMMANDS)
+
+
+def test_the_page_that_chooses_has_the_table_of_the_commands():
+    text = overview.on_page_markdown((DOCS / "methods/index.md").read_text("utf-8"))
+    for line in recommendations.TABLE:
+        row = ROWS[line.method]
+        assert f"| {line.when} | [{row.label}]({row.page}) |" in text
+    assert recommendations.TABLE[-1].supplied == ()  # there is always an answer

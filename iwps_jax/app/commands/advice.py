@@ -1,7 +1,7 @@
 """Which method to use, and what in the given files may spoil it.
 
-One rule decides for all commands: `recommend`. What `iwps check` says beside it follows
-from the numbers of the given files alone.
+One table decides for all commands: `iwps_jax.recommendations`. What `iwps check` says
+beside it follows from the numbers of the given files alone.
 """
 
 import sys
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from iwps_jax import methods
+from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import printable
 from iwps_jax.types import AnyArray, Head, Holdout
 
@@ -33,43 +34,6 @@ class Advice(NamedTuple):
     method: str | None
     reason: str
     warnings: list[str]
-
-
-def recommend(*, has_holdout: bool, has_labels: bool) -> tuple[str, str]:
-    """The method that suits what is there, and why, as a sentence.
-
-    The rule follows the study in docs/results.md: where it can be used, `iwps_batch`
-    was significantly better than each of ten other methods in some of 27 settings, and
-    significantly worse in none.
-
-    Args:
-        has_holdout: whether there is a holdout set with features and a head.
-        has_labels: whether the samples that the head learned from are there, too.
-
-    Example:
-        >>> recommend(has_holdout=True, has_labels=False)[0]
-        'iwps'
-    """
-    if not has_holdout:
-        reason = (
-            "without a head and a holdout set nothing can judge the predictions, and "
-            "margin needs nothing but them."
-        )
-        if has_labels:
-            reason += " It does not look at the labeled samples."
-        return methods.MARGIN.name, reason
-    if not has_labels:
-        return (
-            methods.IWPS.name,
-            "the holdout set can judge each prediction; iwps_batch also needs the "
-            "samples that the head was trained on (--training-set).",
-        )
-    return (
-        methods.IWPS_BATCH.name,
-        "the holdout set can judge each prediction, and the samples that the head was "
-        "trained on (--training-set of iwps score, --labels of iwps init) say which "
-        "classes are rare and what the head knows already.",
-    )
 
 
 def advise(
@@ -104,9 +68,10 @@ def advise(
     if predicted is None:
         reason = "give --pool with --head, or --logits, to get a recommendation."
         return Advice(None, reason, warnings)
-    method, reason = recommend(has_holdout=holdout is not None, has_labels=has_labels)
+    supplied = ["holdout"] * (holdout is not None) + ["labels"] * has_labels
+    recommended = recommend(supplied)
     ratio = imbalance(predicted)
-    reason += (
+    reason = recommended.reason + (
         " In a sample of the pool the class that is predicted most often has "
         f"{ratio:.3g} times as many rows as the class that is predicted least often."
     )
@@ -115,7 +80,7 @@ def advise(
             " If iwps takes too long, take iwps_app: it orders the sample alike (rank "
             f"correlation {agreement:.3f}) and is cheaper."
         )
-    return Advice(method, reason, warnings)
+    return Advice(recommended.method, reason, warnings)
 
 
 def imbalance(counts: Int[AnyArray, " classes"]) -> float:

@@ -39,8 +39,11 @@ from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
 from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.methods import ROWS, row_of
+from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Head, Holdout
+
+RECOMMENDED = recommend(["holdout", "labels"])  # a campaign has both
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Options(OfCampaign, Computing):
     classes: str | None = None
     """names of the classes: cat,dog,... or a file with one name per line (default:
     those in the files)"""
-    method: str = advice.recommend(has_holdout=True, has_labels=True)[0]
+    method: str = RECOMMENDED.method
     """how to choose samples: any method of `iwps score --help` but those that compare
     dropout masks"""
     steps: int = STEPS
@@ -128,9 +131,8 @@ def _init(options: Options):
         f"method {options.method}. Next: iwps next --k 50"
     )
     _warn(options, state)
-    recommended, reason = advice.recommend(has_holdout=True, has_labels=True)
-    if options.method == recommended:
-        print(f"{recommended} is the recommended method: {reason}")
+    if options.method == RECOMMENDED.method:
+        print(f"{options.method} is the recommended method: {RECOMMENDED.reason}")
     missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
     if missing:
         names = ", ".join(classes[c] for c in missing[:NAMED])

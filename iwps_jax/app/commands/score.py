@@ -52,6 +52,7 @@ from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
 from iwps_jax.pool.sources import PoolError
+from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, nearest, refusing
 from iwps_jax.types import Holdout
 
@@ -107,9 +108,10 @@ def _choose_method(options: Options) -> tuple[Options, str | None]:
         raise Refusal("iwps score needs --pool, or --logits.")
     if options.method is not None:
         return options, None
-    method, reason = advice.recommend(
-        has_holdout=options.head is not None and options.holdout is not None,
-        has_labels=options.training_set is not None,
+    has_holdout = options.head is not None and options.holdout is not None
+    has_labels = options.training_set is not None
+    _, method, _, reason = recommend(
+        ["holdout"] * has_holdout + ["labels"] * has_labels
     )
     method_options.require_needs(options, method, "is recommended for these files, and")
     options = dataclasses.replace(options, method=method)
