@@ -15,11 +15,26 @@ GOLDEN = "99386a2a7afd6e533afc083d17e54176d4822da7a2488364a02cacc3f70788f7"
 
 
 @functools.cache
-def real_scenes():
+def real():
+    """The scenes and the digits that they were made of, read once."""
     prepared = [path for path in REAL_DIRS if tfds_format.find_prepared(path, "mnist")]
     if not prepared:
         pytest.skip("mnist is not prepared on this machine")
-    return load("digit_scenes", data_dir=prepared[0])
+    read, load_digits = [], datasets.load
+
+    def kept(*arguments):
+        read.append(load_digits(*arguments))
+        return read[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", kept)
+        scenes = load("digit_scenes", data_dir=prepared[0])
+    (digits,) = read
+    return scenes, digits
+
+
+def real_scenes():
+    return real()[0]
 
 
 @pytest.fixture
@@ -36,6 +51,15 @@ def made_up(monkeypatch):
     )
     monkeypatch.setattr(datasets, "load", lambda name, data_dir: made)
     return made
+
+
+def test_the_digits_are_the_official_ones():
+    """As `test_real_data` in test_datasets.py, which would read them once more."""
+    _, digits = real()
+    assert "not the official" not in digits.source
+    assert digits.train_labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
+    counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(digits.test_labels).tolist() == counts
 
 
 def test_every_bit_of_all_scenes():

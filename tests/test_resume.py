@@ -25,7 +25,7 @@ from experiments import mnist_imbalanced
 from experiments.classification import networks
 from experiments.engine import rounds
 
-METHODS = ("random", "badge")
+METHODS = ("random", "mc_dropout")
 ROUNDS = 2
 FITS = len(METHODS) * (ROUNDS + 1)
 PROGRAMS = Programs()  # compiled as by the processes, for the same bits
@@ -100,9 +100,9 @@ KILLS = (
     Kill("score", 1, {"random": {"1"}}, FITS - 1),
     # When the checkpoint after Random's last round was whole, but not yet renamed.
     Kill("save", 3, {"random": {"1", "2"}}, FITS - 2),
-    # After the checkpoint of BADGE's round 0 and its metrics, in the midst of its
+    # After the checkpoint of MC-Dropout's round 0 and its metrics, in the midst of its
     # picks: Random's last round appends twice before.
-    Kill("append", 4, {"random": {"1", "2", "3"}, "badge": {"1"}}, FITS - 4),
+    Kill("append", 4, {"random": {"1", "2", "3"}, "mc_dropout": {"1"}}, FITS - 4),
 )
 
 

@@ -31,7 +31,7 @@ LARGE = ("svhn", "cifar10")
 FEW = ("--methods", "random", "iwps")
 FULL = pytest.mark.full
 # Every module's own main is called below; these run to the end. Those of one kind and
-# network differ in the dataset, which a smoke test replaces, and test_run.py runs all
+# network differ in the dataset, which a smoke test replaces, and test_run.py runs the
 # methods on rare classes. Features of the backbone with rare classes are not here.
 RUN = [
     pytest.param("mnist", "balanced", marks=FULL),
