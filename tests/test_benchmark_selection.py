@@ -7,6 +7,7 @@ import pytest
 from benchmarks import selection
 
 
+@pytest.mark.full
 def test_a_run_prints_and_writes_the_same_numbers(tmp_path, capsys):
     out = tmp_path / "new" / "selection.json"
     options = ["--pool-sizes", "300", "--dim", "8", "--k", "5", "--repeats", "2"]
