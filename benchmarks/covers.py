@@ -74,6 +74,7 @@ def measure(
     pool, model = make_problem(pool_size, dim, num_classes)
     arguments = pool, model.labeled.features, model.head
     size = cover.rows_at_hand(min(options.num_targets, pool_size))
+    size = min(size, pool_size + len(model.labeled.labels))
     turns, seconds = 0, []
     for turn in range(options.repeats + 1):
         start = time.process_time()

@@ -30,6 +30,7 @@ from experiments.linear_heads.groups import (
     GROUPS,
     METHODS,
     OURS,
+    RULE,
 )
 from experiments.linear_heads.samples import Samples, load
 from experiments.linear_heads.settings import (
@@ -84,8 +85,8 @@ OTHER_TABLES = (
         partial(first_batch_table, base=methods.RANDOM.name, columns=FIRST_COLUMNS),
     ),
 )
-"""Of the other groups: folder, heading, table."""
-PENALTY_FACTORS = (0.1, 10.0)
+"""The tables of the other groups: folder, heading, and the function that makes it."""
+PENALTY_FOLDER = "penalty_"
 RESULTS = Path("experiments/results/referee")
 BLOCK = 10
 """Seeds of a unit."""
@@ -127,9 +128,17 @@ class Options:
     list: bool = False
     """Run nothing: print the units."""
     penalty_factor: float = 1.0
-    """Multiplies all penalties, to see what hangs on them."""
+    """Multiplies the penalties of all heads, but those of cross-fitting, which have
+    their own: to show how the results depend on them."""
     smoke: bool = False
     """Try it on 144 wines: two units, 2 seeds, 2 rounds."""
+
+    def __post_init__(self):
+        """Refuses penalties that make no head."""
+        if not 0 < self.penalty_factor < float("inf"):
+            raise ConfigError(
+                f"penalty_factor must be positive, got {self.penalty_factor}."
+            )
 
 
 SMALL = (
@@ -177,7 +186,7 @@ def penalty_folder(factor: float) -> str:
         >>> penalty_folder(0.1)
         'penalty_0.1'
     """
-    return f"penalty_{factor:g}"
+    return f"{PENALTY_FOLDER}{factor:g}"
 
 
 def taking_part(names: Sequence[str], setting: Setting, num_weights: int) -> list[str]:
@@ -249,19 +258,23 @@ def write_report(folder: Path, ours: str) -> list[Path]:
     """Writes the tables and the picture of all files of results; returns their files.
 
     Raises:
-        ConfigError: if there are no files of results.
+        ConfigError: if there are no files of results of the study.
+        Refusal: if ours is no method.
     """
     all_results = read_units(folder)
+    named(ours)
     if not all_results:
-        raise ConfigError(f"{folder} holds no files of results.")
+        raise ConfigError(f"{folder} holds no files of results of the study.")
     rivals = [method for method in METHODS if not is_ours(method)]
-    text = referee_tables.to_markdown(all_results, ours, rivals)
+    text = referee_tables.to_markdown(all_results, ours, rivals, RULE)
     for name, heading, make in OTHER_TABLES:
-        results = read_units(folder / name)
-        if results:
+        if results := read_units(folder / name):
             text += f"## {heading}\n\n{make(results)}"
-    others = {f: read_units(folder / penalty_folder(f)) for f in PENALTY_FACTORS}
-    if all(others.values()):
+    others = {
+        float(path.name.removeprefix(PENALTY_FOLDER)): read_units(path)
+        for path in sorted(folder.glob(f"{PENALTY_FOLDER}*"))
+    }
+    if others:
         text += "## Other penalties\n\n"
         text += factors_table(all_results, others, methods.RANDOM.name)
     written = {folder / "referee.md": text.encode()}

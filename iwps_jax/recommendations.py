@@ -13,7 +13,7 @@ class Recommendation(NamedTuple):
         supplied: what must be there, of `iwps_jax.method.NEEDS`.
         method: the one to use.
         when: to readers of the page, as a clause after "if".
-        reason: to somebody who uses a command, as a clause.
+        reason: to somebody who uses a command: a clause that ends a sentence.
     """
 
     supplied: tuple[str, ...]
@@ -41,9 +41,9 @@ TABLE = (
     Recommendation(
         (),
         methods.MARGIN.name,
-        "you have predictions alone",
+        "you have no holdout set",
         "without a head and a holdout set nothing can judge the predictions, and "
-        "margin needs nothing but them. It does not look at the labeled samples.",
+        "margin needs nothing but them; it does not look at labeled samples.",
     ),
 )
 """The first line whose supplies are there counts.

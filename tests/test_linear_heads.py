@@ -117,13 +117,23 @@ def test_who_is_held_out_and_who_is_labeled(mode):
     assert len({*division.pool_ids.tolist()}) == len(division.pool_ids)
     held = division.pool_ids[division.held]
     if mode == EQUAL_LABELS:
-        np.testing.assert_array_equal(held, division.holdout_ids)
+        assert {*held.tolist()} == {*division.holdout_ids.tolist()}
         assert division.labeled[division.held].all()
     else:
         assert not len(held)
         assert not np.isin(division.holdout_ids, division.pool_ids).any()
     assert (division.labeled & ~division.held).sum() == 2 * NUM_CLASSES
     assert len(division.holdout_ids) == (mode != NO_HOLDOUT) * 3 * NUM_CLASSES
+
+
+def test_the_order_of_the_pool_tells_nothing_of_the_classes():
+    """A file sorted by class: equal scores must not pick one class alone."""
+    data = some_samples(per_class=200)
+    order = np.argsort(data.train_labels, kind="stable")
+    data = data._replace(train=data.train[order], train_labels=data.train_labels[order])
+    labels = data.train_labels[samples.divide(data, a_setting(), 0).pool_ids]
+    assert {*labels[:20].tolist()} == {*range(NUM_CLASSES)}
+    assert np.abs(np.diff(labels)).mean() > 0.5
 
 
 def test_a_cold_start_has_no_label():

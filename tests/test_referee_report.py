@@ -4,11 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import referee as command
 from experiments.linear_heads import groups
 from experiments.linear_heads.settings import Setting
-from experiments.reporting import referee, referee_parts, referee_tables
+from experiments.reporting import (
+    referee,
+    referee_parts,
+    referee_rule,
+    referee_tables,
+)
+from experiments.reporting.referee_rule import Rule
 from iwps_jax.refusal import Refusal
 
 ROUNDS = 2
@@ -83,7 +90,7 @@ def test_the_rival_is_named_on_seeds_that_do_not_judge(folder):
         results,
         "balanced_herding",
         lambda r: [referee.best_rival(r, rivals, referee.NAMING)],
-        referee_tables.of_verdict,
+        referee_rule.is_judged,
     )
     assert [one.rival for one in compared] == ["margin", "margin"]
     by_name = {one.setting: one for one in compared}
@@ -103,7 +110,7 @@ def test_the_rival_is_named_on_seeds_that_do_not_judge(folder):
 def test_the_pooled_interval_is_as_wide_as_datasets_differ(folder):
     results = referee.read_units(folder)
     (row,) = referee.pool(
-        results, "balanced_herding", ["margin"], referee_tables.of_verdict
+        results, "balanced_herding", ["margin"], referee_rule.is_judged
     )
     means = [
         np.subtract(
@@ -118,9 +125,32 @@ def test_the_pooled_interval_is_as_wide_as_datasets_differ(folder):
     # Two datasets, one without a difference: drawn twice, it says nothing is better.
     assert row.low < 0.01 and row.high > 0.04
     (random,) = referee.pool(
-        results, "balanced_herding", ["random"], referee_tables.of_verdict
+        results, "balanced_herding", ["random"], referee_rule.is_judged
     )
-    assert random.low > 0.15 and random.p_value <= 2 / 10_000
+    assert random.low > 0.15 and random.p_value < 1e-6
+
+
+def test_the_pooled_test_is_that_of_the_seeds_means(folder):
+    """Two settings of opposite sign: the seeds agree on their mean, near zero."""
+    results = referee.read_units(folder)
+    rows = referee.pool(
+        results, "balanced_herding", ["margin", "badge"], referee_rule.is_judged
+    )
+    for row in rows:
+        means = np.mean(
+            [
+                np.subtract(
+                    *(
+                        referee.values_of(r, m, range(1010, 1030))
+                        for m in ("balanced_herding", row.rival)
+                    )
+                )
+                for r in results
+            ],
+            axis=0,
+        )
+        expected = stats.ttest_1samp(means, 0).pvalue
+        assert row.p_value == pytest.approx(expected)
 
 
 def test_the_tables_say_who_is_better_and_the_rule(folder, capsys):
@@ -130,9 +160,69 @@ def test_the_tables_say_who_is_better_and_the_rule(folder, capsys):
     assert "## Equal labels" in text
     line = next(line for line in text.splitlines() if "long-tailed 1/50" in line)
     assert "| Margin |" in line and "| yes | better |" in line
-    assert "of 2 settings; the largest loss is" in text
+    assert "There is no verdict yet: 0 of 18 settings have all 40 seeds." in text
     assert "| Random |" in text and "long-tailed" in text
     assert "± " in text
+
+
+def finished(tmp_path, ours, spread=0.01):
+    """Two settings with all seeds; ours has these means."""
+    for setting, mean in zip((BALANCED, TAILED), ours, strict=True):
+        means = {"balanced_herding": mean, "margin": 0.70, "badge": 0.6, "random": 0.5}
+        for first in range(1000, 1040, 10):
+            write_unit(tmp_path, setting, means, first, spread=spread)
+    return referee.read_units(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ours", "both"),
+    [
+        ((0.71, 0.72), ("met", "met")),
+        ((0.68, 0.75), ("not met", "met")),  # much worse in one setting
+        ((0.71, 0.698), ("not met", "not met")),  # not surely within half a point
+    ],
+)
+def test_the_rule_is_met_by_all_settings_or_by_kinds(tmp_path, ours, both):
+    results = finished(tmp_path, ours)
+    rule = Rule([BALANCED.name, TAILED.name], ("random", "margin", "badge"))
+    rivals = ("margin", "badge", "random")
+    text = referee_rule.verdict(results, "balanced_herding", rivals, rule)
+    assert f"- all: **{both[0]}**." in text
+    assert f"- long-tailed: **{both[1]}**." in text
+    # A setting that is missing is not left out.
+    more = Rule([*rule.settings, "another"], rule.must_beat)
+    text = referee_rule.verdict(results, "balanced_herding", rivals, more)
+    assert text.startswith("There is no verdict yet: 2 of 3 settings")
+
+
+def test_ours_must_beat_all_that_the_rule_names(tmp_path):
+    results = finished(tmp_path, (0.7001, 0.7001), spread=0.003)
+    names = [BALANCED.name, TAILED.name]
+    of_two, of_three = (
+        referee_rule.verdict(
+            results, "balanced_herding", ("margin", "badge", "random"), rule
+        )
+        for rule in (
+            Rule(names, ("random", "badge")),
+            Rule(names, ("random", "margin")),
+        )
+    )
+    assert "- all: **met**." in of_two and "2 of the 2 that it must beat" in of_two
+    assert "- all: **not met**." in of_three
+
+
+def test_an_unknown_method_is_refused_and_nothing_is_written(folder, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--report", "--results", str(folder), "--ours", "badg"])
+    assert "did you mean 'badge'" in capsys.readouterr().err
+    assert not (folder / "referee.md").exists()
+
+
+@pytest.mark.parametrize("factor", ["0", "-1", "inf", "nan"])
+def test_a_factor_that_makes_no_penalty_is_refused(factor, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--smoke", f"--penalty-factor={factor}"])
+    assert "penalty_factor must be positive" in capsys.readouterr().err
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
@@ -215,7 +305,7 @@ def test_the_report_holds_all_groups_and_a_picture(folder):
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
         "## Equal labels",
-        "## Seen data, equal labels: no verdict",
+        "## Seeds that chose methods, equal labels: no verdict",
         "## IWPS-batch by its parts",
         "## Balanced herding by its parts",
         "## Constants halved and doubled",

@@ -65,7 +65,7 @@ def test_random_picks_beside_draws(drawn):
 def test_a_training_set_without_a_holdout_recommends_margin(here, capfd):
     picks = score(*FILES[:4], "--training-set", "training.npz")
     assert {pick.method for pick in picks} == {"margin"}
-    assert "It does not look at the labeled samples." in capfd.readouterr().out
+    assert "it does not look at labeled samples." in capfd.readouterr().out
 
 
 def test_draws_of_logits_are_scored(drawn):

@@ -1,11 +1,16 @@
 """Who takes part: the rows of the table of methods, and variants that only studies run.
 
-iwps_cross_fitted      IWPS judged by the labeled set: five heads that have each not
-                       seen a fifth of it
-iwps_batch_no_holdout  iwps_batch on these scores, its targets all from the pool
-batch-...              iwps_batch by its parts: score, rarity, gain, targets
-herding-...            balanced_herding by its parts
-...-CONSTANT-VALUE     a method with another constant
+    iwps_cross_fitted      IWPS judged by the labeled set: five heads that have each not
+                           seen a fifth of it
+    iwps_batch_no_holdout  iwps_batch on these scores, its targets all from the pool
+    gain                   the gain and the rarity of iwps_batch alone, of all rows
+    k_means_centers        the rows nearest to k centers
+    batch-...              iwps_batch by its parts: score, rarity, gain, targets
+    herding-...            balanced_herding by its parts
+    ...-CONSTANT-VALUE     a method with another constant
+
+All `batch-...` choose by a head that has not learned the holdout set, whether their
+score and targets need the set or not: else a part would come with other labels.
 """
 
 from collections.abc import Callable
@@ -73,8 +78,10 @@ def _scored_by_cross_fitting(sizes: Sizes, row: Row) -> Method:
     return Method(score, alone.select)
 
 
-def _without_holdout(row: Row) -> Row:
-    return row._replace(needs=tuple(need for need in row.needs if need != "holdout"))
+def _without_holdout(one: Competitor) -> Competitor:
+    """The same without a holdout set: its targets must be the pool's rows."""
+    needs = tuple(need for need in one.row.needs if need != "holdout")
+    return one._replace(row=one.row._replace(needs=needs))
 
 
 SCORES = {
@@ -85,18 +92,15 @@ SCORES = {
     ),
     methods.IWPS.name: Competitor(methods.IWPS_BATCH),
 }
-"""Whose rows and scores the parts of IWPS-batch have."""
-ASKING = methods.IWPS.name
-"""The one of them that asks the holdout set."""
+"""The scores that IWPS-batch may have, each as a row and the way to make it."""
 
 
 def _batch(score: str, chosen: BatchParts) -> Competitor:
     """IWPS-batch of these parts."""
-    competitor = SCORES[score]
-    row = competitor.row._replace(sample=0, select=partial(parts.pick_batch, chosen))
-    if score != ASKING and (chosen.gain == "off" or chosen.targets == "pool"):
-        row = _without_holdout(row)
-    return competitor._replace(row=row)
+    scored = SCORES[score]
+    return scored._replace(
+        row=scored.row._replace(select=partial(parts.pick_batch, chosen))
+    )
 
 
 def _factorial() -> dict[str, Competitor]:
@@ -139,6 +143,10 @@ HERDING = {
 }
 """Balanced herding by its parts: which rows are targets, what they weigh, how wide the
 kernel is."""
+CONSTANTS_OF_BATCH = {
+    name: BatchParts._field_defaults[name]
+    for name in ("prior", "num_drawn", "least_variance", "candidates_per_pick")
+}
 CONSTANTS = {
     "herding-rarity-0.5": _herding(rarity=0.5),
     "herding-rarity-2": _herding(rarity=2.0),
@@ -150,21 +158,18 @@ CONSTANTS = {
     "herding-targets-1200": _herding(num_targets=1200),
     **{
         f"batch-{name}-{value:g}": _batch(
-            ASKING, BatchParts(**{name: type(getattr(BatchParts(), name))(value)})
+            methods.IWPS.name, BatchParts(**{name: type(default)(value)})
         )
-        for name in ("prior", "num_drawn", "least_variance", "candidates_per_pick")
-        for value in (
-            getattr(BatchParts(), name) / 2,
-            getattr(BatchParts(), name) * 2,
-        )
+        for name, default in CONSTANTS_OF_BATCH.items()
+        for value in (default / 2, default * 2)
     },
     "iwps-steps-1": _other_steps(methods.IWPS, steps=1),
     "iwps-steps-6": _other_steps(methods.IWPS, steps=6),
     "iwps-rate-0.0005": _other_steps(methods.IWPS, learning_rate=5e-4),
     "iwps-rate-0.002": _other_steps(methods.IWPS, learning_rate=2e-3),
 }
-"""Every constant halved and doubled; 8,192 targets are more than the pools have rows,
-so fewer stand for them."""
+"""Constants halved and doubled, but for T, which is 3: 1 and 6. 8,192 targets are more
+than the pools have rows: 600 and 1,200 stand for them."""
 VARIANTS: dict[str, Competitor] = {
     "iwps_cross_fitted": Competitor(
         methods.IWPS._replace(
@@ -175,7 +180,10 @@ VARIANTS: dict[str, Competitor] = {
         _scored_by_cross_fitting,
         starts_cold=False,
     ),
-    "iwps_batch_no_holdout": _batch("cross_fitted", BatchParts(targets="pool")),
+    "iwps_batch_no_holdout": _without_holdout(
+        _batch("cross_fitted", BatchParts(targets="pool"))
+    ),
+    "gain": _without_holdout(_batch("none", BatchParts(gain="all", targets="pool"))),
     "k_means_centers": Competitor(
         methods.TYPICLUST._replace(select=parts.nearest_to_centers)
     ),

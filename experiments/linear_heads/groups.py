@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 from experiments.linear_heads.competitors import ABLATION, CONSTANTS, HERDING
 from experiments.linear_heads.settings import (
+    EQUAL_LABELS,
     FIRST_BATCHES,
     SEEN,
     SETTINGS,
     WITH_PARTS,
     Setting,
 )
+from experiments.reporting.referee_rule import Rule
 
 OURS = "balanced_herding"
 METHODS = (
@@ -47,10 +49,10 @@ FIRST_BATCH = (
     "max_herding",
     "coreset",
     "k_means_centers",
-    "batch-none-rare-all-pool",
+    "gain",
     "balanced_herding",
 )
-"""With nothing labeled; the one by its parts is the gain with the same v for all."""
+"""With nothing labeled; then the gain has the same v for all rows."""
 
 
 class Group(NamedTuple):
@@ -74,6 +76,15 @@ GROUPS = {
     "first_batch": Group(FIRST_BATCH, FIRST_BATCHES),
 }
 """The study, then what carries the methods, and the first batch of a cold start."""
+RULE = Rule(
+    settings=tuple(
+        setting.name
+        for setting in SETTINGS
+        if setting.mode == EQUAL_LABELS and setting.dataset not in SEEN
+    ),
+    must_beat=("random", "margin", "badge"),
+)
+"""Of the verdict; `experiments.reporting.referee` states it."""
 CONSTANTS_OF = {
     base: tuple(name for name in CONSTANTS if name.startswith(prefix))
     for base, prefix in (
@@ -96,7 +107,7 @@ _ONE_A_CLASS = {
 def _column(is_small, is_seen):
     def belongs(setting):
         dataset, size = setting["dataset"], setting["acquire_size"]
-        small = size == _ONE_A_CLASS[dataset]
+        small = size == _ONE_A_CLASS.get(dataset)
         return small == is_small and (dataset in SEEN) == is_seen
 
     return belongs

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from iwps_jax.contrib.balanced_herding import mean_distance, target_weights
+from iwps_jax.contrib.balanced_herding import class_shares, mean_distance
 from iwps_jax.selection import cover, herding
 from iwps_jax.selection.candidates import relative
 from iwps_jax.selection.drop_query import drop_query
@@ -30,7 +30,8 @@ class BatchParts(NamedTuple):
     """The parts of `iwps_jax.iwps_batch`; by default as it is.
 
     Attributes:
-        rarity: whether rows of rare classes are preferred.
+        rarity: whether rows of rare classes are preferred; the targets drawn from the
+            pool are balanced in either case.
         gain: "off", by score and rarity alone; of the best "candidates"; or of "all".
         targets: "holdout", "pool" or "both".
         prior: λ.
@@ -127,7 +128,7 @@ class HerdingParts(NamedTuple):
         power: of the uncertainty U in the weights of the targets; 0 without it.
         rarity: γ.
         bandwidth: "mean" or "least" distance of labeled rows to the nearest other, or
-            the "median" distance in the pool.
+            `herding.median_bandwidth` of the targets.
         width: the bandwidth is so many times as large.
         num_targets: at most so many.
     """
@@ -142,8 +143,8 @@ class HerdingParts(NamedTuple):
 def herd(chosen: HerdingParts, key, logits, features, model, k, where):
     """Balanced herding of these parts."""
     unsure = herding.uncertainty(logits, jnp.float32(1))
-    both = target_weights(logits, where, chosen.rarity)
-    weights = both * jnp.where(unsure > 0, unsure, 1) ** (chosen.power - 1)
+    shares = class_shares(logits, where, chosen.rarity)
+    weights = unsure**chosen.power * shares
     targets = cover.draw_by_priority(key, features, weights, where, chosen.num_targets)
     median = herding.median_bandwidth(features, targets)
     found = {

@@ -20,6 +20,8 @@ from experiments.linear_heads.settings import EQUAL_LABELS, LARGEST_SHARE, Setti
 from iwps_jax.refusal import Refusal
 
 MOST_FEATURES = 128
+ORDER = 19
+"""Sets the draw of the pool's order apart from the other draws of a seed."""
 
 
 class Samples(NamedTuple):
@@ -145,10 +147,12 @@ def divide(samples: Samples, setting: Setting, seed: int) -> Division:
             f"{LARGEST_SHARE:.0%} of a pool of {len(split.pool_ids)}."
         )
     classes = np.arange(len(samples.class_names))
+    # Files are sorted by class, and ties go to the lower row: the order must not tell.
+    order = np.random.default_rng([seed, ORDER]).permutation(len(pool_ids))
     return Division(
-        pool_ids=pool_ids,
-        labeled=labeled | held,
-        held=held,
+        pool_ids=pool_ids[order],
+        labeled=(labeled | held)[order],
+        held=held[order],
         holdout_ids=split.holdout_ids,
         is_minority=np.isin(classes, split.minority_classes),
     )

@@ -68,7 +68,7 @@ def variants_table(
 def factorial_table(
     all_results: Sequence[Results], base: str, factors: Sequence[Sequence[str]]
 ) -> str:
-    """What each level of each factor is worth, averaged over all the others.
+    """Tells the worth of each level of each factor, averaged over all the others.
 
     Args:
         all_results: the settings.
@@ -79,10 +79,11 @@ def factorial_table(
     rows = []
     for levels in factors:
         for level in levels:
-            of_level = [v for m, v in found.items() if level in m.split("-")]
+            of_level = [found[m] for m in found if level in m.split("-")]
             if of_level:
                 rows.append([level, with_error(np.nanmean(of_level, axis=0))])
-    best = sorted(found, key=lambda m: -np.nanmean(found[m]))[:5]
+    everywhere = [m for m in found if not np.isnan(found[m]).any()]
+    best = sorted(everywhere, key=lambda m: -found[m].mean())[:5]
     rows += [[f"{m} (of the best five)", with_error(found[m])] for m in best]
     head = ("level, over all others", f"minus {display_name(base)}")
     return markdown_table(head, rows)
@@ -128,15 +129,23 @@ def factors_table(
         others: by factor, those that ran with other penalties.
         base: the method that all are compared with.
     """
-    names = {r.name for results in others.values() for r in results}
-    by_factor = {1.0: [r for r in all_results if r.name in names], **others}
-    found = {f: differences(results, base) for f, results in by_factor.items()}
+    by_factor = {1.0: all_results, **others}
+    shared = set.intersection(*({r.name for r in part} for part in by_factor.values()))
+    found = {
+        factor: differences([r for r in part if r.name in shared], base)
+        for factor, part in by_factor.items()
+    }
     factors = sorted(found)
-    order = sorted(found[1.0], key=lambda m: -np.nanmean(found[1.0][m]))
+    # Means over the same settings: those in which a method always took part.
+    means = {
+        m: [found[factor].get(m, np.array([np.nan])).mean() for factor in factors]
+        for m in found[1.0]
+        if m != base
+    }
+    methods = [m for m in means if not np.isnan(means[m]).any()]
+    order = sorted(methods, key=lambda m: -found[1.0][m].mean())
     rows = [
-        [display_name(m), *(with_error(found[f][m]) for f in factors)]
-        for m in order
-        if m != base and all(m in found[f] for f in factors)
+        [display_name(m), *(with_error(found[f][m]) for f in factors)] for m in order
     ]
     heads = (f"penalties × {factor:g}" for factor in factors)
     return markdown_table((f"minus {display_name(base)}", *heads), rows)

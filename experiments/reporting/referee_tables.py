@@ -1,40 +1,37 @@
 """The tables of the referee study as Markdown: verdicts, pooled differences, means."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.reporting import referee
-from experiments.reporting.markdown import as_interval, as_points, markdown_table
-from experiments.reporting.referee import NAMING, PRIMARY, Comparison, Pooled, Results
+from experiments.reporting.markdown import as_interval, markdown_table
+from experiments.reporting.referee import (
+    CHOOSING,
+    JUDGING,
+    PRIMARY,
+    Pooled,
+    Results,
+)
 from experiments.reporting.referee_plot import verdicts_png
+from experiments.reporting.referee_rule import (
+    KINDS,
+    Rule,
+    is_judged,
+    kind_of,
+    verdict,
+    with_named_rivals,
+)
 from experiments.reporting.statistics import standard_error
 from experiments.reporting.styles import DATASETS, display_name
 
 EQUAL_LABELS = "equal_labels"
-KINDS = ("balanced", "imbalanced", "long-tailed", "natural")
 MEASURES = {
     "balanced_accuracy": "balanced accuracy",
     "pool_accuracy": "accuracy with the classes of the pool",
     "macro_f1": "macro-F1",
 }
-LARGEST_LOSS = 0.015
-"""No setting may be worse by more, on average."""
-SHARE_OF_SETTINGS = 0.9
-"""In which ours must be non-inferior to the named rival."""
-
-
-def kind_of(setting: Mapping[str, Any]) -> str:
-    """How the classes are distributed.
-
-    Example:
-        >>> kind_of({"distribution": "long_tailed", "imbalance": 10})
-        'long-tailed'
-    """
-    if setting["distribution"] == "minority":
-        return "balanced" if setting["imbalance"] == 1 else "imbalanced"
-    return setting["distribution"].replace("_", "-")
 
 
 def name_of(setting: Mapping[str, Any]) -> str:
@@ -46,11 +43,6 @@ def name_of(setting: Mapping[str, Any]) -> str:
     dataset = DATASETS.get(setting["dataset"], setting["dataset"])
     loss = ", balanced loss" * setting["balanced_loss"]
     return f"{dataset}, {kind}, {start}, then {setting['acquire_size']} a round{loss}"
-
-
-def of_verdict(seed: int) -> bool:
-    """Whether a seed counts for verdicts: not those that name rivals, or choose."""
-    return seed > max(NAMING)
 
 
 def picture(
@@ -65,22 +57,12 @@ def picture(
     return verdicts_png(
         ours,
         [(name_of(by_name[one.setting]), one) for one in compared],
-        referee.pool(chosen, ours, rivals, of_verdict),
+        referee.pool(chosen, ours, rivals, is_judged),
     )
 
 
-def of_choice(seed: int) -> bool:
-    """Whether methods may be chosen on a seed."""
-    return seed < min(NAMING)
-
-
 def to_markdown(
-    all_results: Sequence[Results],
-    ours: str,
-    rivals: Sequence[str],
-    *,
-    naming: Sequence[int] = NAMING,
-    counts: Callable[[int], bool] = of_verdict,
+    all_results: Sequence[Results], ours: str, rivals: Sequence[str], rule: Rule
 ) -> str:
     """All tables, mode by mode, and then the means of the seeds that chose methods.
 
@@ -88,24 +70,25 @@ def to_markdown(
         all_results: the settings, as `referee.read_units` has them.
         ours: the method that is compared.
         rivals: all others that may be named as the best.
-        naming: seeds that name the best rival of a setting.
-        counts: whether a seed counts for the verdicts.
+        rule: for the verdict with equal labels.
     """
     judged, looked_at = (
-        [r for r in all_results if any(map(are_in, r.areas.get(ours, {})))]
-        for are_in in (counts, of_choice)
+        [r for r in all_results if {*seeds} & r.areas.get(ours, {}).keys()]
+        for seeds in (JUDGING, CHOOSING)
     )
     parts = []
     for mode in _modes(judged):
         chosen = [r for r in judged if r.setting["mode"] == mode]
         parts.append(f"## {_as_words(mode).capitalize()}\n\n")
-        parts += _verdicts(chosen, ours, rivals, naming, counts)
-        parts += _pooled(chosen, ours, rivals, counts)
-        parts += _means(chosen, counts)
+        parts += _named(chosen, ours, rivals)
+        if mode == EQUAL_LABELS:
+            parts.append(verdict(chosen, ours, rivals, rule))
+        parts += _pooled(chosen, ours, rivals)
+        parts += _means(chosen, JUDGING)
     for mode in _modes(looked_at):
         chosen = [r for r in looked_at if r.setting["mode"] == mode]
-        parts.append(f"## Seen data, {_as_words(mode)}: no verdict\n\n")
-        parts += _means(chosen, of_choice)
+        parts.append(f"## Seeds that chose methods, {_as_words(mode)}: no verdict\n\n")
+        parts += _means(chosen, CHOOSING)
     return "".join(parts)
 
 
@@ -117,43 +100,8 @@ def _as_words(mode):
     return mode.replace("_", " ")
 
 
-def rule_in_words(compared: Sequence[Comparison]) -> str:
-    """Whether the comparisons with the named rivals meet the rule.
-
-    Args:
-        compared: with the named best rival of each setting.
-    """
-    good = sum(one.is_non_inferior for one in compared)
-    worst = min(compared, key=lambda one: one.paired.mean_difference)
-    is_met = (
-        good >= SHARE_OF_SETTINGS * len(compared)
-        and worst.paired.mean_difference >= -LARGEST_LOSS
-    )
-    return (
-        f"{'Met' if is_met else 'Not met'}: non-inferior to the named rival in {good} "
-        f"of {len(compared)} settings; the largest loss is "
-        f"{as_points(worst.paired.mean_difference)} points ({worst.setting})."
-    )
-
-
-def with_named_rivals(
-    all_results: Sequence[Results],
-    ours: str,
-    rivals: Sequence[str],
-    naming: Sequence[int] = NAMING,
-    counts: Callable[[int], bool] = of_verdict,
-) -> list[Comparison]:
-    """Ours with the best rival of each setting, which other seeds have named."""
-    others = [rival for rival in rivals if rival != ours]
-
-    def named(results):
-        return filter(None, [referee.best_rival(results, others, naming)])
-
-    return referee.compare(all_results, ours, named, counts)
-
-
-def _verdicts(chosen, ours, rivals, naming, counts):
-    compared = with_named_rivals(chosen, ours, rivals, naming, counts)
+def _named(chosen, ours, rivals):
+    compared = with_named_rivals(chosen, ours, rivals)
     if not compared:
         return []
     by_name = {results.name: results.setting for results in chosen}
@@ -169,10 +117,10 @@ def _verdicts(chosen, ours, rivals, naming, counts):
     ]
     head = ("setting", "named rival", f"{display_name(ours)} minus rival")
     table = markdown_table((*head, "non-inferior", "verdict"), rows)
-    return [table, f"{rule_in_words(compared)}\n\n"]
+    return [table]
 
 
-def _pooled(chosen, ours, rivals, counts):
+def _pooled(chosen, ours, rivals):
     found = {
         kind: {
             row.rival: row
@@ -180,7 +128,7 @@ def _pooled(chosen, ours, rivals, counts):
                 [r for r in chosen if kind in ("all", kind_of(r.setting))],
                 ours,
                 rivals,
-                counts,
+                is_judged,
             )
         }
         for kind in ("all", *KINDS)
@@ -203,12 +151,12 @@ def _pooled(chosen, ours, rivals, counts):
     return [markdown_table((f"{display_name(ours)} minus", *kinds, "p (Holm)"), rows)]
 
 
-def _means(chosen, counts):
+def _means(chosen, of):
     """Every method's mean by measure, and in each setting."""
     methods = list(dict.fromkeys(name for r in chosen for name in r.areas))
 
     def values(results, method, measure=PRIMARY):
-        seeds = [seed for seed in results.areas.get(method, {}) if counts(seed)]
+        seeds = [seed for seed in results.areas.get(method, {}) if seed in of]
         return referee.values_of(results, method, seeds, measure)
 
     def mean_over_settings(method, measure):

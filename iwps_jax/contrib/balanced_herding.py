@@ -91,6 +91,12 @@ def balanced_herding(
 @jax.jit
 def target_weights(logits, eligible, rarity):
     """w, the weights of the rows as targets; those of other rows do not matter."""
+    unsure = herding.uncertainty(logits, jnp.float32(1))
+    return unsure * class_shares(logits, eligible, rarity)
+
+
+def class_shares(logits, eligible, rarity):
+    """r^γ of the rows; those of other rows do not matter."""
     logits, eligible = jnp.asarray(logits), jnp.asarray(eligible)
     dtype = numerics.upcast(logits[:1]).dtype
 
@@ -107,8 +113,7 @@ def target_weights(logits, eligible, rarity):
 
     totals = blocks.add_up(add, jnp.zeros(logits.shape[1], dtype), len(logits))
     rarity = jnp.asarray(rarity).astype(dtype)
-    shares = blocks.in_blocks(of_block, jnp.zeros(len(logits), dtype))
-    return herding.uncertainty(logits, jnp.float32(1)) * shares
+    return blocks.in_blocks(of_block, jnp.zeros(len(logits), dtype))
 
 
 @partial(jax.jit, static_argnames=("k", "num_targets"))

@@ -38,7 +38,7 @@ class LinearProbe(NamedTuple):
         holdout_loss: mean cross-entropy, in nats, by halves.
         holdout_accuracy: share of holdout samples classified right, by halves: each
             half of the set judges the head with the penalty that the other half likes
-            best, so that no sample judges what it has chosen.
+            best, so that no sample judges what it has chosen, unless it is alone.
     """
 
     kernel: AnyArray
@@ -121,8 +121,7 @@ def fit_linear_probe(
 
 def _likes(losses):
     """Which penalty some samples like best, the larger of equals."""
-    means = losses.mean(-1)
-    return int(np.nanargmin(means)) if np.isfinite(means).any() else 0
+    return int(np.nanargmin(losses.mean(-1)))
 
 
 def _by_halves(values, losses, labels):

@@ -58,8 +58,8 @@ class Answers(NamedTuple):
         rows: [n], rows of the pool.
         labels: [n], classes, `SKIPPED` or `UNSURED`.
         num_labeled: number of labeled rows after these answers.
-        holdout_loss: loss of the head fitted after them, in nats; None without a head.
-        holdout_accuracy: accuracy of that head; None without a head.
+        holdout_loss: loss by halves, see `LinearProbe`, in nats; None without a head.
+        holdout_accuracy: accuracy likewise; None without a head.
         annotator: who answered; empty if that is not known.
         previous: [n], the answers that these correct; None if they correct none.
     """

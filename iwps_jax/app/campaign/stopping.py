@@ -27,8 +27,9 @@ class Point(NamedTuple):
 
     Attributes:
         num_labeled: number of labeled rows.
-        holdout_accuracy: accuracy of the head fitted to them; None without a head.
-        holdout_loss: loss of that head, in nats; None without a head.
+        holdout_accuracy: accuracy by halves of the holdout set, see `LinearProbe`; None
+            without a head.
+        holdout_loss: loss likewise, in nats; None without a head.
         answered: number of the head's picks among these answers.
         wrong: number of these picks whose prediction was wrong.
     """

@@ -1,7 +1,7 @@
 """Which method to use, and what in the given files may spoil it.
 
-One table decides for all commands: `iwps_jax.recommendations`. What `iwps check` says
-beside it follows from the numbers of the given files alone.
+One table decides for all commands: `iwps_jax.recommendations`. All else that `iwps
+check` says follows from the numbers of the given files alone.
 """
 
 import sys

@@ -110,14 +110,13 @@ def _choose_method(options: Options) -> tuple[Options, str | None]:
         return options, None
     has_holdout = options.head is not None and options.holdout is not None
     has_labels = options.training_set is not None
-    _, method, _, reason = recommend(
-        ["holdout"] * has_holdout + ["labels"] * has_labels
-    )
+    line = recommend(["holdout"] * has_holdout + ["labels"] * has_labels)
+    method = line.method
     method_options.require_needs(options, method, "is recommended for these files, and")
     options = dataclasses.replace(options, method=method)
     if "labels" not in methods.ROWS[method].needs:  # the reason says so
         options = dataclasses.replace(options, training_set=None)
-    return options, reason
+    return options, line.reason
 
 
 def _check(options: Options):
