@@ -276,7 +276,8 @@ def test_picks_are_unlabeled_rows_of_the_pool():
 
 def test_two_units_run_to_their_files_and_again_to_the_same(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["--smoke", "--methods", "random", "iwps", "margin"]
+    some = ("random", "iwps", "margin", "batch-none-even-off", "iwps_cross_fitted")
+    arguments = ["--smoke", "--methods", *some]
     referee.main(arguments)
     folder = tmp_path / "runs/smoke/referee"
     found = {path.name: path.read_text() for path in (folder / "results").iterdir()}
