@@ -123,6 +123,11 @@ def test_the_rule_is_met_where_ours_is_better_and_nowhere_worse():
     assert words.endswith("The rule is met.")
 
 
+def test_without_rivals_half_of_the_rule_is_judged():
+    _, words = verdict([BETTER], rivals=())
+    assert words.endswith("2. Not judged: the methods it names did not run.")
+
+
 def test_most_settings_are_more_than_half():
     assert verdict([BETTER, UNSURE])[0]["better_in"] == {"random": [1, 2]}
     assert not verdict([BETTER, UNSURE])[0]["better_in_most"]

@@ -52,6 +52,10 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
             for name, *method in summary["missing"]
         )
         sentences.append(f"Preliminary, missing: {gaps}.")
+    if not summary["rivals"]:
+        return "\n".join(
+            [*sentences, "2. Not judged: the methods it names did not run."]
+        )
     met = "is met" if rule["met"] else "is not met"
     return "\n".join([*sentences, f"The rule {met}."])
 
