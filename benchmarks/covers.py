@@ -26,12 +26,12 @@ from benchmarks.batch_methods import make_problem
 from benchmarks.command import Positive
 from iwps_jax.contrib.balanced_herding import (
     NUM_TARGETS,
-    mean_distance,
+    balanced_herd,
     target_weights,
 )
 from iwps_jax.refusal import Refusal
 from iwps_jax.scores.head import head_logits
-from iwps_jax.selection import cover, herding
+from iwps_jax.selection import cover
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,9 @@ def herd(key, pool, labeled, head, *, k, num_targets):
     features = jnp.concatenate([pool, labeled])
     is_labeled = jnp.arange(len(features), dtype=jnp.int32) >= len(pool)
     weights = target_weights(head_logits(features, *head), ~is_labeled, 1.0)
-    targets = cover.draw_by_priority(key, features, weights, ~is_labeled, num_targets)
-    width = mean_distance(features, is_labeled, targets.place)
-    return herding.herd(features, is_labeled, targets, width, k)
+    return balanced_herd(
+        key, features, weights, is_labeled, None, k=k, num_targets=num_targets
+    )
 
 
 def measure(

@@ -9,14 +9,22 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from iwps_jax.contrib.balanced_herding import class_shares, mean_distance
+from iwps_jax.contrib.balanced_herding import (
+    NUM_TARGETS,
+    class_shares,
+    mean_distance,
+)
 from iwps_jax.selection import cover, herding
 from iwps_jax.selection.candidates import relative
 from iwps_jax.selection.drop_query import drop_query
+from iwps_jax.selection.forms import CANDIDATES_PER_PICK
 from iwps_jax.selection.greedy import greedy
 from iwps_jax.selection.highest import top_rows
 from iwps_jax.selection.information import Candidates, Targets, pick_in_turn
 from iwps_jax.selection.iwps_batch import (
+    LEAST_VARIANCE,
+    NUM_DRAWN,
+    PRIOR,
     Evidence,
     label_variance,
     rarity_of,
@@ -43,10 +51,10 @@ class BatchParts(NamedTuple):
     rarity: bool = True
     gain: str = "candidates"
     targets: str = "both"
-    prior: float = 1.0
-    num_drawn: int = 300
-    least_variance: float = 0.05
-    candidates_per_pick: int = 10
+    prior: float = PRIOR
+    num_drawn: int = NUM_DRAWN
+    least_variance: float = LEAST_VARIANCE
+    candidates_per_pick: int = CANDIDATES_PER_PICK
 
 
 def pick_batch(chosen: BatchParts, key, scores, features, model, k, where):
@@ -137,7 +145,7 @@ class HerdingParts(NamedTuple):
     rarity: float = 1.0
     bandwidth: str = "mean"
     width: float = 1.0
-    num_targets: int = 8_192
+    num_targets: int = NUM_TARGETS
 
 
 def herd(chosen: HerdingParts, key, logits, features, model, k, where):

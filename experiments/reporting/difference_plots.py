@@ -82,20 +82,42 @@ def _places(
 def _draw_panel(axes, results: Sequence[Mapping[str, Any]], places, style) -> None:
     axes.axvline(0, color="#55554F", linewidth=1, zorder=1)
     for result in results:
-        y = places[result["name"]]
-        is_sure = result["verdict_holm"] in ("better", "worse")
-        if result["low"] is not None:
-            ends = [100 * result["low"], 100 * result["high"]]
-            axes.plot(ends, [y, y], color=style.color, linewidth=1.3, zorder=2)
-        axes.plot(
-            [100 * result["mean_difference"]],
-            [y],
-            marker="o",
-            markersize=4.5,
+        draw_interval(
+            axes,
+            places[result["name"]],
+            (result["mean_difference"], result["low"], result["high"]),
             color=style.color,
-            markerfacecolor=style.color if is_sure else "white",
-            zorder=3,
+            is_sure=result["verdict_holm"] in ("better", "worse"),
         )
+    style_panel(axes)
+
+
+def draw_interval(axes, y, numbers, *, color: str, is_sure: bool) -> None:
+    """Draws a mean with its 95 % interval, in percentage points; filled if sure.
+
+    Args:
+        axes: of Matplotlib.
+        y: its height.
+        numbers: mean and both ends, as shares; ends of None are not drawn.
+        color: hexadecimal.
+        is_sure: whether the difference is significant.
+    """
+    mean, low, high = numbers
+    if low is not None:
+        axes.plot([100 * low, 100 * high], [y, y], color=color, linewidth=1.3, zorder=2)
+    axes.plot(
+        [100 * mean],
+        [y],
+        marker="o",
+        markersize=4.5,
+        color=color,
+        markerfacecolor=color if is_sure else "white",
+        zorder=3,
+    )
+
+
+def style_panel(axes) -> None:
+    """The grid, the frame and the ticks of a panel of intervals."""
     axes.grid(axis="x", color="#E4E4E4", linewidth=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from experiments.reporting.difference_plots import draw_interval, style_panel
 from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.referee import MARGIN, Comparison, Pooled
 from experiments.reporting.styles import display_name
@@ -73,23 +74,9 @@ def verdicts_png(
 
 def _draw(axes, names, intervals, is_sure) -> None:
     axes.axvline(0, color="#55554F", linewidth=1, zorder=1)
-    for y, ((mean, low, high), sure) in enumerate(zip(intervals, is_sure, strict=True)):
-        if low is not None:
-            ends = [100 * low, 100 * high]
-            axes.plot(ends, [y, y], color=COLOR, linewidth=1.3, zorder=2)
-        axes.plot(
-            [100 * mean],
-            [y],
-            marker="o",
-            markersize=4.5,
-            color=COLOR,
-            markerfacecolor=COLOR if sure else "white",
-            zorder=3,
-        )
+    for y, (numbers, sure) in enumerate(zip(intervals, is_sure, strict=True)):
+        draw_interval(axes, y, numbers, color=COLOR, is_sure=sure)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(axis="x", color="#E4E4E4", linewidth=0.8, zorder=0)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(labelsize=8, colors=INK)
+    style_panel(axes)
     axes.tick_params(axis="y", length=0)

@@ -77,7 +77,7 @@ def balanced_herding(
     checks.require_not_negative("rarity", rarity)
     if bandwidth is not None:
         checks.require_positive("bandwidth", bandwidth)
-    return balanced_herd(
+    picks, _ = balanced_herd(
         key,
         features,
         target_weights(logits, ~labeled, rarity),
@@ -86,6 +86,7 @@ def balanced_herding(
         k=int(k),
         num_targets=int(num_targets),
     )
+    return picks
 
 
 @jax.jit
@@ -118,13 +119,16 @@ def class_shares(logits, eligible, rarity):
 
 @partial(jax.jit, static_argnames=("k", "num_targets"))
 def balanced_herd(key, features, weights, labeled, bandwidth, *, k, num_targets):
-    """`balanced_herding` without its checks, from the weights of the targets."""
+    """`balanced_herding` without its checks, from the weights of the targets.
+
+    Returns the picks, and how often rows were taken at hand.
+    """
     targets = cover.draw_by_priority(key, features, weights, ~labeled, num_targets)
     if bandwidth is None:
         mean = mean_distance(features, labeled, targets.place)
         median = herding.median_bandwidth(features, targets)
         bandwidth = jnp.where(mean > 0, mean, median)
-    return herding.herd(features, labeled, targets, bandwidth, k)[0]
+    return herding.herd(features, labeled, targets, bandwidth, k)
 
 
 def mean_distance(features, labeled, place):

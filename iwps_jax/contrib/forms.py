@@ -73,8 +73,9 @@ def herd_by_rarity(rarity: float) -> Callable:
         features, is_covered = covered(features, model, where)
         weights = jnp.pad(weights, (0, len(features) - len(weights)))
         herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
-        return balanced_herd(
+        picks, _ = balanced_herd(
             key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
         )
+        return picks
 
     return select
