@@ -7,7 +7,8 @@ from experiments.reporting.plots import DPI, FAINT, INK, to_png
 from experiments.reporting.referee import MARGIN, Comparison, Pooled
 from experiments.reporting.styles import display_name
 
-ROW = 0.24  # inches
+ROW, WIDTH = 0.24, 15  # inches
+NAMES = 0.37  # of the width, for the longest name of a setting and its rival
 COLOR = "#8B1A00"
 
 
@@ -32,10 +33,10 @@ def verdicts_png(
     from matplotlib.figure import Figure
 
     height = 1.5 + ROW * max(len(compared), len(pooled))
-    figure = Figure((13, height), dpi=DPI, facecolor="white")
+    figure = Figure((WIDTH, height), dpi=DPI, facecolor="white")
     grid = figure.add_gridspec(
         *(1, 2),
-        **{"left": 0.31, "right": 0.98, "wspace": 0.5},
+        **{"left": NAMES, "right": 0.98, "wspace": 0.45},
         **{"bottom": 0.45 / height, "top": 1 - 0.95 / height},
     )
     left, right = (figure.add_subplot(grid[0, at]) for at in range(2))
