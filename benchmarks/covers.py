@@ -2,12 +2,17 @@
 
     python -m benchmarks.covers                          # 20 minutes on 2 busy cores
     python -m benchmarks.covers --pool-sizes 1000000     # half an hour
+    python -m benchmarks.covers --num-targets 600 8192 --pool-sizes 20000
     python -m benchmarks.covers --out FILE.json          # keeps the numbers
 
 Balanced herding with the targets that it has by default, on the pools of
 `benchmarks.batch_methods`. A pass is as many rows taken at hand as the pool has; the
 plain form takes one for the first gains and one for each pick but the last: k. Seconds
 are those of the process, on all cores, of a call that compiles nothing.
+
+The share says how much the drawn targets cost: the gain in cover of all rows that the
+picks bring, divided by the gain of the picks for which all rows were targets. It is
+measured for pools of up to --whole rows.
 """
 
 import dataclasses
@@ -27,6 +32,7 @@ from benchmarks.command import Positive
 from iwps_jax.contrib.balanced_herding import (
     NUM_TARGETS,
     balanced_herd,
+    mean_distance,
     target_weights,
 )
 from iwps_jax.refusal import Refusal
@@ -44,7 +50,9 @@ class Options(command.Options):
     classes: Positive = 10
     k: tuple[Positive, ...] = (10, 100, 1000)
     """rows to choose"""
-    num_targets: Positive = NUM_TARGETS
+    num_targets: tuple[Positive, ...] = (NUM_TARGETS,)
+    whole: Positive = 20_000
+    """rows of the largest pool that is herded with all rows as targets, too"""
 
     def __post_init__(self):
         """Refuses more picks than there are rows."""
@@ -67,41 +75,74 @@ def herd(key, pool, labeled, head, *, k, num_targets):
     )
 
 
+@jax.jit
+def gain_in_cover(pool, labeled, head, picks):
+    """Σ_u w_u (cover_u with the picks - cover_u without), u all rows of the pool."""
+    features = jnp.concatenate([pool, labeled])
+    is_labeled = jnp.arange(len(features), dtype=jnp.int32) >= len(pool)
+    weights = target_weights(head_logits(features, *head), ~is_labeled, 1.0)
+    targets = cover.all_targets(features, ~is_labeled)
+    inverse = 1 / mean_distance(features, is_labeled, targets.place)
+
+    def cover_of(rows):
+        nearest = cover.nearest_of(features, cover.used(rows), targets)
+        return jnp.exp(-nearest * inverse * inverse)
+
+    added = cover_of(is_labeled.at[picks].set(True)) - cover_of(is_labeled)
+    return jnp.where(is_labeled, 0, weights * added).sum()
+
+
 def measure(
     pool_size: int, dim: int, num_classes: int, k: int, options: Options
-) -> dict[str, Any]:
-    """Passes and seconds of a pool and a number of picks."""
+) -> list[dict[str, Any]]:
+    """Passes, seconds and shares of a pool and a number of picks."""
     pool, model = make_problem(pool_size, dim, num_classes)
     arguments = pool, model.labeled.features, model.head
-    size = cover.rows_at_hand(min(options.num_targets, pool_size))
-    size = min(size, pool_size + len(model.labeled.labels))
-    turns, seconds = 0, []
-    for turn in range(options.repeats + 1):
+
+    def pick(number):
         start = time.process_time()
         picks, turns = jax.block_until_ready(
-            herd(jax.random.key(0), *arguments, k=k, num_targets=options.num_targets)
+            herd(jax.random.key(0), *arguments, k=k, num_targets=number)
         )
-        if turn:
-            seconds.append(time.process_time() - start)
-    return {
-        "rows": pool_size,
-        "k": k,
-        "passes": round(int(turns) * size / pool_size, 3),
-        "cpu_seconds": [round(second, 2) for second in seconds],
-    }
+        return picks, int(turns), time.process_time() - start
+
+    def gain(picks):
+        return float(gain_in_cover(*arguments, picks))
+
+    of_whole = gain(pick(pool_size)[0]) if pool_size <= options.whole else None
+    found = []
+    for number in options.num_targets:
+        size = cover.rows_at_hand(min(number, pool_size))
+        size = min(size, pool_size + len(model.labeled.labels))
+        picks, turns, _ = pick(number)
+        seconds = [pick(number)[2] for _ in range(options.repeats)]
+        row = {
+            "rows": pool_size,
+            "k": k,
+            "targets": number,
+            "passes": round(turns * size / pool_size, 3),
+            "cpu_seconds": [round(second, 2) for second in seconds],
+        }
+        if of_whole is not None:
+            row["share"] = round(gain(picks) / of_whole, 4)
+        found.append(row)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints and keeps the numbers."""
     options = command.parse(Options, "covers", __doc__, arguments)
     found = []
-    table = Table("rows", "k", "passes", "CPU s", title="balanced herding")
+    names = "rows", "k", "targets", "passes", "CPU s", "share"
+    table = Table(*names, title="balanced herding")
     for pool_size in options.pool_sizes:
         for k in options.k:
-            row = measure(pool_size, options.dim, options.classes, k, options)
-            found.append(row)
-            cells = f"{row['passes']:.2f}", f"{min(row['cpu_seconds']):.1f}"
-            table.add_row(f"{pool_size:,}", f"{k:,}", *cells)
+            for row in measure(pool_size, options.dim, options.classes, k, options):
+                found.append(row)
+                sizes = (f"{row[name]:,}" for name in ("rows", "k", "targets"))
+                cells = f"{row['passes']:.2f}", f"{min(row['cpu_seconds']):.1f}"
+                share = f"{row['share']:.3f}" if "share" in row else "-"
+                table.add_row(*sizes, *cells, share)
     Console(width=100).print(table)
     command.finish("covers", options, {"results": found})
 
