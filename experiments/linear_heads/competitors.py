@@ -7,6 +7,7 @@
     k_means_centers        the rows nearest to k centers
     batch-...              iwps_batch by its parts: score, rarity, gain, targets
     herding-...            balanced_herding by its parts
+    joined-...             balanced_herding joined with the gain of a Gaussian process
     ...-CONSTANT-VALUE     a method with another constant
 
 All `batch-...` choose by a head that has not learned the holdout set, whether their
@@ -23,7 +24,7 @@ from experiments.classification.batch_variants import cross_fitted_scores
 from experiments.classification.methods import Setting as Sizes
 from experiments.classification.methods import competitor
 from experiments.engine.method import Method
-from experiments.linear_heads import parts
+from experiments.linear_heads import joined, parts
 from experiments.linear_heads.parts import BatchParts, HerdingParts
 from iwps_jax import methods
 from iwps_jax.method import Method as Row
@@ -143,6 +144,12 @@ HERDING = {
 }
 """Balanced herding by its parts: which rows are targets, what they weigh, how wide the
 kernel is."""
+JOINED = {
+    f"joined-{name}": Competitor(
+        methods.BALANCED_HERDING._replace(select=partial(joined.select, join))
+    )
+    for name, join in joined.JOINS.items()
+}
 CONSTANTS_OF_BATCH = {
     name: BatchParts._field_defaults[name]
     for name in ("prior", "num_drawn", "least_variance", "candidates_per_pick")
@@ -189,6 +196,7 @@ VARIANTS: dict[str, Competitor] = {
     ),
     **ABLATION,
     **HERDING,
+    **JOINED,
     **CONSTANTS,
 }
 """By name; `methods.ROWS` has the others."""
