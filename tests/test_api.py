@@ -34,6 +34,7 @@ FLOORS = {  # a room may import from those before it only
         "files",
         "campaign",
         "gallery",
+        "embedding",
         "commands",
     ),
     "experiments": (
@@ -248,7 +249,7 @@ def test_heavy_packages_have_few_doors():
     )
     assert {name.split(".")[1] for name in importers_of("optax")} == {"heads"}
     assert importers_of("rich") == {"iwps_jax.pool.progress"}
-    for package in ("filelock", "PIL"):
+    for package in ("filelock", "PIL", "pyarrow"):
         assert all(is_below(name, "iwps_jax.app") for name in importers_of(package))
     encoder = {"iwps_jax.backbones.minilm"}
     assert importers_of("tokenizers") == encoder
@@ -280,7 +281,7 @@ def outside_of(prefix):
 
 
 def test_dependencies_are_what_the_wheel_imports():
-    extras = dependencies_of("app") | dependencies_of("text")
+    extras = dependencies_of("app") | dependencies_of("embed") | dependencies_of("text")
     assert outside_of("iwps_jax") == dependencies_of() | extras
     assert set(__main__.PACKAGES.values()) == dependencies_of("app")
 

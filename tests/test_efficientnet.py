@@ -1,5 +1,7 @@
 """The frozen network against plain NumPy in float64, unfolded and in PyTorch's axes."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -182,7 +184,7 @@ def test_wrong_weights_are_named():
         efficientnet.fold(wrong)
 
 
-def test_published_weights_recognize_photographs(monkeypatch):
+def test_published_weights_recognize_photographs():
     """The temple and the dahlia of scikit-learn, by the ImageNet classifier."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -196,12 +198,13 @@ def test_published_weights_recognize_photographs(monkeypatch):
         left = (width - height) // 2
         square = Image.fromarray(photograph[:, left : left + height])
         photographs.append(np.asarray(square.resize((224, 224))))
-    monkeypatch.setattr(efficientnet, "ENLARGEMENT", 1)
     state_dict = torch_file.load_state_dict(path)
     assert set(efficientnet.shapes()) < set(state_dict)
     network = efficientnet.fold(state_dict)
     found = np.asarray(
-        jax.jit(lambda x: efficientnet.features(network, x))(np.stack(photographs))
+        jax.jit(partial(efficientnet.features, network, enlargement=1))(
+            np.stack(photographs)
+        )
     )
     logits = found @ state_dict["_fc.weight"].T + state_dict["_fc.bias"]
     palace, daisy = 698, 985

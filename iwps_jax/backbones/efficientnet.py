@@ -187,14 +187,16 @@ def fold(state_dict: Mapping[str, np.ndarray]) -> Network:
     )
 
 
-def features(network: Network, images: AnyArray) -> jax.Array:
+def features(
+    network: Network, images: AnyArray, *, enlargement: int = ENLARGEMENT
+) -> jax.Array:
     """The mean over the pixels of the last feature map.
 
     Args:
         network: Weights, from `fold`.
         images: uint8 [n, h, w, c] with one or three channels. Gray ones are repeated
-            to three; all are enlarged by `ENLARGEMENT`, bicubically, within the
-            range of pixels.
+            to three; all are enlarged bicubically, within the range of pixels.
+        enlargement: Factor of their sides; 1 for images of some 200 pixels.
 
     Returns:
         float32 [n, NUM_FEATURES], in [0, 6].
@@ -202,7 +204,7 @@ def features(network: Network, images: AnyArray) -> jax.Array:
     Raises:
         ValueError: the images have another number of channels.
     """
-    *_, last = _outputs_of_blocks(network, _enlarge(images, ENLARGEMENT))
+    *_, last = _outputs_of_blocks(network, _enlarge(images, enlargement))
     return _relu6(_mix(network.head, last)).mean((1, 2))
 
 

@@ -10,7 +10,7 @@ SECONDS_BETWEEN_LINES = 10.0  # where there is no bar
 
 @contextmanager
 def progress_bar(
-    is_shown: bool, total: int | None, done: int
+    is_shown: bool, total: int | None, done: int, *, doing: str = "scoring"
 ) -> Iterator[Callable[[int], None]]:
     """A bar over `total` rows, or of unknown length; yields `advance(rows)`.
 
@@ -19,22 +19,23 @@ def progress_bar(
     Args:
         is_shown: whether there is one.
         total: rows of the scan, those done before included.
-        done: rows that an earlier attempt has scored.
+        done: rows that an earlier attempt has finished.
+        doing: stands before the numbers.
     """
     if not is_shown:
         yield lambda rows: None
         return
     size = "?" if total is None else f"{total:,}"
     if done:
-        print(f"{done:,} rows were scored before", file=sys.stderr)
+        print(f"{doing}: {done:,} rows were done before", file=sys.stderr)
     try:
         from rich import console, progress  # only here: importing them takes its time
     except ImportError:
-        with _plain_lines(size, done) as advance:
+        with _plain_lines(doing, size, done) as advance:
             yield advance
         return
     columns = (
-        progress.TextColumn("scoring"),
+        progress.TextColumn(doing),
         progress.BarColumn(),
         progress.TextColumn("{task.completed:,} of {task.fields[size]}"),
         progress.TextColumn("{task.fields[rate]}"),
@@ -55,7 +56,7 @@ def progress_bar(
 
 
 @contextmanager
-def _plain_lines(size: str, done: int) -> Iterator[Callable[[int], None]]:
+def _plain_lines(doing: str, size: str, done: int) -> Iterator[Callable[[int], None]]:
     """`advance(rows)` that prints a line now and then, and one at the end."""
     start = said = time.perf_counter()
     scored = 0
@@ -64,7 +65,7 @@ def _plain_lines(size: str, done: int) -> Iterator[Callable[[int], None]]:
         nonlocal said
         said = time.perf_counter()
         rate = scored / max(said - start, 1e-9)
-        line = f"scoring: {done + scored:,} of {size}, {rate:,.0f} samples/s"
+        line = f"{doing}: {done + scored:,} of {size}, {rate:,.0f} samples/s"
         print(line, file=sys.stderr, flush=True)
 
     def advance(rows):

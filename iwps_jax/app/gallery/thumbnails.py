@@ -67,7 +67,7 @@ def thumbnail(image: Image.Image, side: int) -> Picture:
     """
     if image.mode == "RGB":
         image.thumbnail((side, side))  # first, because the other steps copy it
-    small = _eight_bits(ImageOps.exif_transpose(image))
+    small = eight_bits(ImageOps.exif_transpose(image))
     small.thumbnail((side, side))
     is_photo = max(image.size) > FEW_PIXELS and small.mode in ("L", "RGB")
     kind, options = ("JPEG", {"quality": 85}) if is_photo else ("PNG", {})
@@ -77,7 +77,8 @@ def thumbnail(image: Image.Image, side: int) -> Picture:
     return Picture(f"data:image/{kind.lower()};base64,{text}", *small.size)
 
 
-def _eight_bits(image):
+def eight_bits(image: Image.Image) -> Image.Image:
+    """An image in L, RGB or RGBA; values of more than eight bits are stretched."""
     if image.mode in DEEP or image.mode.startswith("I;"):
         return Image.fromarray(_stretched(np.asarray(image)))
     if image.mode in ("L", "RGB"):

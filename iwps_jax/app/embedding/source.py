@@ -1,0 +1,62 @@
+"""What is embedded: samples in a fixed order."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from iwps_jax.app.naming import flaw_of
+
+IMAGES, TEXTS = "images", "texts"
+
+
+class Sample(NamedTuple):
+    """One sample, or why there is none.
+
+    Attributes:
+        id: what names it, distinct within its source.
+        value: an upright image in RGB, or a text; None if it has a flaw.
+        flaw: why it cannot be used; empty if it can.
+    """
+
+    id: str
+    value: Any = None
+    flaw: str = ""
+
+
+class Source(NamedTuple):
+    """Samples in a fixed order.
+
+    Attributes:
+        kind: `IMAGES` or `TEXTS`.
+        about: where each sample is, as `source.json` says it.
+        digest: changes with the list of samples.
+        size: how many there are, those with a flaw included.
+        samples: `samples(start)`, from one of them on.
+    """
+
+    kind: str
+    about: dict[str, Any]
+    digest: str
+    size: int
+    samples: Callable[[int], Iterator[Sample]]
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """A sha256 of texts, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        sha256.update(len(data).to_bytes(8, "little") + data)
+    return sha256.hexdigest()
+
+
+def flaw_of_id(name: str) -> str | None:
+    r"""Why a text can be no id in a file with one a line; None if it can.
+
+    Example:
+        >>> [flaw_of_id(name) for name in ("a b", "a\nb")]
+        [None, 'must not have a line break']
+    """
+    if len(name.splitlines()) > 1:
+        return "must not have a line break"
+    return flaw_of(name)

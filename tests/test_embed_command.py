@@ -1,0 +1,268 @@
+"""`iwps embed` from the command line: photos, texts, what is skipped, what resumes."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iwps_jax.__main__ import main
+from iwps_jax.app.embedding import blocks, duplicates
+from iwps_jax.app.embedding.photos import open_photos
+
+OWN = '''
+import numpy as np
+calls = []
+
+def colors(images):
+    """Means of the channels, and the size."""
+    calls.append(len(images))
+    return np.array([[*np.asarray(i).mean((0, 1)), *i.size] for i in images])
+
+def letters(texts):
+    calls.append(len(texts))
+    return np.array([[len(t), t.count("a"), t.count("b")] for t in texts], "f4")
+
+def breaks(texts):
+    if any(t == "stop" for t in texts):
+        raise KeyboardInterrupt
+    return letters(texts)
+
+def ragged(texts):
+    return np.zeros((1, 2))
+
+def not_finite(texts):
+    return np.full((len(texts), 2), np.nan)
+'''
+"""Backbones in place of networks."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(blocks, "SIZE", 4)
+    yield tmp_path
+    sys.modules.pop("own", None)
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as end:
+        main(["embed", *map(str, words)])
+    return end.value.code
+
+
+def embedded(*words):
+    assert run(*words) == 0
+    ids = Path("pool/ids.txt").read_text("utf-8").splitlines()
+    about = json.loads(Path("pool/source.json").read_text("utf-8"))
+    return np.load("pool/pool.npy"), ids, about
+
+
+def save(path, color, size=(6, 4), **options):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.new("RGB", size, color).save(path, **options)
+
+
+def some_photos():
+    for number, color in enumerate([(250, 0, 0), (0, 250, 0), (0, 0, 250)]):
+        save(f"photos/deep/er/{number}.png", color)
+    save("photos/b.jpg", (9, 9, 9), (40, 20))
+
+
+def test_photos_become_a_pool(folder, capsys):
+    some_photos()
+    features, ids, about = embedded("photos", "--backbone", "own:colors")
+    assert ids == ["b.jpg", *(f"deep/er/{n}.png" for n in range(3))]
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features[1], [250, 0, 0, 6, 4])
+    assert about["kind"] == "images" and about["rows"] == 4
+    assert about["source"] == {"folder": str(folder / "photos")}
+    assert about["backbone"] == {"name": "own:colors", "function": "own:colors"}
+    assert {p.name for p in (folder / "pool").iterdir()} == {
+        *("pool.npy", "ids.txt", "source.json")
+    }
+    assert "4 rows of 5 features of images in pool" in capsys.readouterr().out
+
+
+def test_what_is_no_image_is_skipped_with_its_reason(folder, capsys):
+    some_photos()
+    (folder / "secret.png").write_bytes((folder / "photos/b.jpg").read_bytes())
+    (folder / "photos/a.png").write_bytes(b"no image")
+    (folder / "photos/link.png").symlink_to(folder / "secret.png")
+    (folder / "photos/notes.md").write_text("no image either")
+    os.symlink(folder, folder / "photos/up")
+    _, ids, about = embedded("photos", "--backbone", "own:colors")
+    assert len(ids) == 4 and about["skipped"] == 2
+    text = (folder / "pool/skipped.csv").read_text()
+    assert "link.png,it is a link that leads out of the folder" in text
+    assert "a.png,cannot identify" in text and "notes.md" not in text
+    assert "Samples that could not be used: 2; pool/skipped.csv" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_photo_is_turned_upright_and_loses_its_transparency(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save("photos/turned.jpg", (9, 9, 9), (40, 20), exif=exif)
+    Image.new("RGBA", (6, 4), (0, 0, 0, 0)).save("photos/clear.png")
+    Image.new("I;16", (6, 4), 700).save("photos/deep.png")
+    samples = {s.id: s.value for s in open_photos(folder / "photos", None).samples(0)}
+    assert samples["turned.jpg"].size == (20, 40)
+    assert samples["clear.png"].getpixel((0, 0)) == (255, 255, 255)
+    assert {image.mode for image in samples.values()} == {"RGB"}
+
+
+TEXTS = ["a rabbit", "bb", "", "aab", "rabbit"]
+
+
+def write_texts(suffix):
+    lines = [{"number": f"n{i}", "body": t} for i, t in enumerate(TEXTS)]
+    if suffix == "jsonl":
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+    elif suffix == "txt":
+        text = "".join(f"{t}\n" for t in TEXTS)
+    elif suffix == "parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        parquet.write_table(pa.Table.from_pylist(lines), "texts.parquet")
+        return
+    else:
+        comma = {"csv": ",", "tsv": "\t"}[suffix]
+        text = f"number{comma}body\n"
+        text += "".join(f"{line['number']}{comma}{line['body']}\n" for line in lines)
+    with open(f"texts.{suffix}", "w") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "txt", "parquet"])
+def test_texts_become_a_pool(folder, suffix):
+    write_texts(suffix)
+    columns = [] if suffix == "txt" else ["--text", "body", "--id", "number"]
+    words = f"texts.{suffix}", *columns, "--backbone", "own:letters"
+    features, ids, about = embedded(*words)
+    name = "" if suffix == "txt" else "n"
+    assert ids == [f"{name}{n}" for n in (0, 1, 3, 4)]
+    assert features.tolist() == [[8, 2, 2], [2, 0, 2], [3, 2, 1], [6, 1, 2]]
+    assert about["kind"] == "texts"
+    assert (folder / "pool/skipped.csv").read_text() == (
+        f"id,reason\n{name}2,it is empty\n"
+    )
+
+
+def test_without_ids_the_rows_are_numbered_and_the_column_is_called_text(folder):
+    (folder / "t.csv").write_text('text,x\n"a, b",1\n"two\nlines",2\n')
+    _, ids, _ = embedded("t.csv", "--backbone", "own:letters")
+    assert ids == ["0", "1"]
+
+
+def test_near_duplicates_are_listed_and_dropped_on_request(folder, capsys):
+    (folder / "t.txt").write_text("aab\nbbbb\naab\naab\n")
+    features, ids, _ = embedded("t.txt", "--backbone", "own:letters")
+    assert ids == ["0", "1", "2", "3"]
+    listed = (folder / "pool/duplicates.csv").read_text()
+    assert listed == "id,duplicate_of,cosine\n2,0,1.0000\n3,0,1.0000\n"
+    assert "earlier one: 2, kept" in capsys.readouterr().out
+    words = "t.txt", "--backbone", "own:letters", "--out", "less"
+    assert run(*words, "--drop-duplicates") == 0
+    assert (folder / "less/ids.txt").read_text() == "0\n1\n"
+    np.testing.assert_array_equal(np.load("less/pool.npy"), features[:2])
+
+
+def test_duplicates_are_those_of_the_plain_loop(monkeypatch):
+    monkeypatch.setattr(duplicates, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(duplicates, "KEPT_AT_ONCE", 5)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3))
+    rows[::4] = rows[1] * rng.uniform(1, 2, size=(15, 1))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    kept, expected = [], []
+    for row in range(60):
+        cosines = [unit[row] @ unit[other] for other in kept]
+        if cosines and max(cosines) > duplicates.COSINE:
+            expected.append(row)
+        else:
+            kept.append(row)
+    found = duplicates.find(rows)
+    assert found.rows.tolist() == expected and len(expected) > 14
+    assert set(found.originals.tolist()) <= set(kept)
+    cosines = (unit[found.rows] * unit[found.originals]).sum(1)
+    np.testing.assert_allclose(found.cosines, cosines, rtol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_with_the_first_block_that_is_missing(folder):
+    texts = [f"{'ab'[n % 2]}{'c' * n}" for n in range(9)]
+    stopping = [*texts, "stop", "a", "b"]
+    (folder / "t.txt").write_text("\n".join(stopping))
+    stat = (folder / "t.txt").stat()
+    assert run("t.txt", "--backbone", "own:breaks") == 130
+    assert sorted(p.name for p in (folder / "pool/unfinished").iterdir()) == [
+        *("000000000.npz", "000000004.npz", "about.json")
+    ]
+    (folder / "t.txt").write_text("\n".join([*texts, "pots", "a", "b"]))
+    os.utime("t.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    import own
+
+    own.calls.clear()
+    features, ids, _ = embedded("t.txt", "--backbone", "own:breaks")
+    assert own.calls == [4] and len(ids) == 12
+    assert features[:, 0].tolist() == [*map(len, [*texts, "stop", "a", "b"])]
+    assert not (folder / "pool/unfinished").exists()
+
+
+def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
+    (folder / "t.txt").write_text("a\nb\nc\nd\nstop\n")
+    assert run("t.txt", "--backbone", "own:breaks") == 130
+    (folder / "t.txt").write_text("a\nb\nc\nd\ne\nf\n")
+    assert run("t.txt", "--backbone", "own:breaks") == 2
+    assert "unfinished work on other samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "iwps embed needs a folder of images, or a file of texts."),
+        (("gone",), "gone does not exist."),
+        (("https://x.org/a.zip",), "https://x.org/a.zip must be a file"),
+        (("own.py",), "own.py must be a folder of images, or texts in one of .csv"),
+        (("empty",), "empty must hold an image, got none."),
+        (("empty", "--text", "a"), "--text names a column, and empty is a folder."),
+        (("t.csv", "--text", "c"), "t.csv must have one column c in its first line"),
+        (("t.jsonl",), "t.jsonl: line 1 must have text (--text), got a."),
+        (("t.txt", "--id", "a"), "t.txt is a text in each line"),
+        (("t.txt", "--backbone", "minilmm"), "did you mean 'minilm'"),
+        (("t.txt", "--backbone", "efficientnet_lite0"), "sees images, and these are"),
+        (("t.txt", "--backbone", "no_such:f"), "there is no module no_such."),
+        (("t.txt", "--backbone", "own:f"), "own has no f."),
+        (("t.txt", "--backbone", "own:ragged"), "must return numbers [2, d] for 2"),
+        (("t.txt", "--backbone", "own:not_finite"), "must return finite numbers"),
+        (("t.csv", "--text", "a", "--id", "b"), "rows 0 and 1 both have same"),
+        (("blank.txt", "--backbone", "own:letters"), "0: it is empty."),
+        (("t.txt", "--out", "full"), "--out must be a new or empty folder"),
+        (("t.txt", "--out", "done"), "done holds a pool already"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused(folder, capsys, words, sentence):
+    for name in ("empty", "full", "done"):
+        (folder / name).mkdir()
+    (folder / "full/thesis.tex").write_text("mine")
+    (folder / "done/source.json").write_text("{}")
+    (folder / "t.csv").write_text("a,b\nx,same\ny,same\n")
+    (folder / "t.jsonl").write_text('{"a": "x"}\n')
+    (folder / "t.txt").write_text("a\nb\n")
+    (folder / "blank.txt").write_text("\n \n")
+    assert run(*words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert sentence in line
+    assert (folder / "full/thesis.tex").read_text() == "mine"
+
+
+def test_help_lists_the_backbones(capsys):
+    assert run("--backbone", "help") == 0
+    out = capsys.readouterr().out
+    assert "efficientnet_lite0  images" in out and "minilm" in out
