@@ -13,7 +13,7 @@ from iwps_jax.command_line import parse
 from iwps_jax.refusal import nearest
 
 COMMANDS = {
-    "embed": "turn a folder of photos, or a file of texts, into a pool",
+    "embed": "turn a folder of photos, a file of texts or a table into a pool",
     "check": "are the files what they should be, and which method suits them",
     "score": "which rows of a pool to label next",
     "init": "begin a labeling campaign in a folder",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +31,12 @@ def letters(texts):
 def breaks(texts):
     if any(t == "stop" for t in texts):
         raise KeyboardInterrupt
+    return letters(texts)
+
+def is_killed(texts):
+    import os, signal
+    if "kill" in texts and not os.path.exists("alive"):
+        os.kill(os.getpid(), signal.SIGKILL)
     return letters(texts)
 
 def ragged(texts):
@@ -215,6 +223,20 @@ def test_an_interrupted_run_goes_on_with_the_first_block_that_is_missing(folder)
     assert not (folder / "pool/unfinished").exists()
 
 
+def test_a_killed_run_goes_on(folder):
+    (folder / "t.txt").write_text("a\nbb\nccc\ndddd\nkill\nb\n")
+    words = "t.txt", "--backbone", "own:is_killed"
+    command = [sys.executable, "-m", "iwps_jax", "embed", *words]
+    small = "from iwps_jax.app.embedding import blocks; blocks.SIZE = 4; "
+    code = f"{small}from iwps_jax.__main__ import main; main({command[3:]!r})"
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (folder / "pool/source.json").exists()
+    (folder / "alive").touch()
+    features, ids, _ = embedded(*words)
+    assert features[:, 0].tolist() == [1, 2, 3, 4, 4, 1] and len(ids) == 6
+
+
 def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
     (folder / "t.txt").write_text("a\nb\nc\nd\nstop\n")
     assert run("t.txt", "--backbone", "own:breaks") == 130
@@ -226,14 +248,14 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "iwps embed needs a folder of images, or a file of texts."),
+        ((), "iwps embed needs a folder of images, or a file."),
         (("gone",), "gone does not exist."),
         (("https://x.org/a.zip",), "https://x.org/a.zip must be a file"),
         (("own.py",), "own.py must be a folder of images, or texts in one of .csv"),
         (("empty",), "empty must hold an image, got none."),
-        (("empty", "--text", "a"), "--text names a column, and empty is a folder."),
-        (("t.csv", "--text", "c"), "t.csv must have one column c in its first line"),
-        (("t.jsonl",), "t.jsonl: line 1 must have text (--text), got a."),
+        (("empty", "--text", "a"), "--text applies to a file, and empty is a folder."),
+        (("t.csv", "--text", "c"), "t.csv must have a column c, got a, b: --text and"),
+        (("t.jsonl",), "t.jsonl: line 1 must have text, got a: --text and"),
         (("t.txt", "--id", "a"), "t.txt is a text in each line"),
         (("t.txt", "--backbone", "minilmm"), "did you mean 'minilm'"),
         (("t.txt", "--backbone", "efficientnet_lite0"), "sees images, and these are"),
@@ -243,6 +265,16 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
         (("t.txt", "--backbone", "own:not_finite"), "must return finite numbers"),
         (("t.csv", "--text", "a", "--id", "b"), "rows 0 and 1 both have same"),
         (("blank.txt", "--backbone", "own:letters"), "0: it is empty."),
+        (("t.csv", "--table", "--text", "a"), "--text applies to photos or texts"),
+        (("t.csv", "--table", "--drop-duplicates"), "applies only to photos and"),
+        (("t.csv", "--without", "a"), "--without applies only with --table."),
+        (("t.txt", "--table"), "t.txt must be a table in one of .csv, .tsv"),
+        (("t.csv", "--table", "--without", "c"), "must have a column c, got a, b"),
+        (("t.csv", "--table", "--id", "b"), "ids must be distinct, got same 2 times"),
+        (
+            ("t.csv", "--table", "--without", "a"),
+            "none: a as --without says; b has one",
+        ),
         (("t.txt", "--out", "full"), "--out must be a new or empty folder"),
         (("t.txt", "--out", "done"), "done holds a pool already"),
     ],
@@ -266,3 +298,66 @@ def test_help_lists_the_backbones(capsys):
     assert run("--backbone", "help") == 0
     out = capsys.readouterr().out
     assert "efficientnet_lite0  images" in out and "minilm" in out
+
+
+TABLE = """number,size,when,color,note,none,same,label
+7,1,2026-01-01,red,x1,,k,a
+8,2,2026-01-02,blue,x2,,k,b
+9,,2026-01-03T00:00,,x3,,k,a
+10,4,,red,x4,,k,b
+11,1e9,2026-01-05,=red,x5,,k,a
+"""
+
+
+def test_a_table_becomes_a_pool(folder, capsys):
+    """By hand: medians 3 and 2026-01-03 of what is there, filled in before."""
+    (folder / "t.csv").write_text(TABLE)
+    words = "t.csv", "--table", "--id", "number", "--without", "label,note"
+    features, ids, about = embedded(*words)
+    assert ids == ["7", "8", "9", "10", "11"]
+    kinds = {"size": "number", "when": "date", "color": "category"}
+    assert about["kind"] == "rows" and about["source"]["columns"] == kinds
+    # Quartiles of 1, 2, 3, 4, 1e9: 2 and 4.
+    assert features[:, 0].tolist() == [-1, -0.5, 0, 0.5, 100]
+    assert features[:, 1].tolist() == [0, 0, 1, 0, 0]
+    assert features[:, 3].tolist() == [0, 0, 0, 1, 0]
+    assert features[:, 4:].sum(1).tolist() == [1] * 5
+    assert features[0, 4:].tolist() == features[3, 4:].tolist()
+    out = capsys.readouterr().out
+    assert "5 rows of 8 features in pool, from 3 columns: size (number)" in out
+    assert "The column none does not count: is empty." in out
+    assert "The column same does not count: has one value." in out
+
+
+def test_a_column_that_may_be_the_class_is_named(folder, capsys):
+    (folder / "t.csv").write_text("a,Label\n1,x\n2,y\n")
+    embedded("t.csv", "--table")
+    assert "--without Label" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_table_of_another_format_is_the_same(folder, suffix):
+    (folder / "t.csv").write_text("a,b\n1,x\n2,y\n,x\n")
+    records = [{"a": 1, "b": "x"}, {"a": 2.0, "b": "y"}, {"a": None, "b": "x"}]
+    if suffix == "jsonl":
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "u.jsonl").write_text(text)
+    else:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        parquet.write_table(pa.Table.from_pylist(records), "u.parquet")
+    first, _, _ = embedded("t.csv", "--table")
+    assert run(f"u.{suffix}", "--table", "--out", "other") == 0
+    np.testing.assert_array_equal(np.load("other/pool.npy"), first)
+
+
+def test_many_categories_share_a_column_and_free_texts_do_not_count(folder, capsys):
+    lines = [f"{n},c{n % 60},{n % 7}" for n in range(300)]
+    (folder / "t.csv").write_text(
+        "\n".join(["note,city,day", *(f"t{line}" for line in lines), ""])
+    )
+    features, _, about = embedded("t.csv", "--table")
+    assert about["source"]["columns"] == {"city": "category", "day": "number"}
+    assert features.shape == (300, 51)
+    assert "note does not count: has 300 different texts" in capsys.readouterr().out

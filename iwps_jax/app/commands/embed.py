@@ -2,11 +2,13 @@
 
     iwps embed photos/ --out pool
     iwps embed mails.csv --text body --id number --out pool
+    iwps embed patients.csv --table --id number --without diagnosis --out pool
 
-A frozen network makes one row of features of each sample. The folder --out gets
+A frozen network makes one row of features of each photo or text. Of a table, numbers
+and dates are scaled by their quartiles, and categories become columns. --out gets
 pool.npy with the features, ids.txt with the names of the rows, and source.json, which
-says where each sample is. The id of a photo is the path of its file; that of a text is
-its number, from 0, or what --id names. Nothing outside the source is read.
+says where each sample is. The id of a photo is the path of its file; that of a text or
+a row is its number, from 0, or what --id names. Nothing outside the source is read.
 
 Samples that cannot be used, such as damaged photos, are listed with the reason in
 skipped.csv. Rows that nearly repeat an earlier one (cosine above 0.995) are listed in
@@ -18,34 +20,26 @@ Rerun the same command to resume one that was killed. The backbones are:
 """
 
 import dataclasses
-import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from tyro import conf
 
 from iwps_jax.app import options
 from iwps_jax.app.commands import exit_status
-from iwps_jax.app.embedding import blocks, duplicates, encoders
+from iwps_jax.app.embedding import blocks, encoders, pool_folder, rows
 from iwps_jax.app.embedding.photos import open_photos
-from iwps_jax.app.embedding.source import IMAGES, TEXTS, Source
+from iwps_jax.app.embedding.pool_folder import Content, Written
+from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source
 from iwps_jax.app.embedding.texts import open_texts
-from iwps_jax.app.files.tables import guarded, table_of
 from iwps_jax.app.files.unreadable import FileError, require_no_address
 from iwps_jax.app.options import Flag
-from iwps_jax.atomic_write import sync_folder, write_atomically
 from iwps_jax.backbones.published import BackboneError
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.refusal import Refusal, refusing
 
-POOL, IDS, ABOUT = "pool.npy", "ids.txt", "source.json"
-SKIPPED, DUPLICATES, UNFINISHED = "skipped.csv", "duplicates.csv", "unfinished"
-FORMAT = 1
-"""Of source.json."""
+CLASSES = {"class", "label", "target", "y"}
+"""Names of columns that are often the answer."""
 __doc__ = (__doc__ or "").replace("{backbones}", encoders.about_backbones())
 
 
@@ -54,13 +48,17 @@ class Options(options.Options):
     """The options of the command."""
 
     source: conf.Positional[Path | None] = None
-    """a folder of images, or a .csv, .tsv, .jsonl, .txt or .parquet of texts"""
+    """a folder of images, or a .csv, .tsv, .jsonl, .parquet or .txt of texts or rows"""
     out: Path = Path("pool")
     """folder to make"""
     text: str | None = None
     """column of the texts (default: text)"""
+    table: Flag = False
+    """embed the rows of the file: numbers, dates and categories"""
+    without: str | None = None
+    """columns of a table that do not count, such as the classes: a,b,..."""
     id: str | None = None
-    """column of the ids of texts (default: the numbers of the rows, from 0)"""
+    """column of the ids (default: the numbers of the rows, from 0)"""
     backbone: str | None = None
     """network that makes the features; `help` lists them"""
     drop_duplicates: Flag = False
@@ -77,49 +75,86 @@ def _embed(options: Options) -> None:
         print(encoders.about_backbones())
         return
     if options.source is None:
-        raise Refusal("iwps embed needs a folder of images, or a file of texts.")
+        raise Refusal("iwps embed needs a folder of images, or a file.")
     require_no_address(options.source)
-    _require_new(options.out)
-    kind = IMAGES if options.source.is_dir() else TEXTS
+    _check(options, options.source)
+    pool_folder.require_new(options.out)
+    if options.table:
+        _embed_table(options, options.source)
+    else:
+        _embed_samples(options, options.source)
+    print(
+        f"Next: iwps init --pool {options.out / pool_folder.POOL} --ids "
+        f"{options.out / pool_folder.IDS}"
+    )
+
+
+def _check(options: Options, path: Path) -> None:
+    """What can be refused before a file is read."""
+    if options.table:
+        for name in ("text", "backbone"):
+            if getattr(options, name) is not None:
+                raise Refusal(f"--{name} applies to photos or texts, not with --table.")
+        if options.drop_duplicates:
+            raise Refusal("--drop-duplicates applies only to photos and texts.")
+    elif options.without is not None:
+        raise Refusal("--without applies only with --table.")
+    if path.is_dir():
+        for name in ("text", "id", "table"):
+            if getattr(options, name):
+                raise Refusal(f"--{name} applies to a file, and {path} is a folder.")
+
+
+def _embed_table(options: Options, path: Path) -> None:
+    without = [name for name in (options.without or "").split(",") if name]
+    table = rows.read_table(path, options.id, without)
+    options.out.mkdir(parents=True, exist_ok=True)
+    about = {"file": str(path.absolute()), "id": options.id, "columns": table.kinds}
+    content = Content(
+        {"kind": ROWS, "source": about},
+        table.ids,
+        table.features.shape[1],
+        lambda: [table.features],
+    )
+    written = pool_folder.write(options.out, content, keeps="all")
+    print(
+        f"{written.rows:,} rows of {content.width:,} features in {options.out}, from "
+        f"{len(table.kinds)} columns: "
+        + ", ".join(f"{name} ({kind})" for name, kind in table.kinds.items())
+    )
+    for name, flaw in table.left_out.items():
+        print(f"The column {name} does not count: {flaw}.")
+    for name in table.kinds:
+        if name.casefold() in CLASSES:
+            print(
+                f"If {name} is the class that you want to learn, delete "
+                f"{options.out} and rerun with --without {name}."
+            )
+
+
+def _embed_samples(options: Options, path: Path) -> None:
+    kind = IMAGES if path.is_dir() else TEXTS
     backbone = encoders.backbone_of(options.backbone, kind)
-    source = _open(options, options.source, kind, backbone.side)
+    if kind == IMAGES:
+        source = open_photos(path, backbone.side)
+    else:
+        source = open_texts(path, options.text, options.id)
     with refusing(BackboneError):
         encoder = backbone.load()
-    unfinished = options.out / UNFINISHED
+    unfinished = options.out / pool_folder.UNFINISHED
     blocks.begin(source, encoder, unfinished)
     done = min(blocks.SIZE * blocks.done_of(source, unfinished), source.size)
     with progress_bar(True, source.size, done, doing="embedding") as advance:
         paths = blocks.embed(source, encoder, unfinished, advance)
-    _finish(options, source, {"name": backbone.name, **encoder.identity}, paths)
+    content = _content(source, paths, {"name": backbone.name, **encoder.identity})
+    keeps = "one" if options.drop_duplicates else "listed"
+    written = pool_folder.write(options.out, content, keeps=keeps)
     shutil.rmtree(unfinished)
+    _tell(options, content, written, source.kind)
 
 
-def _open(options: Options, path: Path, kind: str, side: int | None) -> Source:
-    if kind == TEXTS:
-        return open_texts(path, options.text, options.id)
-    for name in ("text", "id"):
-        if getattr(options, name) is not None:
-            raise Refusal(f"--{name} names a column, and {path} is a folder.")
-    return open_photos(path, side)
-
-
-def _require_new(out: Path) -> None:
-    """Refuses a folder that holds anything but unfinished work."""
-    if (out / ABOUT).exists():
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # killed at the very end
-        raise FileError(f"{out} holds a pool already: name another --out.")
-    if out.exists() and not out.is_dir():
-        raise FileError(f"--out must be a folder, and {out} is none.")
-    ours = {POOL, IDS, SKIPPED, DUPLICATES, UNFINISHED}
-    if out.is_dir() and not (out / UNFINISHED).is_dir() and any(out.iterdir()):
-        raise FileError(f"--out must be a new or empty folder, and {out} is not.")
-    strangers = {path.name for path in out.iterdir()} - ours if out.is_dir() else ()
-    if any(not name.startswith(".") for name in strangers):
-        raise FileError(f"{out} must hold nothing else, got {sorted(strangers)[0]}.")
-
-
-def _finish(options: Options, source: Source, made_by: dict, paths) -> None:
-    """Writes the files of the pool from its blocks; source.json comes last."""
+def _content(source: Source, paths: list[Path], made_by: dict) -> Content:
+    """What the blocks hold."""
     ids: list[str] = []
     skipped: list[tuple[str, str]] = []
     widths = set()
@@ -129,96 +164,36 @@ def _finish(options: Options, source: Source, made_by: dict, paths) -> None:
         widths |= {block.features.shape[1]} if block.ids else set()
     if not ids:
         raise FileError(
-            f"{options.source} has no sample that can be used; the first, "
-            f"{skipped[0][0]}: {skipped[0][1]}."
+            f"no sample can be used; the first, {skipped[0][0]}: {skipped[0][1]}."
         )
     if len(widths) > 1:
         raise Refusal(
             "a backbone must return as many numbers for each sample, got "
             f"{' and '.join(map(str, sorted(widths)))}."
         )
-    shape = len(ids), widths.pop()
-    with _written(options.out / POOL, shape) as features:
-        _fill(features, (block.features for block in blocks.read(paths) if block.ids))
-        found = duplicates.find(features)
-    _write_table(
-        options.out / DUPLICATES,
-        ("id", "duplicate_of", "cosine"),
-        [
-            (ids[row], ids[original], f"{cosine:.4f}")
-            for row, original, cosine in zip(*found, strict=True)
-        ],
+    return Content(
+        {"kind": source.kind, "source": source.about, "backbone": made_by},
+        ids,
+        widths.pop(),
+        lambda: (block.features for block in blocks.read(paths) if block.ids),
+        skipped,
     )
-    _write_table(options.out / SKIPPED, ("id", "reason"), skipped)
-    if options.drop_duplicates and len(found.rows):
-        keep = np.delete(np.arange(len(ids)), found.rows)
-        all_ = np.load(options.out / POOL, mmap_mode="r")
-        with _written(options.out / POOL, (len(keep), shape[1])) as features:
-            starts = range(0, len(keep), blocks.SIZE)
-            _fill(features, (all_[keep[at : at + blocks.SIZE]] for at in starts))
-        ids = [ids[row] for row in keep]
-    write_atomically(options.out / IDS, "".join(f"{id_}\n" for id_ in ids))
-    about = {
-        "format": FORMAT,
-        "kind": source.kind,
-        "source": {
-            name: os.path.abspath(value) if name in ("folder", "file") else value
-            for name, value in source.about.items()
-        },
-        "backbone": made_by,
-        "rows": len(ids),
-        "skipped": len(skipped),
-        "duplicates": len(found.rows),
-        "duplicates_dropped": options.drop_duplicates,
-    }
-    write_atomically(options.out / ABOUT, json.dumps(about, indent=1) + "\n")
-    _tell(options, source, (len(ids), shape[1]), skipped, found)
 
 
-def _write_table(path: Path, header, rows) -> None:
-    """Writes a table, if it has rows."""
-    if rows:
-        cells = [[guarded(cell) for cell in row] for row in rows]
-        write_atomically(path, table_of([header, *cells]))
-
-
-@contextmanager
-def _written(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Rows to fill, in a file that gets its name when all of them are on the disk."""
-    half = path.with_name(f".{path.name}")
-    rows = np.lib.format.open_memmap(half, "w+", np.float32, shape)
-    yield rows
-    rows.flush()
-    with half.open("rb+") as file:
-        os.fsync(file.fileno())
-    half.replace(path)
-    sync_folder(path.parent)
-
-
-def _fill(rows: np.ndarray, parts: Iterable[np.ndarray]) -> None:
-    filled = 0
-    for part in parts:
-        rows[filled : filled + len(part)] = part
-        filled += len(part)
-
-
-def _tell(options: Options, source: Source, shape, skipped, found) -> None:
-    rows, width = shape
-    print(f"{rows:,} rows of {width:,} features of {source.kind} in {options.out}")
-    if skipped:
+def _tell(options: Options, content: Content, written: Written, kind: str) -> None:
+    print(
+        f"{written.rows:,} rows of {content.width:,} features of {kind} in "
+        f"{options.out}"
+    )
+    if content.skipped:
+        id_, reason = content.skipped[0]
         print(
-            f"Samples that could not be used: {len(skipped):,}; "
-            f"{options.out / SKIPPED} says why. The first, {skipped[0][0]}: "
-            f"{skipped[0][1]}."
+            f"Samples that could not be used: {len(content.skipped):,}; "
+            f"{options.out / pool_folder.SKIPPED} says why. The first, {id_}: {reason}."
         )
-    if len(found.rows):
+    if written.duplicates:
         fate = "left out" if options.drop_duplicates else "kept"
         print(
-            f"Rows that nearly repeat an earlier one: {len(found.rows):,}, {fate}; "
-            f"{options.out / DUPLICATES} lists them."
+            f"Rows that nearly repeat an earlier one: {written.duplicates:,}, {fate}; "
+            f"{options.out / pool_folder.DUPLICATES} lists them."
         )
-    images = f" --images {options.source}" if source.kind == IMAGES else ""
-    print(
-        f"Next: iwps init --pool {options.out / POOL} --ids {options.out / IDS}; then "
-        f"iwps next, and iwps show{images}."
-    )

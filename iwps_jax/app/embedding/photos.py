@@ -46,7 +46,7 @@ def open_photos(folder: Path, side: int | None) -> Source:
     twins = {path for path in paths if forms[form(path.as_posix())] > 1}
     return Source(
         IMAGES,
-        {"folder": str(folder)},
+        {"folder": str(folder.absolute())},
         digest_of(
             f"{path.as_posix()} {stat.st_size} {stat.st_mtime_ns}"
             for path, stat in zip(paths, stats, strict=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from iwps_jax.app.naming import flaw_of
 
-IMAGES, TEXTS = "images", "texts"
+IMAGES, TEXTS, ROWS = "images", "texts", "rows"
 
 
 class Sample(NamedTuple):

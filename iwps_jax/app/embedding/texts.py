@@ -1,13 +1,12 @@
 """A column of texts in a file, as a source."""
 
-import csv
-import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from iwps_jax.app.embedding.records import SUFFIXES, id_in, records_of
 from iwps_jax.app.embedding.source import (
     TEXTS,
     Sample,
@@ -15,16 +14,13 @@ from iwps_jax.app.embedding.source import (
     digest_of,
     flaw_of_id,
 )
-from iwps_jax.app.files.tables import all_rows, opened
-from iwps_jax.app.files.unreadable import FileError, readable, require_file
+from iwps_jax.app.files.tables import opened
+from iwps_jax.app.files.unreadable import FileError, require_file
 from iwps_jax.app.naming import form
 from iwps_jax.refusal import short
 
-TABLES = (".csv", ".tsv")
-SUFFIXES = (*TABLES, ".jsonl", ".txt", ".parquet")
+LINES = ".txt"
 DEFAULT_COLUMN = "text"
-MOST_LETTERS = 1_000_000
-"""Of a cell: the csv module refuses more than 131,072 by default."""
 
 
 class Columns(NamedTuple):
@@ -54,12 +50,12 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
     """
     require_file(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in (*SUFFIXES, LINES):
         raise FileError(
             f"{path} must be a folder of images, or texts in one of "
-            f"{', '.join(SUFFIXES)}."
+            f"{', '.join((*SUFFIXES, LINES))}."
         )
-    if suffix == ".txt":
+    if suffix == LINES:
         if text is not None or id_ is not None:
             raise FileError(
                 f"{path} is a text in each line: it has no columns for --text and --id."
@@ -71,7 +67,7 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
     stat = path.stat()
     return Source(
         TEXTS,
-        {"file": str(path), "text": columns.text, "id": columns.id},
+        {"file": str(path.absolute()), "text": columns.text, "id": columns.id},
         digest_of(map(str, (columns.text, columns.id, stat.st_size, stat.st_mtime_ns))),
         size,
         partial(_samples, columns),
@@ -111,82 +107,14 @@ def _samples(columns: Columns, start: int) -> Iterator[Sample]:
 
 def _cells(columns: Columns) -> Iterator[tuple[str, Any]]:
     """Id and text of each row."""
-    read = {".jsonl": _of_lines, ".parquet": _of_parquet, ".txt": _of_text}
-    of_rows = read.get(columns.path.suffix.lower(), _of_table)
-    for row, (id_, text) in enumerate(of_rows(columns)):
-        yield (str(row) if id_ is None else id_), text
-
-
-def _of_text(columns):
-    with opened(columns.path, None) as file:
-        for line in file:
-            yield None, line.strip("\ufeff\r\n")
-
-
-def _of_table(columns):
-    csv.field_size_limit(MOST_LETTERS)
-    names = [name.casefold() for name in (columns.text, columns.id) if name]
-    for _, header, fields in all_rows(columns.path, tuple(names)):
-        if any(fields):
-            cells = [fields[header.index(name)] for name in names]
-            yield (cells[1] if columns.id else None), cells[0]
-
-
-def _of_lines(columns):
-    with opened(columns.path, None) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise FileError(
-                    f"{columns.path}: line {number} is no JSON: {short(str(error))}."
-                ) from None
-            yield _of_record(columns, found, f"line {number}")
-
-
-def _of_record(columns, found, place):
-    if not isinstance(found, dict) or columns.text not in found:
-        names = ", ".join(map(str, found)) if isinstance(found, dict) else "none"
-        raise FileError(
-            f"{columns.path}: {place} must have {columns.text} (--text), got "
-            f"{short(names)}."
-        )
-    return _id_in(columns, found, place), found[columns.text]
-
-
-def _id_in(columns, found, place):
-    if columns.id is None:
-        return None
-    id_ = found.get(columns.id)
-    if isinstance(id_, bool) or not isinstance(id_, str | int):
-        raise FileError(
-            f"{columns.path}: {place} must have a text or a whole number as "
-            f"{columns.id} (--id), got {short(repr(id_))}."
-        )
-    return str(id_)
-
-
-def _of_parquet(columns):
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise FileError(
-            f"{columns.path} needs pyarrow: pip install 'iwps-jax[embed]', or save it "
-            "as .csv."
-        ) from None
-    with readable(columns.path, "a Parquet file"):
-        file = parquet.ParquetFile(columns.path)
-        names = [name for name in (columns.text, columns.id) if name is not None]
-        for name in names:
-            if name not in file.schema_arrow.names:
-                raise FileError(
-                    f"{columns.path} must have a column {name}, got "
-                    f"{short(', '.join(file.schema_arrow.names))}."
-                )
-        row = 0
-        for batch in file.iter_batches(columns=names):
-            for found in batch.to_pylist():
-                yield _of_record(columns, found, f"row {row}")
-                row += 1
+    if columns.text is None:
+        with opened(columns.path, None) as file:
+            for row, line in enumerate(file):
+                yield str(row), line.strip("\ufeff\r\n")
+        return
+    names = [name for name in (columns.text, columns.id) if name is not None]
+    for row, record in enumerate(records_of(columns.path, names)):
+        id_ = str(row)
+        if columns.id is not None:
+            id_ = id_in(columns.path, record, columns.id)
+        yield id_, record.values[columns.text]

@@ -1,0 +1,135 @@
+"""The records of a file: .csv, .tsv, .jsonl or .parquet, one after another."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from iwps_jax.app.files.headers import DELIMITERS
+from iwps_jax.app.files.tables import opened, text_of
+from iwps_jax.app.files.unreadable import FileError, readable, require_file
+from iwps_jax.refusal import short
+
+TABLES = {".csv": DELIMITERS, ".tsv": "\t"}
+SUFFIXES = (*TABLES, ".jsonl", ".parquet")
+OPTIONS = "--text and --id name columns"
+MOST_LETTERS = 1_000_000
+"""Of a cell: the csv module refuses more than 131,072 by default."""
+
+
+class Record(NamedTuple):
+    """Values by the name of their column; `place` says where they stand."""
+
+    place: str
+    values: dict[str, Any]
+
+
+def records_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """The records of a file. Rows of empty cells are passed over.
+
+    Args:
+        path: its suffix is one of `SUFFIXES`.
+        columns: each record must have these; no others are read. None for all columns.
+
+    Raises:
+        FileError: if it cannot be read, or a record has no such column.
+    """
+    require_file(path)
+    read = {".jsonl": _of_lines, ".parquet": _of_parquet}
+    for record in read.get(path.suffix.lower(), _of_table)(path, columns):
+        for name in columns or ():
+            if name not in record.values:
+                raise FileError(
+                    f"{path}: {record.place} must have {name}, got "
+                    f"{short(', '.join(map(str, record.values)))}: {OPTIONS}."
+                )
+        yield record
+
+
+def _of_table(path, columns):
+    delimiters = TABLES[path.suffix.lower()]
+    csv.field_size_limit(MOST_LETTERS)
+    with opened(path, "") as file:
+        start = file.readline()
+        file.seek(0)
+        reader = csv.reader(
+            file, delimiter=max(delimiters, key=start.count), strict=True
+        )
+        try:
+            names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
+            if len(set(names)) < len(names):
+                raise FileError(f"{path} must have columns of distinct names.")
+            _require_columns(path, names, columns)
+            for cells in reader:
+                if any(cells):
+                    place = f"line {reader.line_num}"
+                    if any(cells[len(names) :]):
+                        raise FileError(
+                            f"{path}: {place} must have at most {len(names)} fields "
+                            f"like the header, got {len(cells)}."
+                        )
+                    cells += [""] * (len(names) - len(cells))
+                    texts = map(text_of, cells)
+                    yield Record(place, dict(zip(names, texts, strict=False)))
+        except csv.Error as error:
+            raise FileError(
+                f"{path}: line {reader.line_num} is not CSV: {error}."
+            ) from error
+
+
+def _of_lines(path, columns):
+    with opened(path, None) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise FileError(
+                    f"{path}: line {number} is no JSON: {short(str(error))}."
+                ) from None
+            if not isinstance(values, dict):
+                raise FileError(f"{path}: line {number} must be a JSON object.")
+            yield Record(f"line {number}", values)
+
+
+def _of_parquet(path, columns):
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise FileError(
+            f"{path} needs pyarrow: pip install 'iwps-jax[embed]', or save it as .csv."
+        ) from None
+    with readable(path, "a Parquet file"):
+        file = parquet.ParquetFile(path)
+        _require_columns(path, file.schema_arrow.names, columns)
+        row = 0
+        for batch in file.iter_batches(columns=columns and [*columns]):
+            for values in batch.to_pylist():
+                yield Record(f"row {row}", values)
+                row += 1
+
+
+def _require_columns(path, names, columns):
+    for name in columns or ():
+        if name not in names:
+            raise FileError(
+                f"{path} must have a column {name}, got {short(', '.join(names))}: "
+                f"{OPTIONS}."
+            )
+
+
+def id_in(path: Path, record: Record, column: str) -> str:
+    """The id of a record.
+
+    Raises:
+        FileError: if it is neither a text nor a whole number.
+    """
+    id_ = record.values[column]
+    if isinstance(id_, bool) or not isinstance(id_, str | int):
+        raise FileError(
+            f"{path}: {record.place} must have a text or a whole number as {column}, "
+            f"got {short(repr(id_))}."
+        )
+    return str(id_).strip()
