@@ -39,18 +39,26 @@ TABLE = (
         "that the head was trained on (--training-set).",
     ),
     Recommendation(
-        (),
+        ("head",),
         methods.MARGIN.name,
-        "you have no holdout set",
+        "you have a head, or its predictions, and no holdout set",
         "without a head and a holdout set nothing can judge the predictions, and "
         "margin needs nothing but them; it does not look at labeled samples.",
+    ),
+    Recommendation(
+        (),
+        methods.MAX_HERDING.name,
+        "you have features alone, with nothing labeled",
+        "without a head there are no predictions, and max_herding covers the pool; in "
+        "a study it was the best first batch.",
     ),
 )
 """The first line whose supplies are there counts.
 
 The rule follows the study in docs/results.md: where it can be used, `iwps_batch` was
 significantly better than each of ten other methods in some of 27 settings, and
-significantly worse in none.
+significantly worse in none. The last line follows the first batches in the study
+`experiments.referee` (the group first_batch).
 """
 
 
@@ -58,7 +66,8 @@ def recommend(supplied: Collection[str]) -> Recommendation:
     """The line of the table for what somebody has beside features or logits.
 
     Args:
-        supplied: of `iwps_jax.method.NEEDS`; a holdout set counts with a head alone.
+        supplied: of `iwps_jax.method.NEEDS`; a head's logits count as a head, and a
+            holdout set counts with a head alone.
 
     Example:
         >>> recommend(["holdout"]).method

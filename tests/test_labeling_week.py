@@ -195,11 +195,11 @@ def test_names_classes_and_a_holdout_of_the_pool(desk):
     assert not set(batch.values()) & {*judges.tolist(), *rest}
 
 
-def test_nothing_labeled_is_a_random_start(desk, capsys):
+def test_with_nothing_labeled_the_first_batch_covers_the_pool(desk, capsys):
     given = ("--pool", "pool.npy", "--holdout", "holdout.npz")
     assert run("init", *given) == 0
     assert run("next", "--k", 5, "--out", "b.csv") == 0
-    assert "Drawn at random" in capsys.readouterr().out
+    assert "Chosen by MaxHerding, because fewer than" in capsys.readouterr().out
     assert {row["predicted"] for row in read_batch("b.csv")} == {""}
     assert run("status", "--campaign", "campaign") == 0
     assert "Label two classes or more" in capsys.readouterr().out

@@ -65,7 +65,7 @@ def test_labeled_rows_are_never_picked(here):
         ((*FROM_FILES, "--seed", str(2**32)), "--seed must be at least 0"),
         (
             ("--pool", "features.npy", "--training-set", "features.npy"),
-            "--method margin is recommended for these files, and needs --head.",
+            "features.npy must be an .npz or .safetensors file",
         ),
         ((*FROM_FILES, "--out", "/dev/null"), "must name a file that can be replaced"),
         ((*MODEL, "--pool", "huge.npy"), "huge.npy: numbers of float64 do not fit"),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from experiments.linear_heads.competitors import ABLATION, CONSTANTS, HERDING, JOINED
+from experiments.linear_heads.competitors import ABLATION, CONSTANTS, HERDING
 from experiments.linear_heads.settings import (
     EQUAL_LABELS,
     FIRST_BATCHES,
@@ -71,7 +71,7 @@ OF_PARTS = tuple(setting for setting in SETTINGS if setting.name in WITH_PARTS)
 GROUPS = {
     "methods": Group(METHODS, SETTINGS),
     "batch_parts": Group(("iwps_batch", *ABLATION), OF_PARTS),
-    "herding_parts": Group((OURS, *HERDING, *JOINED), OF_PARTS),
+    "herding_parts": Group((OURS, *HERDING), OF_PARTS),
     "constants": Group((OURS, "iwps_batch", "iwps", *CONSTANTS), OF_PARTS),
     "first_batch": Group(FIRST_BATCH, FIRST_BATCHES),
 }

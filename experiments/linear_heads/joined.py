@@ -3,7 +3,8 @@
 The process has the kernel ½ RBF + ½ linear; a label of row i has the noise 1/v_i, v_i
 its variance under the head. The gain of a row is how much its label would lower the
 variance at the targets, C²(i, u) / (C(i, i) + noise), summed with weights v_u r_u; the
-labeled rows and the picks condition C. Both herding and gain know all pairs of rows.
+labeled rows and the picks condition C. Both herding and gain know all pairs of rows:
+a variant takes minutes, and stands in no group; name it in --methods.
 
     select(join, key, logits, features, model, k, where) -> rows [k]
 """

@@ -3,6 +3,7 @@
 import numpy as np
 
 from iwps_jax import checks, methods
+from iwps_jax.app import naming
 from iwps_jax.app.campaign.events import NO_MODEL, Batch
 from iwps_jax.app.campaign.scaling import ScaledRows
 from iwps_jax.app.campaign.state import (
@@ -17,15 +18,23 @@ from iwps_jax.app.campaign.state import (
 from iwps_jax.explanations import predictions
 from iwps_jax.method import Model
 from iwps_jax.picking import pick, require_memory
+from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import Head, Holdout
+
+FIRST = methods.row_of(recommend(()).method)
+"""Stands in for methods that need a head, where there is none."""
+FIRST_ROWS = 8_192
+"""It sees at most so many rows, drawn at random, in memory that a pool of any size
+leaves."""
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """Hands out the k samples to label next, and no sample twice.
 
     The campaign's method picks them. As long as fewer than two classes have labels,
-    there is no head, and the samples are drawn at random.
+    there is no head; for a method that needs one, `FIRST` then picks them from up to
+    `FIRST_ROWS` rows.
 
     Args:
         state: state of the campaign.
@@ -53,15 +62,16 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
 
 def _batch(state, k, where) -> Batch:
     task, head, judged = task_of(state), state.head, holdout_of(state)
-    # Without a head there are no predictions: rows are drawn at random.
-    method = methods.RANDOM if head is None else methods.row_of(task.method)
+    method = methods.row_of(task.method)
+    if head is None and not {*method.needs} <= {"features"}:
+        return _first_batch(state, k, where)
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
+    # Two batches without an answer between them draw other rows.
+    model = model._replace(batch=len(batches_of(state)))
     if head is not None:
         model = model._replace(
             head=Head(head.kernel, head.bias),
             holdout=Holdout(task.scaling.of(judged.features), judged.labels),
-            # Two batches without an answer between them draw other rows.
-            batch=len(batches_of(state)),
         )
     if "labels" in method.needs:  # for others it is enough that no such row is free
         labels = labels_of(state)
@@ -75,6 +85,28 @@ def _batch(state, k, where) -> Batch:
     predicted, confidence = _predictions(state, top.rows)
     rows = np.asarray(top.rows, np.int64)
     return Batch(rows, np.asarray(top.scores), predicted, confidence, method.name)
+
+
+def _first_batch(state, k, where) -> Batch:
+    """Rows that cover the pool, where there is no head."""
+    task = state.task
+    free, taken = np.flatnonzero(where), np.flatnonzero(~where)
+    generator = np.random.default_rng((task.seed, len(batches_of(state))))
+    drawn, seen = (
+        np.sort(generator.permutation(rows)[:most])
+        for rows, most in ((free, max(FIRST_ROWS, k)), (taken, FIRST_ROWS))
+    )
+    features = task.scaling.rows(task.pool, drawn.tolist())
+    naming.require_finite(naming.ids_of(task.ids, drawn), drawn, features)
+    model = Model(seed=task.seed)
+    if len(seen):
+        known = task.scaling.rows(task.pool, seen.tolist())
+        known = known[np.isfinite(known).all(axis=1)]
+        model = model._replace(labeled=Holdout(known, np.zeros(len(known), np.int32)))
+    top = pick(FIRST, model, features, None, k)
+    rows = drawn[np.asarray(top.rows)]
+    predicted, confidence = _predictions(state, rows)
+    return Batch(rows, np.asarray(top.scores), predicted, confidence, FIRST.name)
 
 
 def _predictions(state, rows):

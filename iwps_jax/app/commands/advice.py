@@ -68,8 +68,8 @@ def advise(
     if predicted is None:
         reason = "give --pool with --head, or --logits, to get a recommendation."
         return Advice(None, reason, warnings)
-    supplied = ["holdout"] * (holdout is not None) + ["labels"] * has_labels
-    recommended = recommend(supplied)
+    others = ["holdout"] * (holdout is not None) + ["labels"] * has_labels
+    recommended = recommend(["head", *others])
     ratio = imbalance(predicted)
     reason = recommended.reason + (
         " In a sample of the pool the class that is predicted most often has "

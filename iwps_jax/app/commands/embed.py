@@ -22,6 +22,7 @@ Rerun the same command to resume one that was killed. The backbones are:
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 from tyro import conf
 
@@ -47,6 +48,8 @@ __doc__ = (__doc__ or "").replace("{backbones}", encoders.about_backbones())
 class Options(options.Options):
     """The options of the command."""
 
+    writes: ClassVar = ("out",)
+    texts: ClassVar = ("text", "id", "without", "backbone")
     source: conf.Positional[Path | None] = None
     """a folder of images, or a .csv, .tsv, .jsonl, .parquet or .txt of texts or rows"""
     out: Path = Path("pool")

@@ -14,7 +14,9 @@ from typing import Annotated
 
 from tyro import conf
 
+from iwps_jax import methods
 from iwps_jax.app.campaign import ask, folder, unanswered_of
+from iwps_jax.app.campaign.state import batches_of
 from iwps_jax.app.commands import batch_files, exit_status
 from iwps_jax.app.commands.jax_settings import start_jax
 from iwps_jax.app.options import Flag
@@ -67,5 +69,6 @@ def _next(options: Options) -> None:
                 "--unanswered writes them again."
             )
         if before.head is None:
-            print("Drawn at random, because fewer than two classes have labels.")
+            name = methods.row_of(batches_of(state)[-1].method).label
+            print(f"Chosen by {name}, because fewer than two classes have labels.")
     batch_files.say(written)

@@ -4,8 +4,9 @@
 
 Without --method the command takes the method that it recommends for the given files,
 and says why: iwps_batch with --training-set, iwps with --head and --holdout, margin
-otherwise. The command writes picks.csv with the columns method, id, row and score
-and, with a head or logits, predicted and confidence. The methods are:
+with --head or --logits, and max_herding with --pool alone. The command writes picks.csv
+with the columns method, id, row and score and, with a head or logits, predicted and
+confidence. The methods are:
 
 {methods}
 
@@ -108,13 +109,18 @@ def _choose_method(options: Options) -> tuple[Options, str | None]:
         raise Refusal("iwps score needs --pool, or --logits.")
     if options.method is not None:
         return options, None
-    has_holdout = options.head is not None and options.holdout is not None
-    has_labels = options.training_set is not None
-    line = recommend(["holdout"] * has_holdout + ["labels"] * has_labels)
+    has_head = options.head is not None
+    there = {
+        "head": has_head or options.logits is not None,
+        "holdout": has_head and options.holdout is not None,
+        "labels": options.training_set is not None,
+    }
+    line = recommend([part for part, is_there in there.items() if is_there])
     method = line.method
     method_options.require_needs(options, method, "is recommended for these files, and")
     options = dataclasses.replace(options, method=method)
-    if "labels" not in methods.ROWS[method].needs:  # the reason says so
+    row = methods.ROWS[method]
+    if "labels" not in (*row.needs, *row.uses):  # the reason says so
         options = dataclasses.replace(options, training_set=None)
     return options, line.reason
 
