@@ -25,8 +25,7 @@ from iwps_jax.types import Head, Holdout
 FIRST = methods.row_of(recommend(()).method)
 """Stands in for methods that need a head, where there is none."""
 FIRST_ROWS = 8_192
-"""It sees at most so many rows, drawn at random, in memory that a pool of any size
-leaves."""
+"""It sees at most so many rows, drawn at random: a pool may have any size."""
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
@@ -98,10 +97,11 @@ def _first_batch(state, k, where) -> Batch:
     )
     features = task.scaling.rows(task.pool, drawn.tolist())
     naming.require_finite(naming.ids_of(task.ids, drawn), drawn, features)
-    model = Model(seed=task.seed)
+    model, known = Model(seed=task.seed), features[:0]
     if len(seen):
         known = task.scaling.rows(task.pool, seen.tolist())
         known = known[np.isfinite(known).all(axis=1)]
+    if len(known):
         model = model._replace(labeled=Holdout(known, np.zeros(len(known), np.int32)))
     top = pick(FIRST, model, features, None, k)
     rows = drawn[np.asarray(top.rows)]
