@@ -1,5 +1,6 @@
 """`iwps embed` from the command line: photos, texts, what is skipped, what resumes."""
 
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from iwps_jax.__main__ import main
-from iwps_jax.app.embedding import blocks, duplicates
+from iwps_jax.app.embedding import blocks, duplicates, pool_folder
 from iwps_jax.app.embedding.photos import open_photos
 
 OWN = '''
@@ -29,7 +30,8 @@ def letters(texts):
     return np.array([[len(t), t.count("a"), t.count("b")] for t in texts], "f4")
 
 def breaks(texts):
-    if any(t == "stop" for t in texts):
+    import os
+    if "stop" in texts and not os.path.exists("go"):
         raise KeyboardInterrupt
     return letters(texts)
 
@@ -41,6 +43,12 @@ def is_killed(texts):
 
 def ragged(texts):
     return np.zeros((1, 2))
+
+def huge(texts):
+    return np.full((len(texts), 2), 1e300)
+
+def nothing(texts):
+    return np.zeros((len(texts), 0))
 
 def not_finite(texts):
     return np.full((len(texts), 2), np.nan)
@@ -89,7 +97,9 @@ def test_photos_become_a_pool(folder, capsys):
     np.testing.assert_allclose(features[1], [250, 0, 0, 6, 4])
     assert about["kind"] == "images" and about["rows"] == 4
     assert about["source"] == {"folder": str(folder / "photos")}
-    assert about["backbone"] == {"name": "own:colors", "function": "own:colors"}
+    assert about["backbone"]["name"] == "own:colors"
+    digest = hashlib.sha256(OWN.encode()).hexdigest()
+    assert about["backbone"]["module"] == digest
     assert {p.name for p in (folder / "pool").iterdir()} == {
         *("pool.npy", "ids.txt", "source.json")
     }
@@ -107,7 +117,7 @@ def test_what_is_no_image_is_skipped_with_its_reason(folder, capsys):
     assert len(ids) == 4 and about["skipped"] == 2
     text = (folder / "pool/skipped.csv").read_text()
     assert "link.png,it is a link that leads out of the folder" in text
-    assert "a.png,cannot identify" in text and "notes.md" not in text
+    assert "or damaged" in text and "notes.md" not in text
     assert "Samples that could not be used: 2; pool/skipped.csv" in (
         capsys.readouterr().out
     )
@@ -119,6 +129,7 @@ def test_a_photo_is_turned_upright_and_loses_its_transparency(folder):
     save("photos/turned.jpg", (9, 9, 9), (40, 20), exif=exif)
     Image.new("RGBA", (6, 4), (0, 0, 0, 0)).save("photos/clear.png")
     Image.new("I;16", (6, 4), 700).save("photos/deep.png")
+    Image.new("CMYK", (6, 4)).save("photos/print.jpg")
     samples = {s.id: s.value for s in open_photos(folder / "photos", None).samples(0)}
     assert samples["turned.jpg"].size == (20, 40)
     assert samples["clear.png"].getpixel((0, 0)) == (255, 255, 255)
@@ -260,10 +271,20 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
         (("t.txt", "--backbone", "minilmm"), "did you mean 'minilm'"),
         (("t.txt", "--backbone", "efficientnet_lite0"), "sees images, and these are"),
         (("t.txt", "--backbone", "no_such:f"), "there is no module no_such."),
-        (("t.txt", "--backbone", "own:f"), "own has no f."),
+        (("t.txt", "--backbone", "own:f"), "own has no function f."),
+        (("t.txt", "--backbone", ":f"), "--backbone :f must be MODULE:FUNCTION."),
+        (("t.txt", "--backbone", "own:np"), "own has no function np."),
+        (("t.txt", "--backbone", "own:huge"), "numbers that are finite in float32"),
+        (("t.txt", "--backbone", "own:nothing"), "must return numbers [2, d] for 2"),
         (("t.txt", "--backbone", "own:ragged"), "must return numbers [2, d] for 2"),
-        (("t.txt", "--backbone", "own:not_finite"), "must return finite numbers"),
-        (("t.csv", "--text", "a", "--id", "b"), "rows 0 and 1 both have same"),
+        (
+            ("t.txt", "--backbone", "own:not_finite"),
+            "must return numbers that are finite in float32",
+        ),
+        (
+            ("t.csv", "--text", "a", "--id", "b"),
+            "0 and 1, from 0, both have same",
+        ),
         (("blank.txt", "--backbone", "own:letters"), "0: it is empty."),
         (("t.csv", "--table", "--text", "a"), "--text applies to photos or texts"),
         (("t.csv", "--table", "--drop-duplicates"), "applies only to photos and"),
@@ -273,7 +294,7 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
         (("t.csv", "--table", "--id", "b"), "ids must be distinct, got same 2 times"),
         (
             ("t.csv", "--table", "--without", "a"),
-            "none: a as --without says; b has one",
+            "none: a --without names it; b has one",
         ),
         (("t.txt", "--out", "full"), "--out must be a new or empty folder"),
         (("t.txt", "--out", "done"), "done holds a pool already"),
@@ -361,3 +382,124 @@ def test_many_categories_share_a_column_and_free_texts_do_not_count(folder, caps
     assert about["source"]["columns"] == {"city": "category", "day": "number"}
     assert features.shape == (300, 51)
     assert "note does not count: has 300 different texts" in capsys.readouterr().out
+
+
+def test_a_refusal_deletes_nothing(folder, capsys):
+    """Folders of other people that happen to have our names in them."""
+    (folder / "t.txt").write_text("a\nb\n")
+    for out, name in (("one", "source.json"), ("two", "pool.npy")):
+        (folder / out / "unfinished").mkdir(parents=True)
+        (folder / out / "unfinished/thesis.txt").write_text("mine")
+        (folder / out / name).write_text("mine")
+        before = sorted((folder / out).rglob("*"))
+        assert run("t.txt", "--backbone", "own:letters", "--out", out) == 2
+        assert sorted((folder / out).rglob("*")) == before
+        assert (folder / out / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("kept", ["pool.npy", "ids.txt", "source.json"])
+@pytest.mark.parametrize("words", [("t.txt",), ("t.csv", "--table")])
+def test_interrupted_while_it_writes_it_goes_on(folder, monkeypatch, words, kept):
+    (folder / "t.txt").write_text("a\nbb\nccc\n")
+    (folder / "t.csv").write_text("a,b\n1,x\n2,y\n")
+    own = () if "--table" in words else ("--backbone", "own:letters")
+    assert run(*words, *own, "--out", "whole") == 0
+    plain = pool_folder.sync_folder, pool_folder.write_atomically
+
+    def interrupted(path, content=None):
+        if content is not None:
+            plain[1](path, content)
+        if (folder / "part" / kept).exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_folder, "write_atomically", interrupted)
+        patch.setattr(pool_folder, "sync_folder", interrupted)
+        assert run(*words, *own, "--out", "part") == 130
+    if kept != "source.json":
+        assert run(*words, *own, "--out", "part") == 0
+    for name in ("pool.npy", "ids.txt", "source.json"):
+        assert (folder / "part" / name).read_bytes() == (
+            (folder / "whole" / name).read_bytes()
+        )
+
+
+def test_names_that_are_no_text_and_pipes_are_skipped(folder):
+    some_photos()
+    broken = os.fsencode(folder / "photos/a") + b"\xff.png"
+    Path(os.fsdecode(broken)).write_bytes(b"")
+    os.mkfifo(folder / "photos/pipe.png")
+    _, ids, about = embedded("photos", "--backbone", "own:colors")
+    assert len(ids) == 4 and about["skipped"] == 2
+    listed = (folder / "pool/skipped.csv").read_text("utf-8")
+    assert 'a\\udcff.png,"its name must be Unicode' in listed
+    assert "pipe.png,it is no file" in listed
+
+
+def test_links_inside_the_folder_add_no_rows(folder):
+    some_photos()
+    (folder / "photos/a.jpg").symlink_to("b.jpg")
+    (folder / "photos/aa").symlink_to("deep")
+    (folder / "photos/blob").write_bytes((folder / "photos/b.jpg").read_bytes())
+    (folder / "photos/c.jpg").symlink_to("blob")
+    _, ids, _ = embedded("photos", "--backbone", "own:colors")
+    assert ids == ["b.jpg", "c.jpg", *(f"deep/er/{n}.png" for n in range(3))]
+    listed = (folder / "pool/skipped.csv").read_text()
+    assert listed == "id,reason\na.jpg,it is a link to b.jpg\n"
+
+
+def test_another_target_of_a_link_is_another_photo(folder, monkeypatch):
+    some_photos()
+    (folder / "photos/blob").write_bytes((folder / "photos/b.jpg").read_bytes())
+    (folder / "photos/a.jpg").symlink_to("blob")
+    before = open_photos(folder / "photos", None).digest
+    (folder / "photos/blob").write_bytes(b"other")
+    assert open_photos(folder / "photos", None).digest != before
+
+
+def test_after_a_run_without_a_usable_sample_nothing_blocks_the_next(folder):
+    (folder / "photos").mkdir()
+    (folder / "photos/a.png").write_bytes(b"no image")
+    assert run("photos", "--backbone", "own:colors") == 2
+    save("photos/b.png", (9, 9, 9))
+    assert embedded("photos", "--backbone", "own:colors")[1] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ('text\nhello\n\n""\nlast\n', ["0", "2"]),
+        ("x,text\n1,a\n,\n2,b\n", ["0", "2"]),
+        ('"a, b, c";text\n1;x\n', ["0"]),
+        ("text,,\nx,,\n", ["0"]),
+        ("\ufefftext\r\nx\r\n", ["0"]),
+    ],
+)
+def test_rows_keep_their_numbers(folder, text, ids):
+    (folder / "t.csv").write_text(text, encoding="utf-8", newline="")
+    assert embedded("t.csv", "--backbone", "own:letters")[1] == ids
+
+
+def test_a_column_of_numbers_with_few_other_cells_says_which(folder, capsys):
+    lines = [f"{n},{n}" for n in range(30)]
+    (folder / "t.csv").write_text("\n".join(['x,"y, z"', *lines, "inf,30", ""]))
+    _, _, about = embedded("t.csv", "--table")
+    assert about["source"]["columns"] == {"y, z": "number"}
+    assert "has a number in 30 of 31 cells, but also 'inf'" in capsys.readouterr().out
+    assert run("t.csv", "--table", "--without", ' "y, z", x') == 2
+
+
+def test_an_error_in_the_module_itself_is_not_hidden(folder, capsys):
+    (folder / "t.txt").write_text("a\n")
+    (folder / "broken_module.py").write_text("import os\nos.nosuch\n")
+    assert run("t.txt", "--backbone", "broken_module:f") == 1
+    assert "nosuch" in capsys.readouterr().err
+
+
+def test_a_damaged_block_is_named(folder, capsys):
+    (folder / "t.txt").write_text("a\nb\nc\nd\nstop\n")
+    assert run("t.txt", "--backbone", "own:breaks") == 130
+    (folder / "pool/unfinished/000000000.npz").write_bytes(b"")
+    (folder / "go").touch()
+    assert run("t.txt", "--backbone", "own:breaks") == 2
+    assert "000000000.npz must be a block of features" in capsys.readouterr().err

@@ -19,7 +19,9 @@ Rerun the same command to resume one that was killed. The backbones are:
 {backbones}
 """
 
+import csv
 import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 from typing import ClassVar
@@ -31,9 +33,9 @@ from iwps_jax.app.commands import exit_status
 from iwps_jax.app.embedding import blocks, encoders, pool_folder, rows
 from iwps_jax.app.embedding.photos import open_photos
 from iwps_jax.app.embedding.pool_folder import Content, Written
-from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source
+from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source, digest_of
 from iwps_jax.app.embedding.texts import open_texts
-from iwps_jax.app.files.unreadable import FileError, require_no_address
+from iwps_jax.app.files.unreadable import FileError, require_file, require_no_address
 from iwps_jax.app.options import Flag
 from iwps_jax.backbones.published import BackboneError
 from iwps_jax.pool.progress import progress_bar
@@ -81,19 +83,25 @@ def _embed(options: Options) -> None:
         raise Refusal("iwps embed needs a folder of images, or a file.")
     require_no_address(options.source)
     _check(options, options.source)
-    pool_folder.require_new(options.out)
+    pool_folder.holds_unfinished(options.out)
     if options.table:
         _embed_table(options, options.source)
     else:
         _embed_samples(options, options.source)
+    pool, ids = (
+        shlex.quote(str(options.out / name))
+        for name in (pool_folder.POOL, pool_folder.IDS)
+    )
     print(
-        f"Next: iwps init --pool {options.out / pool_folder.POOL} --ids "
-        f"{options.out / pool_folder.IDS}"
+        f"Next: iwps init --pool {pool} --ids {ids} --holdout FILE.csv, where FILE.csv "
+        "has the columns id and label of a few rows of each class."
     )
 
 
 def _check(options: Options, path: Path) -> None:
     """What can be refused before a file is read."""
+    if not path.is_dir():
+        require_file(path)
     if options.table:
         for name in ("text", "backbone"):
             if getattr(options, name) is not None:
@@ -109,9 +117,11 @@ def _check(options: Options, path: Path) -> None:
 
 
 def _embed_table(options: Options, path: Path) -> None:
-    without = [name for name in (options.without or "").split(",") if name]
+    names = next(csv.reader([options.without or ""], skipinitialspace=True), [])
+    without = [name.strip() for name in names if name.strip()]
+    identity = {"digest": _digest_of(path), "id": options.id, "without": without}
     table = rows.read_table(path, options.id, without)
-    options.out.mkdir(parents=True, exist_ok=True)
+    unfinished = pool_folder.begin(options.out, identity)
     about = {"file": str(path.absolute()), "id": options.id, "columns": table.kinds}
     content = Content(
         {"kind": ROWS, "source": about},
@@ -120,6 +130,7 @@ def _embed_table(options: Options, path: Path) -> None:
         lambda: [table.features],
     )
     written = pool_folder.write(options.out, content, keeps="all")
+    shutil.rmtree(unfinished)
     print(
         f"{written.rows:,} rows of {content.width:,} features in {options.out}, from "
         f"{len(table.kinds)} columns: "
@@ -135,6 +146,12 @@ def _embed_table(options: Options, path: Path) -> None:
             )
 
 
+def _digest_of(path: Path) -> str:
+    """What changes with a file."""
+    stat = path.stat()
+    return digest_of([str(stat.st_size), str(stat.st_mtime_ns)])
+
+
 def _embed_samples(options: Options, path: Path) -> None:
     kind = IMAGES if path.is_dir() else TEXTS
     backbone = encoders.backbone_of(options.backbone, kind)
@@ -144,12 +161,16 @@ def _embed_samples(options: Options, path: Path) -> None:
         source = open_texts(path, options.text, options.id)
     with refusing(BackboneError):
         encoder = backbone.load()
-    unfinished = options.out / pool_folder.UNFINISHED
-    blocks.begin(source, encoder, unfinished)
+    identity = {"digest": source.digest, "encoder": encoder.identity}
+    unfinished = pool_folder.begin(options.out, {**identity, "block": blocks.SIZE})
     done = min(blocks.SIZE * blocks.done_of(source, unfinished), source.size)
     with progress_bar(True, source.size, done, doing="embedding") as advance:
         paths = blocks.embed(source, encoder, unfinished, advance)
     content = _content(source, paths, {"name": backbone.name, **encoder.identity})
+    if not content.ids:
+        shutil.rmtree(unfinished)  # nothing in it is worth going on with
+        id_, reason = content.skipped[0]
+        raise FileError(f"no sample can be used; the first, {id_}: {reason}.")
     keeps = "one" if options.drop_duplicates else "listed"
     written = pool_folder.write(options.out, content, keeps=keeps)
     shutil.rmtree(unfinished)
@@ -164,21 +185,18 @@ def _content(source: Source, paths: list[Path], made_by: dict) -> Content:
     for block in blocks.read(paths):
         ids += block.ids
         skipped += zip(block.flawed, block.flaws, strict=True)
-        widths |= {block.features.shape[1]} if block.ids else set()
-    if not ids:
-        raise FileError(
-            f"no sample can be used; the first, {skipped[0][0]}: {skipped[0][1]}."
-        )
+        widths |= {block.features[0].shape[1]} if block.ids else set()
     if len(widths) > 1:
         raise Refusal(
             "a backbone must return as many numbers for each sample, got "
-            f"{' and '.join(map(str, sorted(widths)))}."
+            f"{' and '.join(map(str, sorted(widths)))}: if it has changed, delete "
+            f"{paths[0].parent}."
         )
     return Content(
         {"kind": source.kind, "source": source.about, "backbone": made_by},
         ids,
-        widths.pop(),
-        lambda: (block.features for block in blocks.read(paths) if block.ids),
+        max(widths, default=0),
+        lambda: (block.features[0] for block in blocks.read(paths) if block.ids),
         skipped,
     )
 

@@ -1,11 +1,10 @@
 """Features a block of samples at a time; each block is kept when it is finished.
 
-The folder of an unfinished pool has one file a block, and `about.json`, which says what
-the features depend on. The same command goes on with the first block that is missing.
+The folder of an unfinished pool has one file a block. The same command goes on with the
+first block that is missing.
 """
 
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy as np
 
 from iwps_jax.app.embedding.encoders import Encoder
 from iwps_jax.app.embedding.source import Sample, Source
-from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+from iwps_jax.app.files.unreadable import readable
+from iwps_jax.atomic_write import write_arrays_atomically
+from iwps_jax.refusal import Refusal
 
-ABOUT = "about.json"
 SIZE = 256
 """Samples of a block: so much work an interruption loses, a few seconds."""
 
@@ -27,13 +26,13 @@ class Block(NamedTuple):
     """Some samples in their order.
 
     Attributes:
-        features: of those that could be used.
+        features: of those that could be used, some after the other.
         ids: of these.
         flawed: ids of the others.
         flaws: why each could not be used.
     """
 
-    features: np.ndarray
+    features: list[np.ndarray]
     ids: list[str]
     flawed: list[str]
     flaws: list[str]
@@ -51,40 +50,20 @@ def embed(
         source: the samples.
         encoder: makes their features.
         folder: of the unfinished pool.
-        advance: is told how many samples each block has.
-
-    Raises:
-        FileError: if the folder holds blocks of other samples or another network.
+        advance: is told how many samples were read.
     """
     paths = files_of(source, folder)
     done = done_of(source, folder)
     samples = source.samples(done * SIZE)
     for path in paths[done:]:
-        block = list(islice(samples, SIZE))
-        _write(path, _computed(block, encoder))
-        advance(len(block))
+        block = Block([], [], [], [])
+        left = SIZE
+        while left and (some := list(islice(samples, min(left, encoder.at_once)))):
+            _add(block, some, encoder)
+            left -= len(some)
+            advance(len(some))
+        _write(path, block)
     return paths
-
-
-def begin(source: Source, encoder: Encoder, folder: Path) -> None:
-    """Makes the folder, or sees that it is that of these samples and this network.
-
-    Raises:
-        FileError: if it is that of others.
-    """
-    about = json.dumps(
-        {"digest": source.digest, "encoder": encoder.identity, "block": SIZE},
-        sort_keys=True,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ABOUT
-    if not path.exists():
-        write_atomically(path, about)
-    elif path.read_text(encoding="utf-8") != about:
-        raise FileError(
-            f"{folder} holds unfinished work on other samples, or with another "
-            "backbone: delete it, or name another --out."
-        )
 
 
 def files_of(source: Source, folder: Path) -> list[Path]:
@@ -98,24 +77,24 @@ def done_of(source: Source, folder: Path) -> int:
     return next((at for at, path in enumerate(paths) if not path.exists()), len(paths))
 
 
-def _computed(samples: list[Sample], encoder: Encoder) -> Block:
+def _add(block: Block, samples: list[Sample], encoder: Encoder) -> None:
+    """Samples with their features, or their flaws."""
     usable = [sample for sample in samples if not sample.flaw]
-    flawed = [sample for sample in samples if sample.flaw]
-    features = np.zeros((0, 0), np.float32)
     if usable:
-        features = encoder.encode([sample.value for sample in usable])
-    return Block(
-        features,
-        [sample.id for sample in usable],
-        [sample.id for sample in flawed],
-        [sample.flaw for sample in flawed],
-    )
+        block.features.append(encoder.encode([sample.value for sample in usable]))
+    block.ids.extend(sample.id for sample in usable)
+    for sample in samples:
+        if sample.flaw:
+            block.flawed.append(sample.id)
+            block.flaws.append(sample.flaw)
 
 
-def _write(path, block: Block) -> None:
+def _write(path: Path, block: Block) -> None:
+    if len({part.shape[1] for part in block.features}) > 1:
+        raise Refusal("a backbone must return as many numbers for each sample.")
     texts = json.dumps([block.ids, block.flawed, block.flaws]).encode()
     arrays: dict[str, Any] = {
-        "features": block.features,
+        "features": np.concatenate(block.features or [np.zeros((0, 0), np.float32)]),
         "texts": np.frombuffer(texts, np.uint8),
     }
     write_arrays_atomically(path, arrays)
@@ -128,12 +107,7 @@ def read(paths: list[Path]) -> Iterator[Block]:
         FileError: if a file is damaged.
     """
     for path in paths:
-        try:
-            with np.load(path) as arrays:
-                features = arrays["features"]
-                texts = json.loads(arrays["texts"].tobytes())
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise FileError(
-                f"{path} is damaged: delete it, and run the same command again."
-            ) from error
-        yield Block(features, *texts)
+        with readable(path, "a block of features"), np.load(path) as arrays:
+            features = arrays["features"]
+            texts = json.loads(arrays["texts"].tobytes())
+        yield Block([features], *texts)

@@ -1,7 +1,9 @@
 """The networks that turn samples into features, as one table."""
 
+import hashlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +18,9 @@ SIDE = 224
 """Pixels of the square that EfficientNet-Lite0 was trained on."""
 IMAGES_AT_ONCE = {"cpu": 8}
 OTHER_IMAGES_AT_ONCE = 128
+OWN_AT_ONCE = {IMAGES: 16, TEXTS: 256}
+"""Samples of a call of a function of one's own: images are there in their full size."""
+OWN_NAME = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
 
 class Encoder(NamedTuple):
@@ -24,10 +29,12 @@ class Encoder(NamedTuple):
     Attributes:
         identity: all that the features depend on but the samples.
         encode: `encode(samples) -> float32 [n, d]`.
+        at_once: samples of a call.
     """
 
     identity: dict[str, Any]
     encode: Callable[[Sequence[Any]], np.ndarray]
+    at_once: int = 256
 
 
 class Backbone(NamedTuple):
@@ -38,7 +45,7 @@ class Backbone(NamedTuple):
         kind: of the samples that it sees.
         about: in a clause.
         load: fetches the weights, if need be.
-        side: how many pixels of each side it needs of an image; None for all of them.
+        side: of the middle square of an image that it sees; None for the whole image.
     """
 
     name: str
@@ -62,20 +69,12 @@ def _efficientnet() -> Encoder:
     def encode(images):
         found = []
         for start in range(0, len(images), most):
-            some = np.stack([_square(image) for image in images[start : start + most]])
+            some = np.stack([np.asarray(i) for i in images[start : start + most]])
             padding = [(0, most - len(some)), (0, 0), (0, 0), (0, 0)]
             found.append(np.asarray(features(np.pad(some, padding)))[: len(some)])
         return np.concatenate(found)
 
     return Encoder(identity, encode)
-
-
-def _square(image):
-    """The middle of an image, its shorter side `SIDE` pixels."""
-    from PIL import Image, ImageOps
-
-    fitted = ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC)
-    return np.asarray(fitted, np.uint8)
 
 
 def _minilm() -> Encoder:
@@ -134,7 +133,7 @@ def backbone_of(name: str | None, kind: str) -> Backbone:
     if name is None:
         return next(row for row in BACKBONES.values() if row.kind == kind)
     if ":" in name:
-        return Backbone(name, kind, OWN, lambda: _own(name))
+        return Backbone(name, kind, OWN, lambda: _own(name, kind))
     if name not in BACKBONES:
         known = (*BACKBONES, "MODULE:FUNCTION")
         raise Refusal(nearest(name, "backbone", known))
@@ -145,31 +144,45 @@ def backbone_of(name: str | None, kind: str) -> Backbone:
     return BACKBONES[name]
 
 
-def _own(name: str) -> Encoder:
-    module, _, function = name.partition(":")
+def _own(name: str, kind: str) -> Encoder:
+    matched = OWN_NAME.fullmatch(name)
+    if matched is None:
+        raise Refusal(f"--backbone {name} must be MODULE:FUNCTION.")
     sys.path.insert(0, os.getcwd())
     try:
-        encode = getattr(importlib.import_module(module), function)
+        module = importlib.import_module(matched[1])
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0] and error.name != module:
+        if not f"{matched[1]}.".startswith(f"{error.name}."):
             raise
-        raise Refusal(f"--backbone {name}: there is no module {module}.") from None
-    except AttributeError:
-        raise Refusal(f"--backbone {name}: {module} has no {function}.") from None
+        raise Refusal(f"--backbone {name}: there is no module {matched[1]}.") from None
+    encode = getattr(module, matched[2], None)
+    if not callable(encode):
+        raise Refusal(f"--backbone {name}: {matched[1]} has no function {matched[2]}.")
 
     def checked(samples):
         found = np.asarray(encode(list(samples)))
-        if (
-            found.ndim != 2
-            or len(found) != len(samples)
-            or found.dtype.kind not in "fiu"
-        ):
+        is_right = found.ndim == 2 and len(found) == len(samples) and found.size > 0
+        if not is_right or found.dtype.kind not in "fiu":
             raise Refusal(
                 f"--backbone {name} must return numbers [{len(samples)}, d] for "
                 f"{len(samples)} samples, got {found.dtype} {found.shape}."
             )
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused
+            found = found.astype(np.float32)
         if not np.isfinite(found).all():
-            raise Refusal(f"--backbone {name} must return finite numbers, and did not.")
-        return found.astype(np.float32)
+            raise Refusal(
+                f"--backbone {name} must return numbers that are finite in float32."
+            )
+        return found
 
-    return Encoder({"function": short(name)}, checked)
+    identity = {"function": short(name), "module": _digest_of(module)}
+    return Encoder(identity, checked, OWN_AT_ONCE[kind])
+
+
+def _digest_of(module) -> str | None:
+    """The sha256 of a module's file; None if it has none."""
+    path = getattr(module, "__file__", None)
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +12,13 @@ from iwps_jax.app.embedding import duplicates
 from iwps_jax.app.embedding.blocks import SIZE
 from iwps_jax.app.files.tables import guarded, table_of
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.atomic_write import sync_folder, write_atomically
+from iwps_jax.atomic_write import naming_file, sync_folder, write_atomically
+from iwps_jax.refusal import printable
 
 POOL, IDS, ABOUT = "pool.npy", "ids.txt", "source.json"
 SKIPPED, DUPLICATES, UNFINISHED = "skipped.csv", "duplicates.csv", "unfinished"
+WORK = "about.json"
+"""In the folder of unfinished work: what it is on. It marks the folder as ours."""
 FORMAT = 1
 """Of source.json."""
 
@@ -36,7 +37,7 @@ class Content(NamedTuple):
     about: dict[str, Any]
     ids: Sequence[str]
     width: int
-    parts: Any
+    parts: Callable[[], Iterable[np.ndarray]]
     skipped: Sequence[tuple[str, str]] = ()
 
 
@@ -47,24 +48,55 @@ class Written(NamedTuple):
     duplicates: int
 
 
-def require_new(out: Path) -> None:
-    """Refuses a folder that holds anything but unfinished work.
+def holds_unfinished(out: Path) -> bool:
+    """Whether a folder holds unfinished work of ours; if not, it is new or empty.
 
     Raises:
-        FileError: if it does.
+        FileError: if it holds anything else, or a finished pool.
     """
-    if (out / ABOUT).exists():
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)  # killed at the very end
-        raise FileError(f"{out} holds a pool already: name another --out.")
     if out.exists() and not out.is_dir():
         raise FileError(f"--out must be a folder, and {out} is none.")
+    if out.is_symlink() and not out.exists():
+        raise FileError(f"--out must be a folder, and {out} is a link to nothing.")
+    if (out / ABOUT).exists():
+        raise FileError(f"{out} holds a pool already: name another --out.")
     there = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    ours = {POOL, IDS, SKIPPED, DUPLICATES, UNFINISHED} if UNFINISHED in there else ()
+    unfinished = out / UNFINISHED
+    is_ours = not unfinished.is_symlink() and (unfinished / WORK).is_file()
+    ours = {POOL, IDS, SKIPPED, DUPLICATES, UNFINISHED} if is_ours else ()
     strangers = sorted(name for name in there - {*ours} if not name.startswith("."))
     if strangers:
         raise FileError(
             f"--out must be a new or empty folder, and {out} has {strangers[0]}."
         )
+    return is_ours
+
+
+def begin(out: Path, identity: Mapping[str, Any]) -> Path:
+    """Makes the folder of unfinished work, or finds that of an earlier attempt.
+
+    Args:
+        out: the folder of the pool.
+        identity: all that its content depends on.
+
+    Returns:
+        The folder of unfinished work.
+
+    Raises:
+        FileError: see `holds_unfinished`; or if the work is of another identity.
+            Nothing is changed then.
+    """
+    about = json.dumps(identity, sort_keys=True)
+    unfinished = out / UNFINISHED
+    if not holds_unfinished(out):
+        unfinished.mkdir(parents=True, exist_ok=True)
+        write_atomically(unfinished / WORK, about)
+    elif (unfinished / WORK).read_text(encoding="utf-8") != about:
+        raise FileError(
+            f"{unfinished} holds unfinished work on other samples, or with another "
+            "backbone or other options: delete it, or name another --out."
+        )
+    return unfinished
 
 
 def write(out: Path, content: Content, *, keeps: str) -> Written:
@@ -78,10 +110,10 @@ def write(out: Path, content: Content, *, keeps: str) -> Written:
     """
     ids, shape = [*content.ids], (len(content.ids), content.width)
     found = duplicates.find(np.zeros((0, 1)))
-    with _written(out / POOL, shape) as features:
-        _fill(features, content.parts())
-        if keeps != "all":
-            found = duplicates.find(features)
+    _write_rows(out / POOL, shape, content.parts())
+    all_ = np.load(out / POOL, mmap_mode="r")
+    if keeps != "all":
+        found = duplicates.find(all_)
     _write_table(
         out / DUPLICATES,
         ("id", "duplicate_of", "cosine"),
@@ -90,13 +122,12 @@ def write(out: Path, content: Content, *, keeps: str) -> Written:
             for row, original, cosine in zip(*found, strict=True)
         ],
     )
-    _write_table(out / SKIPPED, ("id", "reason"), content.skipped)
+    skipped = [(printable(id_), printable(flaw)) for id_, flaw in content.skipped]
+    _write_table(out / SKIPPED, ("id", "reason"), skipped)
     if keeps == "one" and len(found.rows):
         keep = np.delete(np.arange(len(ids)), found.rows)
-        all_ = np.load(out / POOL, mmap_mode="r")
-        with _written(out / POOL, (len(keep), content.width)) as features:
-            starts = range(0, len(keep), SIZE)
-            _fill(features, (all_[keep[at : at + SIZE]] for at in starts))
+        some = (all_[keep[at : at + SIZE]] for at in range(0, len(keep), SIZE))
+        _write_rows(out / POOL, (len(keep), content.width), some)
         ids = [ids[row] for row in keep]
     write_atomically(out / IDS, "".join(f"{id_}\n" for id_ in ids))
     about = {
@@ -118,21 +149,15 @@ def _write_table(path: Path, header, rows) -> None:
         write_atomically(path, table_of([header, *cells]))
 
 
-@contextmanager
-def _written(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Rows to fill, in a file that gets its name when all of them are on the disk."""
+def _write_rows(path: Path, shape: tuple[int, int], parts) -> None:
+    """Writes features; the file gets its name when all of them are on the disk."""
     half = path.with_name(f".{path.name}")
-    rows = np.lib.format.open_memmap(half, "w+", np.float32, shape)
-    yield rows
-    rows.flush()
-    with half.open("rb+") as file:
+    with naming_file(path), half.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, "<f4").data)
+        file.flush()
         os.fsync(file.fileno())
     half.replace(path)
     sync_folder(path.parent)
-
-
-def _fill(rows: np.ndarray, parts: Iterable[np.ndarray]) -> None:
-    filled = 0
-    for part in parts:
-        rows[filled : filled + len(part)] = part
-        filled += len(part)

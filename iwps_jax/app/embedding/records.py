@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ class Record(NamedTuple):
 
 
 def records_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Record]:
-    """The records of a file. Rows of empty cells are passed over.
+    """The records of a file. Blank lines are passed over.
 
     Args:
         path: its suffix is one of `SUFFIXES`.
@@ -48,34 +49,61 @@ def records_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Rec
 
 
 def _of_table(path, columns):
-    delimiters = TABLES[path.suffix.lower()]
     csv.field_size_limit(MOST_LETTERS)
     with opened(path, "") as file:
-        start = file.readline()
+        delimiter = _delimiter_of(path, file.readline())
         file.seek(0)
-        reader = csv.reader(
-            file, delimiter=max(delimiters, key=start.count), strict=True
-        )
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
-            names = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
-            if len(set(names)) < len(names):
-                raise FileError(f"{path} must have columns of distinct names.")
-            _require_columns(path, names, columns)
+            names = _names_of(path, next(reader, []), columns)
             for cells in reader:
-                if any(cells):
-                    place = f"line {reader.line_num}"
-                    if any(cells[len(names) :]):
-                        raise FileError(
-                            f"{path}: {place} must have at most {len(names)} fields "
-                            f"like the header, got {len(cells)}."
-                        )
-                    cells += [""] * (len(names) - len(cells))
-                    texts = map(text_of, cells)
-                    yield Record(place, dict(zip(names, texts, strict=False)))
+                if not cells:  # a blank line is no row
+                    continue
+                place = f"line {reader.line_num}"
+                if any(cells[len(names) :]):
+                    raise FileError(
+                        f"{path}: {place} must have at most {len(names)} fields like "
+                        f"the header, got {len(cells)}."
+                    )
+                cells += [""] * (len(names) - len(cells))
+                texts = map(text_of, cells)
+                yield Record(place, dict(zip(names, texts, strict=False)))
         except csv.Error as error:
             raise FileError(
                 f"{path}: line {reader.line_num} is not CSV: {error}."
             ) from error
+
+
+def _delimiter_of(path, line):
+    """That by which the header has the most cells."""
+
+    def num_cells(delimiter):
+        try:
+            return len(next(csv.reader([line], delimiter=delimiter), []))
+        except csv.Error:
+            return 0
+
+    return max(TABLES[path.suffix.lower()], key=num_cells)
+
+
+def _names_of(path, cells, columns):
+    """Names of the columns; those without one are called by their places."""
+    names = [cell.strip().lstrip("\ufeff") for cell in cells]
+    if "\0" in "".join(names):
+        raise FileError(f"{path} must be text in UTF-8, or in UTF-16 with a mark.")
+    names = [name or f"column {at}" for at, name in enumerate(names, start=1)]
+    _require_distinct(path, names)
+    _require_columns(path, names, columns)
+    return names
+
+
+def _require_distinct(path, names):
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise FileError(
+            f"{path} must have columns of distinct names, got {short(name)} {count} "
+            "times."
+        )
 
 
 def _of_lines(path, columns):
@@ -87,7 +115,8 @@ def _of_lines(path, columns):
                 values = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise FileError(
-                    f"{path}: line {number} is no JSON: {short(str(error))}."
+                    f"{path}: line {number} must be one JSON object: "
+                    f"{short(str(error))}."
                 ) from None
             if not isinstance(values, dict):
                 raise FileError(f"{path}: line {number} must be a JSON object.")
@@ -103,6 +132,7 @@ def _of_parquet(path, columns):
         ) from None
     with readable(path, "a Parquet file"):
         file = parquet.ParquetFile(path)
+        _require_distinct(path, file.schema_arrow.names)
         _require_columns(path, file.schema_arrow.names, columns)
         row = 0
         for batch in file.iter_batches(columns=columns and [*columns]):

@@ -8,7 +8,6 @@ missing. A category is a column of its own, 1 where a row has it; so is a missin
 and so are all rare ones together.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,10 @@ CUT_OFF = 100.0
 """No number lies farther out than this many distances of the quartiles."""
 MOST_CATEGORIES = 50
 """Of a column; rarer ones share a column."""
+LARGEST = 1e100
+"""What is farther from zero, infinite or NaN is no number."""
+FEW = 0.1
+"""Of the cells: a column with fewer that are no number is meant to be of numbers."""
 MISSING = ("", "nan", "null", "none", "na", "n/a")
 
 
@@ -74,7 +77,7 @@ def read_table(path: Path, id_: str | None, without: Sequence[str]) -> Table:
     ids = [str(row) for row in range(len(records))]
     if id_ is not None:
         ids = _ids(path, records, id_)
-    left_out = {name: "as --without says" for name in without}
+    left_out = {name: "--without names it" for name in without}
     parts, kinds = [], {}
     for name in names:
         if name in left_out or name == id_:
@@ -131,8 +134,15 @@ def _kind_of(cells) -> tuple[str, str]:
     if len(set(cells)) == 1:
         return "", "has one value"
     for kind, read in (("number", _number), ("date", _date)):
-        if all(read(cell) is not None for cell in there):
+        others = [cell for cell in there if read(cell) is None]
+        if not others:
             return kind, ""
+        if len(others) <= FEW * len(there):
+            right = len(there) - len(others)
+            return "", (
+                f"has a {kind} in {right:,} of {len(there):,} cells, but also "
+                f"{short(repr(others[0]))}: correct the others"
+            )
     if len(set(there)) > max(MOST_CATEGORIES, len(there) / 2):
         return "", f"has {len(set(there)):,} different texts (--text embeds texts)"
     return "category", ""
@@ -140,10 +150,10 @@ def _kind_of(cells) -> tuple[str, str]:
 
 def _number(cell: str) -> float | None:
     try:
-        number = float(cell)
+        number = float("" if "_" in cell else cell)
     except ValueError:
         return {"true": 1.0, "false": 0.0}.get(cell.casefold())
-    return number if math.isfinite(number) else None
+    return number if abs(number) < LARGEST else None
 
 
 def _date(cell: str) -> float | None:

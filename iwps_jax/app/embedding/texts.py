@@ -62,7 +62,7 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
             )
         columns = Columns(path, None, None)
     else:
-        columns = Columns(path, text or DEFAULT_COLUMN, id_)
+        columns = Columns(path, DEFAULT_COLUMN if text is None else text, id_)
     size = _require_distinct(columns)
     stat = path.stat()
     return Source(
@@ -81,10 +81,10 @@ def _require_distinct(columns: Columns) -> int:
         size += 1
         if columns.id is not None:
             first = seen.setdefault(form(id_), row)
-            if first != row:
+            if id_ and first != row:  # those without an id are skipped
                 raise FileError(
-                    f"{columns.path}: ids must be distinct, but rows {first} and {row} "
-                    f"both have {short(id_)}."
+                    f"{columns.path}: ids must be distinct, but the samples {first} "
+                    f"and {row}, from 0, both have {short(id_)}."
                 )
     if not size:
         raise FileError(f"{columns.path} must have a text, got none.")
@@ -95,8 +95,10 @@ def _samples(columns: Columns, start: int) -> Iterator[Sample]:
     for id_, text in islice(_cells(columns), start, None):
         if flaw := flaw_of_id(id_):
             yield Sample(id_, flaw=f"its id {flaw}")
+        elif text is None:
+            yield Sample(id_, flaw="it is empty")
         elif not isinstance(text, str):
-            yield Sample(id_, flaw=f"it is no text but {short(repr(text))}")
+            yield Sample(id_, flaw=f"it is no text but a {type(text).__name__}")
         elif not text.strip():
             yield Sample(id_, flaw="it is empty")
         elif any("\ud800" <= letter <= "\udfff" for letter in text):
