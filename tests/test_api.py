@@ -269,7 +269,7 @@ def dependencies_of(extra=None):
 
 def outside_of(prefix):
     """Distributions that the files below a package import at any time."""
-    distributions = {"PIL": "pillow"}
+    distributions = {"PIL": "pillow", "sklearn": "scikit-learn"}
     found = {
         imported.split(".")[0]
         for name, path in FILES.items()
