@@ -16,7 +16,7 @@ from iwps_jax.app.campaign.state import (
     task_of,
 )
 from iwps_jax.explanations import predictions
-from iwps_jax.method import Model
+from iwps_jax.method import Method, Model
 from iwps_jax.picking import pick, require_memory
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, refusing
@@ -59,10 +59,20 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     return state._replace(events=(*state.events, batch)), ids_of(state.task, batch.rows)
 
 
+def needs_head(method: Method) -> bool:
+    """Whether a method can pick nothing before there is a head.
+
+    Example:
+        >>> needs_head(methods.MARGIN), needs_head(methods.RANDOM)
+        (True, False)
+    """
+    return not {*method.needs} <= {"features"}
+
+
 def _batch(state, k, where) -> Batch:
     task, head, judged = task_of(state), state.head, holdout_of(state)
     method = methods.row_of(task.method)
-    if head is None and not {*method.needs} <= {"features"}:
+    if head is None and needs_head(method):
         return _first_batch(state, k, where)
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
     # Two batches without an answer between them draw other rows.

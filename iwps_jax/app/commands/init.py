@@ -14,6 +14,7 @@ import numpy as np
 from iwps_jax import checks
 from iwps_jax.app import leaks, naming
 from iwps_jax.app.campaign import METHODS, folder, labels_of, scaling, start
+from iwps_jax.app.campaign.next_batch import FIRST, needs_head
 from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
     OfCampaign,
@@ -133,6 +134,8 @@ def _init(options: Options):
     _warn(options, state)
     if options.method == RECOMMENDED.method:
         print(f"{options.method} is the recommended method: {RECOMMENDED.reason}")
+    if state.head is None and needs_head(row_of(options.method)):
+        print(f"Until two classes have labels, {FIRST.label} covers the pool.")
     missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
     if missing:
         names = ", ".join(classes[c] for c in missing[:NAMED])
