@@ -1,14 +1,13 @@
 """A folder of images of any depth and size, as a source."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from iwps_jax.app.embedding.source import (
     IMAGES,
@@ -128,29 +127,13 @@ def read_photo(folder: Path, path: Path, *, side: int | None) -> Sample:
         return Sample(id_, flaw="it is no file")
     try:
         return Sample(id_, _decoded(folder / path, side))
-    except UnidentifiedImageError:
-        formats = ", ".join(sorted(thumbnails.FORMATS))
-        return Sample(id_, flaw=f"it is none of {formats}, or damaged")
     except Exception as error:  # Pillow's decoders raise errors of many kinds
-        reason = getattr(error, "strerror", None) or str(error)
-        return Sample(id_, flaw=reason.rstrip(".") or type(error).__name__)
+        return Sample(id_, flaw=thumbnails.reason_of(error))
 
 
 def _decoded(path, side):
-    Image.init()
-    formats = [*thumbnails.FORMATS & Image.OPEN.keys()]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # large images are judged here
-        with Image.open(path, formats=formats) as image:
-            if side is not None:
-                image.draft(None, (side, side))  # a JPEG needs not all pixels
-            size = image.width * image.height
-            if size > thumbnails.MOST_PIXELS:
-                raise ValueError(
-                    f"it has {size:,} pixels, and {thumbnails.MOST_PIXELS:,} are the "
-                    "limit"
-                )
-            upright = thumbnails.eight_bits(ImageOps.exif_transpose(image))
+    with thumbnails.opened(path, side) as image:
+        upright = thumbnails.eight_bits(ImageOps.exif_transpose(image))
     if side is not None:
         upright = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
     if upright.mode != "RGBA":

@@ -3,6 +3,8 @@
 import base64
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,22 +40,43 @@ def of_file(path: Path, side: int) -> Picture:
         The thumbnail. If the file cannot be read, or has too many pixels, a picture
         without an image, whose flaw names the file.
     """
-    Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large images are judged here
-            with Image.open(path, formats=[*FORMATS & Image.OPEN.keys()]) as image:
-                image.draft(None, (2 * side, 2 * side))  # a JPEG needs not all pixels
-                size = image.width * image.height
-                if size <= MOST_PIXELS:
-                    return thumbnail(image, side)
-                reason = f"it has {size:,} pixels, and {MOST_PIXELS:,} are the limit"
-    except UnidentifiedImageError:
-        reason = f"it is none of {', '.join(sorted(FORMATS))}, or damaged"
+        with opened(path, 2 * side) as image:
+            return thumbnail(image, side)
     except Exception as error:  # Pillow's decoders raise errors of many kinds
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = reason_of(error)
     flaw = printable(f"{path} cannot be read as an image: {reason}")
     return Picture("", 0, 0, flaw)
+
+
+@contextmanager
+def opened(path: Path, side: int | None) -> Iterator[Image.Image]:
+    """An image file in one of `FORMATS`, with at most `MOST_PIXELS` pixels.
+
+    Args:
+        path: the file.
+        side: a JPEG is decoded with about so many pixels a side; None for all of them.
+    """
+    Image.init()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # large images are judged here
+        with Image.open(path, formats=[*FORMATS & Image.OPEN.keys()]) as image:
+            if side is not None:
+                image.draft(None, (side, side))
+            size = image.width * image.height
+            if size > MOST_PIXELS:
+                raise ValueError(
+                    f"it has {size:,} pixels, and {MOST_PIXELS:,} are the limit"
+                )
+            yield image
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image cannot be read, in a clause."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is none of {', '.join(sorted(FORMATS))}, or damaged"
+    reason = getattr(error, "strerror", None) or str(error)
+    return reason.rstrip(".") or type(error).__name__
 
 
 def thumbnail(image: Image.Image, side: int) -> Picture:
