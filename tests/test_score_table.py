@@ -87,6 +87,14 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
     assert {pick.row for pick in picks[K : 2 * K]} < by_margin
 
 
+def test_a_pool_alone_is_covered(drawn, capfd):
+    assert run("--pool", "pool.npy", k=K) == 0
+    assert "The method was max_herding, by default" in capfd.readouterr().out
+    key = jax.random.fold_in(jax.random.key(0), 0)
+    expected = iwps_jax.max_herding(key, FEATURES, K, np.zeros(SIZE, bool))
+    assert rows_of(read_picks("picks.csv")) == expected.tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -101,10 +109,6 @@ def test_research_alternatives_pick_beside_the_methods_they_stand_for(here):
         (
             ("--logits", "draws.npy"),
             "has 3 axes, which mc_dropout, variation_",
-        ),
-        (
-            ("--pool", "pool.npy"),
-            "margin is recommended for these files, and ",
         ),
         ((*FILES, "--method", "badg"), "unknown method 'badg': did you mean 'badge'?"),
         (("--pool", "bad.npy", *FILES[2:4], "--method", "badge"), "bad.npy: "),
