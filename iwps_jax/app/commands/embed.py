@@ -33,7 +33,7 @@ from iwps_jax.app.commands import exit_status
 from iwps_jax.app.embedding import blocks, encoders, pool_folder, rows
 from iwps_jax.app.embedding.photos import open_photos
 from iwps_jax.app.embedding.pool_folder import Content, Written
-from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source, digest_of
+from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source, digest_of_file
 from iwps_jax.app.embedding.texts import open_texts
 from iwps_jax.app.files.unreadable import FileError, require_file, require_no_address
 from iwps_jax.app.options import Flag
@@ -119,7 +119,7 @@ def _check(options: Options, path: Path) -> None:
 def _embed_table(options: Options, path: Path) -> None:
     names = next(csv.reader([options.without or ""], skipinitialspace=True), [])
     without = [name.strip() for name in names if name.strip()]
-    identity = {"digest": _digest_of(path), "id": options.id, "without": without}
+    identity = {"digest": digest_of_file(path), "id": options.id, "without": without}
     table = rows.read_table(path, options.id, without)
     unfinished = pool_folder.begin(options.out, identity)
     about = {"file": str(path.absolute()), "id": options.id, "columns": table.kinds}
@@ -144,12 +144,6 @@ def _embed_table(options: Options, path: Path) -> None:
                 f"If {name} is the class that you want to learn, delete "
                 f"{options.out} and rerun with --without {name}."
             )
-
-
-def _digest_of(path: Path) -> str:
-    """What changes with a file."""
-    stat = path.stat()
-    return digest_of([str(stat.st_size), str(stat.st_mtime_ns)])
 
 
 def _embed_samples(options: Options, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from iwps_jax.app.naming import flaw_of
@@ -48,6 +49,12 @@ def digest_of(parts: Iterable[str]) -> str:
         data = part.encode("utf-8", "surrogatepass")
         sha256.update(len(data).to_bytes(8, "little") + data)
     return sha256.hexdigest()
+
+
+def digest_of_file(path: Path, *parts: object) -> str:
+    """What changes with a file's size and time, or with other parts."""
+    stat = path.stat()
+    return digest_of(map(str, (*parts, stat.st_size, stat.st_mtime_ns)))
 
 
 def flaw_of_id(name: str) -> str | None:

@@ -11,7 +11,7 @@ from iwps_jax.app.embedding.source import (
     TEXTS,
     Sample,
     Source,
-    digest_of,
+    digest_of_file,
     flaw_of_id,
 )
 from iwps_jax.app.files.tables import opened
@@ -64,11 +64,10 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
     else:
         columns = Columns(path, DEFAULT_COLUMN if text is None else text, id_)
     size = _require_distinct(columns)
-    stat = path.stat()
     return Source(
         TEXTS,
         {"file": str(path.absolute()), "text": columns.text, "id": columns.id},
-        digest_of(map(str, (columns.text, columns.id, stat.st_size, stat.st_mtime_ns))),
+        digest_of_file(path, columns.text, columns.id),
         size,
         partial(_samples, columns),
     )

@@ -1,0 +1,79 @@
+"""`iwps embed --table`: kinds of columns, scales, what does not count."""
+
+import json
+
+import numpy as np
+import pytest
+from embed_runs import embedded, run
+from embed_runs import folder as folder
+
+TABLE = """number,size,when,color,note,none,same,label
+7,1,2026-01-01,red,x1,,k,a
+8,2,2026-01-02,blue,x2,,k,b
+9,,2026-01-03T00:00,,x3,,k,a
+10,4,,red,x4,,k,b
+11,1e9,2026-01-05,=red,x5,,k,a
+"""
+
+
+def test_a_table_becomes_a_pool(folder, capsys):
+    """By hand: medians 3 and 2026-01-03 of what is there, filled in before."""
+    (folder / "t.csv").write_text(TABLE)
+    words = "t.csv", "--table", "--id", "number", "--without", "label,note"
+    features, ids, about = embedded(*words)
+    assert ids == ["7", "8", "9", "10", "11"]
+    kinds = {"size": "number", "when": "date", "color": "category"}
+    assert about["kind"] == "rows" and about["source"]["columns"] == kinds
+    # Quartiles of 1, 2, 3, 4, 1e9: 2 and 4.
+    assert features[:, 0].tolist() == [-1, -0.5, 0, 0.5, 100]
+    assert features[:, 1].tolist() == [0, 0, 1, 0, 0]
+    assert features[:, 3].tolist() == [0, 0, 0, 1, 0]
+    assert features[:, 4:].sum(1).tolist() == [1] * 5
+    assert features[0, 4:].tolist() == features[3, 4:].tolist()
+    out = capsys.readouterr().out
+    assert "5 rows of 8 features in pool, from 3 columns: size (number)" in out
+    assert "The column none does not count: is empty." in out
+    assert "The column same does not count: has one value." in out
+
+
+def test_a_column_that_may_be_the_class_is_named(folder, capsys):
+    (folder / "t.csv").write_text("a,Label\n1,x\n2,y\n")
+    embedded("t.csv", "--table")
+    assert "--without Label" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_table_of_another_format_is_the_same(folder, suffix):
+    (folder / "t.csv").write_text("a,b\n1,x\n2,y\n,x\n")
+    records = [{"a": 1, "b": "x"}, {"a": 2.0, "b": "y"}, {"a": None, "b": "x"}]
+    if suffix == "jsonl":
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "u.jsonl").write_text(text)
+    else:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        parquet.write_table(pa.Table.from_pylist(records), "u.parquet")
+    first, _, _ = embedded("t.csv", "--table")
+    assert run(f"u.{suffix}", "--table", "--out", "other") == 0
+    np.testing.assert_array_equal(np.load("other/pool.npy"), first)
+
+
+def test_many_categories_share_a_column_and_free_texts_do_not_count(folder, capsys):
+    lines = [f"{n},c{n % 60},{n % 7}" for n in range(300)]
+    (folder / "t.csv").write_text(
+        "\n".join(["note,city,day", *(f"t{line}" for line in lines), ""])
+    )
+    features, _, about = embedded("t.csv", "--table")
+    assert about["source"]["columns"] == {"city": "category", "day": "number"}
+    assert features.shape == (300, 51)
+    assert "note does not count: has 300 different texts" in capsys.readouterr().out
+
+
+def test_a_column_of_numbers_with_few_other_cells_says_which(folder, capsys):
+    lines = [f"{n},{n}" for n in range(30)]
+    (folder / "t.csv").write_text("\n".join(['x,"y, z"', *lines, "inf,30", ""]))
+    _, _, about = embedded("t.csv", "--table")
+    assert about["source"]["columns"] == {"y, z": "number"}
+    assert "has a number in 30 of 31 cells, but also 'inf'" in capsys.readouterr().out
+    assert run("t.csv", "--table", "--without", ' "y, z", x') == 2
