@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "are the files what they should be, and which method suits them",
     "score": "which rows of a pool to label next",
     "init": "begin a labeling campaign in a folder",
+    "classes": "list, add, rename, merge or retire the classes of a campaign",
     "next": "hand out the samples to label next",
     "show": "a page with the picks' images, for people who label them",
     "label": "take answers back and learn from them",
@@ -29,6 +30,7 @@ PACKAGES = {
     "safetensors": "safetensors",
     "filelock": "filelock",
     "PIL": "pillow",
+    "scipy": "scipy",
 }
 """What the extra `app` installs, by the name of the import."""
 INTERRUPTED = 130
