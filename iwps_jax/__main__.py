@@ -30,7 +30,6 @@ PACKAGES = {
     "safetensors": "safetensors",
     "filelock": "filelock",
     "PIL": "pillow",
-    "scipy": "scipy",
 }
 """What the extra `app` installs, by the name of the import."""
 INTERRUPTED = 130

@@ -63,7 +63,7 @@ def _by(
 ) -> tuple[Float[jax.Array, " n"], Bool[jax.Array, " n"]]:
     return lookahead.look_ahead_by(
         *(rows.features, *model.head, *model.holdout, model.learning_rate),
-        checked_weights(model.holdout_weights, model.holdout.labels),
+        checked_weights(model.holdout_weights, model.holdout[1]),
         steps=model.steps,
         form=form,
     )

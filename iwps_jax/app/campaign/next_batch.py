@@ -29,7 +29,7 @@ FIRST = methods.row_of(recommend(()).method)
 """Picks as long as there is no head, where a method needs one."""
 FIRST_ROWS = 8_192
 """It sees at most so many rows, drawn at random: a pool may have any size."""
-MOST_ROWS = 50_000
+MOST_ROWS = 20_000
 """So many see other methods that are recommended and compare all rows they see."""
 
 

@@ -104,7 +104,7 @@ def start(
     steps: int = STEPS,
     learning_rate: float = LEARNING_RATE,
     seed: int = 0,
-    control: float | None = None,
+    control: float | int | None = None,
     is_open: bool | None = None,
 ) -> Campaign:
     """A campaign without labels.

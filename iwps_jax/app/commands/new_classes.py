@@ -36,8 +36,11 @@ def take(
             or if the file seems to hold no classes but free text.
     """
     names = unknown_names(state, [answer.label for answer in answers])
-    if not names or not (takes_all or state.task.is_open):
+    if not names:
         return state, answers
+    if not (takes_all or state.task.is_open):
+        _refuse_strangers(state, path, answers, {*map(form, names)})
+        return state, answers  # what is left is refused as misspelled
     corrected: dict[str, str] = {}
     if not takes_all:
         _refuse_free_text(path, names, answers)
@@ -51,12 +54,29 @@ def take(
         return add_classes(state, names), answers
 
 
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def say(before: Campaign, after: Campaign) -> None:
     """Tells which classes are new."""
     new = task_of(after).classes[len(task_of(before).classes) :]
     if new:
         more = ", ..." * (len(new) > NAMED)
         print(f"New classes: {', '.join(new[:NAMED])}{more}.")
+
+
+def _refuse_strangers(state, path, answers, unknown):
+    """Refuses a name that is no misspelled class, and says how to add it."""
+    for answer in answers:
+        name = answer.label
+        if form(name) in unknown and close_to(name, open_classes(state)) is None:
+            raise FileError(
+                f"{path}: {answer.unit} {answer.line}: the label of {answer.id!r} must "
+                f"be a class of the campaign, got {name!r}. iwps classes --add "
+                f"{name!r} adds it; --new-classes adds all that are new in the file."
+            )
 
 
 def _refuse_free_text(path, names, answers):
@@ -82,7 +102,7 @@ def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
 
 def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
     """By the form of a misspelled name the class that was meant."""
-    if doubtful and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if doubtful and not is_terminal():
         pairs = ", ".join(f"{name!r} ({other!r}?)" for name, other in doubtful[:NAMED])
         raise FileError(
             f"{path} has names that may be known classes, misspelled: {pairs}. Correct "
