@@ -12,8 +12,10 @@ from iwps_jax.app.campaign.classes import (
     retire_class,
 )
 from iwps_jax.app.campaign.events import Answers, Batch
+from iwps_jax.app.campaign.final_model import FinalModel, fit_final_model
 from iwps_jax.app.campaign.learn import tell
 from iwps_jax.app.campaign.next_batch import ask
+from iwps_jax.app.campaign.predictions import Predictions, predict
 from iwps_jax.app.campaign.state import (
     METHODS,
     Campaign,
@@ -36,16 +38,20 @@ __all__ = [
     "Answers",
     "Batch",
     "Campaign",
+    "FinalModel",
     "Outlook",
     "Point",
+    "Predictions",
     "Task",
     "add_class",
     "ask",
     "change_settings",
+    "fit_final_model",
     "free_rows",
     "labels_of",
     "merge_classes",
     "outlook",
+    "predict",
     "rename_class",
     "retire_class",
     "skipped_of",

@@ -60,7 +60,7 @@ class FinalModel(NamedTuple):
         return logits
 
 
-def final_model(state: Campaign) -> FinalModel:
+def fit_final_model(state: Campaign) -> FinalModel:
     """The model that has learned every label, those of the holdout set as well.
 
     It predicts no class that was merged, retired or never labeled. The temperature is

@@ -38,14 +38,14 @@ class Predictions(NamedTuple):
     probabilities: np.ndarray
 
 
-def predictions(state: Campaign, model: FinalModel) -> Iterator[Predictions]:
+def predict(state: Campaign, model: FinalModel) -> Iterator[Predictions]:
     """All rows of the pool, block by block, in memory that the pool does not enlarge.
 
     Skipped rows, and those of which a person was unsure, are predicted as well.
 
     Args:
         state: of the campaign.
-        model: from `final_model`.
+        model: from `fit_final_model`.
 
     Raises:
         FileError: if rows cannot be read.

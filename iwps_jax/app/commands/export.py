@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from iwps_jax.app.campaign import folder
-from iwps_jax.app.campaign.final_model import final_model, never_labeled
+from iwps_jax.app.campaign.final_model import fit_final_model, never_labeled
 from iwps_jax.app.commands import answers, exit_status, model_files, outputs
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.predict import say_never_labeled
@@ -50,7 +50,7 @@ def _export(options: Options) -> None:
     state = folder.read(options.campaign)
     about = read_about(folder.paths_of(options.campaign).pool, len(state.task.pool))
     backbone = None if about is None else about.get("backbone")
-    model = final_model(state)
+    model = fit_final_model(state)
     content = encode(model, backbone)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, content)

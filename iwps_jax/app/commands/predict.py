@@ -24,8 +24,8 @@ from typing import ClassVar
 import numpy as np
 
 from iwps_jax.app.campaign import folder
-from iwps_jax.app.campaign.final_model import final_model, never_labeled
-from iwps_jax.app.campaign.predictions import Predictions, predictions
+from iwps_jax.app.campaign.final_model import fit_final_model, never_labeled
+from iwps_jax.app.campaign.predictions import Predictions, predict
 from iwps_jax.app.campaign.state import ids_of
 from iwps_jax.app.commands import answers, exit_status, outputs, prediction_files
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
@@ -59,7 +59,7 @@ def _predict(options: Options) -> None:
     start_jax(options)
     state = folder.read(options.campaign)
     with refusing(MemoryError, about=str(folder.paths_of(options.campaign).pool)):
-        model = final_model(state)
+        model = fit_final_model(state)
         num_rows, num_given, num_without = _write(options, state, model)
     print(
         f"{num_rows:,} rows in {options.out}: {num_given:,} labeled by people, "
@@ -92,7 +92,7 @@ def _write(options: Options, state, model) -> np.ndarray:
         prediction_files.opened(options.out, file, columns) as write,
         progress_bar(True, size, 0, doing="predicting") as advance,
     ):
-        for block in predictions(state, model):
+        for block in predict(state, model):
             write(_table(state, classes, block, bool(columns)))
             counts += len(block.rows), block.by_person.sum(), (block.places < 0).sum()
             advance(len(block.rows))
