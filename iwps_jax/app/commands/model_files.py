@@ -40,7 +40,8 @@ def arrays_of(model: FinalModel) -> dict[str, np.ndarray]:
     """
     mean, factor, cap = model.scaling
     mean = mean.astype(np.float64)
-    kernel = model.kernel * factor
+    # By rows: the format of safetensors has no other order.
+    kernel = np.ascontiguousarray(model.kernel * factor)
     return {
         "kernel": kernel,
         "bias": model.bias - mean @ kernel,
