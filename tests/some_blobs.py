@@ -41,16 +41,17 @@ def begin(folder, offset=0.0, *, classes=CLASSES, num_labeled=24):
         Path("pool/ids.txt").write_text("\n".join(IDS) + "\n")
         Path("classes.txt").write_text("\n".join(classes) + "\n")
         names = [classes[c % len(classes)] for c in truth]
-        write_answers("holdout.csv", [(_cell(IDS[r]), names[r]) for r in HOLDOUT])
-        told = [(_cell(IDS[r]), names[r]) for r in LABELED[:num_labeled]]
-        told += [(_cell(IDS[SKIPPED]), "skip"), (_cell(IDS[UNSURE]), "unsure")]
+        write_answers("holdout.csv", [(cell(IDS[r]), names[r]) for r in HOLDOUT])
+        told = [(cell(IDS[r]), names[r]) for r in LABELED[:num_labeled]]
+        told += [(cell(IDS[SKIPPED]), "skip"), (cell(IDS[UNSURE]), "unsure")]
         write_answers("answers.csv", told)
         given = ("--holdout", "holdout.csv", "--labels", "answers.csv")
         given += ("--ids", "pool/ids.txt", "--classes", "classes.txt")
         assert run("init", "--pool", "pool/pool.npy", *given) == 0
 
 
-def _cell(text):
+def cell(text):
+    """As the commands write it."""
     return f"'{text}" if text[0] in "=-" else text
 
 

@@ -18,10 +18,11 @@ from some_blobs import (
     UNSURE,
     begin,
     break_row,
+    cell,
     read_lines,
     some_points,
 )
-from some_campaigns import files_of, run
+from some_campaigns import files_of, run, write_answers
 
 from iwps_jax.app.campaign import (
     add_class,
@@ -167,6 +168,17 @@ def test_holdout_features_of_another_place_are_no_labels_of_rows(state):
     task = state.task._replace(holdout_rows=state.task.holdout_rows[::-1].copy())
     (found,) = predict(state._replace(task=task), fit_final_model(state))
     assert not found.by_person[[*HOLDOUT]].any()
+
+
+def test_labels_at_random_make_a_model_that_is_sure_of_nothing(here, capsys):
+    classes = np.random.default_rng(5).integers(0, 3, SIZE)
+    told = [(cell(IDS[row]), CLASSES[classes[row]]) for row in LABELED]
+    write_answers("wrong.csv", told)
+    assert run("label", "wrong.csv", "--overwrite-labels") == 0
+    assert run("predict", "--out", "labels.csv") == 0
+    assert "the model is sure of nothing" in capsys.readouterr().err
+    sure = [float(line["confidence"]) for line in read_lines("labels.csv")]
+    assert np.median(sure) < 0.4  # of three classes
 
 
 # Refusals

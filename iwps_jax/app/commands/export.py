@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from iwps_jax.app.campaign import folder
-from iwps_jax.app.campaign.final_model import fit_final_model, never_labeled
+from iwps_jax.app.campaign.final_model import fit_final_model
 from iwps_jax.app.commands import answers, exit_status, model_files, outputs
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
-from iwps_jax.app.commands.predict import say_never_labeled
+from iwps_jax.app.commands.predict import say_limits
 from iwps_jax.app.embedding.source_file import read_about
 from iwps_jax.atomic_write import write_atomically
 
@@ -58,7 +58,7 @@ def _export(options: Options) -> None:
         f"Model of {len(model.classes)} classes in {options.out}, for "
         f"{_features(model, backbone)}."
     )
-    say_never_labeled(never_labeled(state, model))
+    say_limits(state, model)
 
 
 def _features(model, backbone: dict[str, Any] | None) -> str:

@@ -24,17 +24,31 @@ from typing import ClassVar
 import numpy as np
 
 from iwps_jax.app.campaign import folder
-from iwps_jax.app.campaign.final_model import fit_final_model, never_labeled
+from iwps_jax.app.campaign.final_model import (
+    FinalModel,
+    fit_final_model,
+    never_labeled,
+)
 from iwps_jax.app.campaign.predictions import Predictions, predict
-from iwps_jax.app.campaign.state import ids_of
-from iwps_jax.app.commands import answers, exit_status, outputs, prediction_files
+from iwps_jax.app.campaign.state import Campaign, ids_of
+from iwps_jax.app.commands import (
+    advice,
+    answers,
+    exit_status,
+    outputs,
+    prediction_files,
+)
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.prediction_files import Table
 from iwps_jax.app.naming import NAMED
 from iwps_jax.app.options import Flag
 from iwps_jax.atomic_write import open_atomically
+from iwps_jax.heads.calibration import HIGHEST
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.refusal import refusing
+
+UNSURE = HIGHEST / 2
+"""The temperature from which on every class is about as likely as another."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,11 +85,20 @@ def _predict(options: Options) -> None:
             f"Rows without a label, because their features are not finite: "
             f"{num_without:,}."
         )
-    say_never_labeled(never_labeled(state, model))
+    say_limits(state, model)
 
 
-def say_never_labeled(names: list[str]) -> None:
-    """Names the classes that no model can predict."""
+def say_limits(state: Campaign, model: FinalModel) -> None:
+    """Names the classes that the model cannot predict; warns if it only guesses."""
+    if model.temperature > UNSURE:
+        advice.warn(
+            [
+                "heads that left a part of the labels out predicted this part no "
+                "better than by chance, so the model is sure of nothing. Label more "
+                "samples, and check that ids and labels belong together."
+            ]
+        )
+    names = never_labeled(state, model)
     if names:
         listed = ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
         print(f"No sample has a label of these classes, so none is predicted: {listed}")
