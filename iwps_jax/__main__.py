@@ -22,6 +22,8 @@ COMMANDS = {
     "show": "a page with the picks' images, for people who label them",
     "label": "take answers back and learn from them",
     "status": "how a campaign stands, and whether to go on",
+    "predict": "label every row of the pool with what the campaign has learned",
+    "export": "write the model of a campaign, for your own program",
 }
 """What each command does; its module in `app.commands` is imported when it is named."""
 PACKAGES = {

@@ -86,9 +86,7 @@ def test_a_name_close_to_a_class_is_refused_where_nobody_can_be_asked(
 def test_on_a_terminal_one_is_asked(begun, capsys, monkeypatch, reply):
     monkeypatch.setattr(new_classes, "is_terminal", lambda: True)
     asked = []
-    monkeypatch.setattr(
-        "builtins.input", lambda text: [reply, asked.append(text)][0]
-    )
+    monkeypatch.setattr("builtins.input", lambda text: [reply, asked.append(text)][0])
     path = written("a.csv", [(20, "zero"), (21, "zreo"), (22, "zreo")])
     before = known()
     status = run("label", path, "--overwrite-labels")

@@ -15,8 +15,10 @@ from iwps_jax.app.campaign.classes import (
 )
 from iwps_jax.app.campaign.control import Measured, control_rows, measure
 from iwps_jax.app.campaign.events import Answers, Batch
+from iwps_jax.app.campaign.final_model import FinalModel, fit_final_model
 from iwps_jax.app.campaign.learn import tell
 from iwps_jax.app.campaign.next_batch import ask
+from iwps_jax.app.campaign.predictions import Predictions, predict
 from iwps_jax.app.campaign.state import (
     METHODS,
     RECOMMENDED,
@@ -43,14 +45,17 @@ __all__ = [
     "Batch",
     "Campaign",
     "Measured",
+    "FinalModel",
     "Outlook",
     "Point",
+    "Predictions",
     "Task",
     "add_class",
     "add_classes",
     "ask",
     "change_settings",
     "control_rows",
+    "fit_final_model",
     "free_rows",
     "judged_by",
     "labels_of",
@@ -58,6 +63,7 @@ __all__ = [
     "merge_classes",
     "open_classes",
     "outlook",
+    "predict",
     "rename_class",
     "retire_class",
     "skipped_of",
