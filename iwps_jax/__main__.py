@@ -32,6 +32,7 @@ PACKAGES = {
     "safetensors": "safetensors",
     "filelock": "filelock",
     "PIL": "pillow",
+    "scipy": "scipy",
 }
 """What the extra `app` installs, by the name of the import."""
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.labeling.pools import Embedded
+from benchmarks.embedded_pools import Embedded
 from iwps_jax import methods
 from iwps_jax.app.campaign import (
     Campaign,

@@ -1,1 +1,0 @@
-"""Campaigns played by a program that knows the labels."""
