@@ -88,14 +88,7 @@ def _embed(options: Options) -> None:
         _embed_table(options, options.source)
     else:
         _embed_samples(options, options.source)
-    pool, ids = (
-        shlex.quote(str(options.out / name))
-        for name in (pool_folder.POOL, pool_folder.IDS)
-    )
-    print(
-        f"Next: iwps init --pool {pool} --ids {ids} --holdout FILE.csv, where FILE.csv "
-        "has the columns id and label of a few rows of each class."
-    )
+    print(f"Next: iwps init {shlex.quote(str(options.out))}")
 
 
 def _check(options: Options, path: Path) -> None:
