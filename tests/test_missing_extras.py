@@ -44,7 +44,8 @@ def test_a_command_names_the_extra_it_needs(without_app, capsys, command):
         __main__.main([command])
     assert end.value.code == 2
     sentence = (
-        f"iwps {command} needs tyro, rich, safetensors, filelock, pillow, scipy: install"
+        f"iwps {command} needs tyro, rich, safetensors, filelock, pillow, scipy: "
+        "install"
     )
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(sentence) and line.endswith("pip install 'iwps-jax[app]'")
