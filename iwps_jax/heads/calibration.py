@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer
 
 from iwps_jax import checks
 from iwps_jax.heads import logistic
+from iwps_jax.heads.folds import dealt, have_others
 from iwps_jax.heads.linear_probe import TOLERANCE
 from iwps_jax.types import AnyArray
 
@@ -147,29 +148,20 @@ def cross_validated_temperature(
     if checks.require_integer("num_folds", num_folds) < 2:
         raise ValueError(f"num_folds must be at least 2, got {num_folds}.")
     labels = np.asarray(labels).astype(np.int32)
-    folds = _dealt(labels, num_folds)
-    numbers = np.unique(folds[folds >= 0])
-    if not len(numbers):
+    can_judge, folds = have_others(labels), np.full(len(labels), -1)
+    if not can_judge.any():
         return 1.0
+    folds[can_judge] = dealt(labels[can_judge], num_folds)
+    numbers = np.unique(folds[can_judge])
     extended = np.pad(
         np.asarray(features, np.float32), ((0, 0), (0, 1)), constant_values=1
     )
     is_learned = folds[None] != numbers[:, None]
     heads = _heads_of(extended, labels, is_learned, penalty, num_classes)
-    judging = np.flatnonzero(folds >= 0)
     logits = np.zeros((len(labels), num_classes), np.float32)
     for number, head in zip(numbers.tolist(), heads, strict=True):
         logits[folds == number] = extended[folds == number] @ head
-    return most_likely_temperature(logits[judging], labels[judging])
-
-
-def _dealt(labels, num_folds):
-    """The fold of every sample; -1 for one that is alone in its class."""
-    folds = np.full(len(labels), -1)
-    order = np.argsort(labels, kind="stable")
-    order = order[np.bincount(labels)[labels[order]] > 1]
-    folds[order] = np.arange(len(order)) % num_folds
-    return folds
+    return most_likely_temperature(logits[can_judge], labels[can_judge])
 
 
 def _heads_of(extended, labels, is_learned, penalty, num_classes):

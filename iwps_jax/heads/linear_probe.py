@@ -18,6 +18,7 @@ from jaxtyping import Float, Integer
 
 from iwps_jax import checks
 from iwps_jax.heads import logistic
+from iwps_jax.heads.folds import dealt, have_others
 from iwps_jax.types import AnyArray, Head
 
 # No farther than this from the kernel of the minimum: the distance is at most
@@ -105,7 +106,7 @@ def fit_linear_probe(
         checks.require_size(name, its, 0, len(of), "its features")
     heads = _fitted(features, labels, num_classes)
     losses, is_right = _losses(heads, holdout_features, holdout_labels)
-    return _chosen(heads, losses, is_right, _dealt(holdout_labels, 2))
+    return _chosen(heads, losses, is_right, dealt(holdout_labels, 2))
 
 
 def fit_cross_validated_probe(
@@ -147,11 +148,11 @@ def fit_cross_validated_probe(
     checks.require_labels("labels", labels, num_classes)
     checks.require_size("labels", labels, 0, len(features), "its features")
     heads, labels = _fitted(features, labels, num_classes), np.asarray(labels)
-    can_judge = np.bincount(labels, minlength=num_classes)[labels] > 1
+    can_judge = have_others(labels)
     if not can_judge.any():
         kernel, bias = heads[UNJUDGED, :-1], heads[UNJUDGED, -1]
         return LinearProbe(kernel, bias, PENALTIES[UNJUDGED], None, None)
-    folds = _dealt(labels, FOLDS)
+    folds = dealt(labels, FOLDS)
     losses = np.zeros((len(PENALTIES), len(labels)), np.float32)
     is_right = np.zeros(losses.shape, bool)
     for fold in np.unique(folds[can_judge]).tolist():
@@ -187,13 +188,6 @@ def _chosen(heads, losses, is_right, parts) -> LinearProbe:
 def _likes(losses):
     """Which penalty some samples like best, the larger of equals."""
     return int(np.nanargmin(losses.mean(-1)))
-
-
-def _dealt(labels, number):
-    """Deals samples out to so many parts, class by class."""
-    parts = np.empty(len(labels), int)
-    parts[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % number
-    return parts
 
 
 def _by_parts(values, losses, parts):
