@@ -44,7 +44,6 @@ class Model(NamedTuple):
     Attributes:
         head: the last layer.
         holdout: labeled samples that the head did not learn from.
-        holdout_weights: [m], how much each of them says to IWPS; None: all the same.
         labeled: the samples that it learned from; a negative label marks an empty
             place.
         sample: features of `Method.sample` rows drawn at random from the pool.
@@ -53,11 +52,11 @@ class Model(NamedTuple):
         batch: number of the batch, for what is to be drawn anew in each.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
+        holdout_weights: how much each holdout sample says to IWPS; None: all the same.
     """
 
     head: Head = ABSENT
     holdout: Holdout = ABSENT
-    holdout_weights: Float[AnyArray, " m"] = ABSENT
     labeled: Holdout = ABSENT
     sample: Float[AnyArray, "s d"] = ABSENT
     key: jax.Array = ABSENT
@@ -65,6 +64,7 @@ class Model(NamedTuple):
     batch: Int[AnyArray, ""] | int = 0
     steps: int = STEPS
     learning_rate: float = LEARNING_RATE
+    holdout_weights: Float[AnyArray, " m"] = ABSENT
 
 
 class Sizes(NamedTuple):

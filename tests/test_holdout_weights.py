@@ -10,6 +10,9 @@ import reference
 from reference import ASKED
 
 import iwps_jax
+from iwps_jax import methods, picking
+from iwps_jax.method import Model
+from iwps_jax.types import Head, Holdout
 
 SCORES = {
     "iwps_last_layer": jax.jit(iwps_jax.iwps_last_layer),
@@ -126,3 +129,19 @@ def test_weights_that_have_no_mean_are_refused(
 def test_labels_that_are_none_are_refused(without_jaxtyping, labels, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
         iwps_jax.class_balanced_weights(jnp.asarray(labels), 5)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("row", [methods.IWPS, methods.IWPS_APP, methods.IWPS_BATCH])
+def test_a_row_of_the_table_passes_the_weights_on(row, quick):
+    head = Head(PROBLEM["kernel"], PROBLEM["bias"])
+    holdout = Holdout(PROBLEM["holdout_features"], PROBLEM["holdout_labels"])
+    model = Model(head, holdout, holdout, holdout_weights=some_weights())
+    features = PROBLEM["features"]
+    some = features[:256] if quick else None
+    score = picking.bind_score(row, model, some_rows=some)
+    scores = iwps_jax.score_pool(score, features)
+    app = row is methods.IWPS_APP
+    name = "iwps_app_last_layer" if app else "iwps_last_layer"
+    expected = SCORES[name](**PROBLEM, holdout_weights=some_weights())
+    assert_same(name, np.asarray(scores), np.asarray(expected))

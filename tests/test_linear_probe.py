@@ -5,7 +5,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from some_campaigns import some_digits
 
-from iwps_jax.heads.linear_probe import PENALTIES, fit_linear_probe, fit_to_all
+from iwps_jax.heads.linear_probe import (
+    PENALTIES,
+    UNJUDGED,
+    fit_cross_validated_probe,
+    fit_linear_probe,
+    fit_to_all,
+)
 
 
 def scaled(features):
@@ -129,3 +135,38 @@ def test_refusals(without_jaxtyping, change, sentence):
     }
     with pytest.raises((ValueError, TypeError), match=sentence):
         fit_linear_probe(**{**some, **change}, num_classes=2)
+
+
+def test_folds_judge_the_penalty_in_place_of_a_holdout_set(samples):
+    """Every sample judges heads of other folds, by the penalty that those like."""
+    rows = np.flatnonzero(np.isin(samples[1], [0, 1, 2]))[:43]
+    features, labels = samples[0][rows], samples[1][rows]
+    folds = np.empty(43, int)
+    folds[np.argsort(labels, kind="stable")] = np.arange(43) % 5
+    losses = np.zeros((len(PENALTIES), 43))
+    is_right = np.zeros(losses.shape, bool)
+    for fold in range(5):
+        mine = folds == fold
+        judging = features[mine], labels[mine]
+        found = by_scikit_learn(samples, rows[~mine], judging)
+        losses[:, mine], is_right[:, mine] = found
+    chosen = [int(losses[:, folds != fold].mean(1).argmin()) for fold in range(5)]
+    accuracy = np.mean([is_right[chosen[fold], i] for i, fold in enumerate(folds)])
+    probe = fit_cross_validated_probe(features, labels, num_classes=3)
+    assert probe.holdout_accuracy == pytest.approx(accuracy)
+    assert probe.penalty == PENALTIES[int(losses.mean(1).argmin())]
+    np.testing.assert_allclose(
+        probe.kernel,
+        fit_to_all(probe, features, labels, features[:0], labels[:0]).kernel,
+    )
+
+
+def test_a_sample_alone_in_its_class_judges_nothing(samples):
+    first = [int(np.flatnonzero(samples[1] == c)[0]) for c in range(4)]
+    known = samples[0][first], samples[1][first]
+    probe = fit_cross_validated_probe(*known, num_classes=4)
+    assert probe.penalty == PENALTIES[UNJUDGED] and probe.holdout_accuracy is None
+    pair = np.flatnonzero(samples[1] == 0)[:2]
+    both = [*first[1:], *pair.tolist()]
+    probe = fit_cross_validated_probe(samples[0][both], samples[1][both], num_classes=4)
+    assert probe.holdout_accuracy in (0.0, 0.5, 1.0)  # of two
