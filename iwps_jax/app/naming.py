@@ -15,7 +15,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,22 @@ def form(name: str) -> str:
         True
     """
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def twins(names: Iterable[str]) -> tuple[int, int] | None:
+    r"""The places of the first name that repeats another; None if there is none.
+
+    Names are equal if their forms are. Empty ones are no names.
+
+    Example:
+        >>> print(twins(["a", "", "caf\u00e9", "", "cafe\u0301"]), twins("ab"))
+        (2, 4) None
+    """
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name and first.setdefault(form(name), place) != place:
+            return first[form(name)], place
+    return None
 
 
 def flaw_of(name: str) -> str | None:

@@ -16,7 +16,14 @@ from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
 from iwps_jax.app.files.file_array import AnyRows
 from iwps_jax.app.files.tables import all_rows, opened, records
 from iwps_jax.app.files.unreadable import FileError, require_file, short
-from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
+from iwps_jax.app.naming import (
+    flaw_of,
+    form,
+    is_skip,
+    is_unsure,
+    lookalikes,
+    twins,
+)
 from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
 
@@ -226,16 +233,13 @@ def _require_names(source, names, places, place):
 
 
 def _require_distinct(source, what, names, places, place):
-    if len(set(map(form, names))) == len(names):
-        return
-    first = {}
-    for name, where in zip(map(form, names), places, strict=True):
-        if name in first:
-            raise FileError(
-                f"{source}: {what} must be distinct, but {place} {first[name]} and "
-                f"{place} {where} both have {short(name)}."
-            )
-        first[name] = where
+    pair = twins(names)
+    if pair is not None:
+        first, second = (places[at] for at in pair)
+        raise FileError(
+            f"{source}: {what} must be distinct, but {place} {first} and {place} "
+            f"{second} both have {short(form(names[pair[1]]))}."
+        )
 
 
 def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
