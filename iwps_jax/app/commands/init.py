@@ -25,6 +25,7 @@ from iwps_jax.app.commands.answers import (
 from iwps_jax.app.commands.inputs import require_pool, require_seed
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.method_options import flag
+from iwps_jax.app.files.labels import require_single
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
     places_of,
@@ -214,6 +215,7 @@ def _classes(options: Options, told, judged, holdout) -> tuple[str, ...]:
     names: dict[str, str] = {}  # by their form: of two spellings the first counts
     places: dict[int, str] = {}
     for path, answers in ((options.labels, told), (options.holdout, judged)):
+        require_single(path, answers)
         for answer in answers:
             number = naming.number_of(answer.label)
             if number is not None:
