@@ -17,10 +17,13 @@ COMMANDS = {
     "check": "are the files what they should be, and which method suits them",
     "score": "which rows of a pool to label next",
     "init": "begin a labeling campaign in a folder",
+    "classes": "list, add, rename, merge or retire the classes of a campaign",
     "next": "hand out the samples to label next",
     "show": "a page with the picks' images, for people who label them",
     "label": "take answers back and learn from them",
     "status": "how a campaign stands, and whether to go on",
+    "predict": "label every row of the pool with what the campaign has learned",
+    "export": "write the model of a campaign, for your own program",
 }
 """What each command does; its module in `app.commands` is imported when it is named."""
 PACKAGES = {

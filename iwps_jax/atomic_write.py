@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -70,28 +71,86 @@ def create_atomically(path: str | Path, content: bytes | str) -> None:
 
 
 @contextmanager
+def open_atomically(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write part by part, which replaces the one before when the block ends.
+
+    For files larger than the memory; all else is as in `write_atomically`. If the block
+    raises, what was there before still is.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Raises:
+        OSError: if it cannot be written; names the file.
+        Refusal: see `write_atomically`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "numbers.txt")
+        ...     with open_atomically(path) as file:
+        ...         _ = [file.write(b"%d;" % number) for number in range(3)]
+        ...     print(path.read_text())
+        0;1;2;
+    """
+    target = Path(os.path.realpath(path))
+    with _half(path, target, _mode_of(path, target)) as (half, file):
+        yield file
+        _finish(path, file)
+        with naming_file(path):
+            os.replace(half, target)
+
+
+@contextmanager
 def _written(path, target, content, mode) -> Iterator[Path]:
     """A finished file beside the target, which the block gives its name."""
     if isinstance(content, str):
         content = _encoded(path, content)
+    with naming_file(path), _half(path, target, mode) as (half, file):
+        file.write(content)
+        _finish(path, file)
+        yield half
+
+
+class _NamedFile(io.FileIO):
+    """A file whose errors name the one that the user knows."""
+
+    def __init__(self, handle, path):
+        super().__init__(handle, "wb")
+        self._path = path
+
+    def write(self, part):
+        with naming_file(self._path):
+            return super().write(part)
+
+
+@contextmanager
+def _half(path, target, mode) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside the target; deleted if the block does not give it its name."""
     half = target.with_name(f"{prefix_of_process()}{next(_count)}{UNFINISHED}")
     # With the mode of a new file, which the umask narrows by itself.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with naming_file(path):
         handle = os.open(half, flags, 0o666 if mode is None else mode)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                if mode is not None:
+    try:
+        with io.BufferedWriter(_NamedFile(handle, path)) as file:
+            if mode is not None:
+                with naming_file(path):
                     _keep_owners(half, target, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            yield half
-        except BaseException:
-            with suppress(FileNotFoundError):  # interrupted just after it got its name
-                os.unlink(half)
-            raise
+            yield half, file
+    except BaseException:
+        with suppress(FileNotFoundError):  # interrupted just after it got its name
+            os.unlink(half)
+        raise
     sync_folder(target.parent)
+
+
+def _finish(path, file):
+    """Writes a file to the disk, and closes it: some systems rename no open file."""
+    with naming_file(path):
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
 
 
 def _keep_owners(half, target, mode):

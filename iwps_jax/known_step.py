@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from iwps_jax import checks
 from iwps_jax.method import Model, Rows
 from iwps_jax.scores import lookahead, step_forms
+from iwps_jax.scores.weights import checked_weights
 
 ROOM = 1.5
 """Other rows of the pool may go so many times as far as those that were looked at."""
@@ -62,6 +63,7 @@ def _by(
 ) -> tuple[Float[jax.Array, " n"], Bool[jax.Array, " n"]]:
     return lookahead.look_ahead_by(
         *(rows.features, *model.head, *model.holdout, model.learning_rate),
+        checked_weights(model.holdout_weights, model.holdout[1]),
         steps=model.steps,
         form=form,
     )

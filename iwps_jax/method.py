@@ -44,6 +44,7 @@ class Model(NamedTuple):
     Attributes:
         head: the last layer.
         holdout: labeled samples that the head did not learn from.
+        holdout_weights: [m], how much each of them says to IWPS; None: all the same.
         labeled: the samples that it learned from; a negative label marks an empty
             place.
         sample: features of `Method.sample` rows drawn at random from the pool.
@@ -56,6 +57,7 @@ class Model(NamedTuple):
 
     head: Head = ABSENT
     holdout: Holdout = ABSENT
+    holdout_weights: Float[AnyArray, " m"] = ABSENT
     labeled: Holdout = ABSENT
     sample: Float[AnyArray, "s d"] = ABSENT
     key: jax.Array = ABSENT

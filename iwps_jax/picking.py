@@ -138,7 +138,7 @@ def bind_score(
     if not {"features", "logits"} & {*method.reads}:
         known = known._replace(head=ABSENT)
     if "holdout" not in method.needs:
-        known = known._replace(holdout=ABSENT)
+        known = known._replace(holdout=ABSENT, holdout_weights=ABSENT)
     if method.select is not None:
         known = known._replace(sample=ABSENT)
     if "steps" not in method.options:  # else each value would be another program

@@ -39,9 +39,17 @@ TABLE = (
         "that the head was trained on (--training-set).",
     ),
     Recommendation(
+        ("head", "labels"),
+        methods.BALANCED_HERDING.name,
+        "you have a head and the samples that it learned from, and no holdout set",
+        "balanced_herding covers the samples that margin is unsure of, and counts each "
+        "class as much; on the data that chose it, it was first or close to it in all "
+        "settings, and a verdict on unseen data is not out yet.",
+    ),
+    Recommendation(
         ("head",),
         methods.MARGIN.name,
-        "you have a head, or its predictions, and no holdout set",
+        "you have a head, or its predictions, and nothing else",
         "without a head and a holdout set nothing can judge the predictions, and "
         "margin needs nothing but them; it does not look at labeled samples.",
     ),
@@ -57,8 +65,8 @@ TABLE = (
 
 The rule follows the study in docs/results.md: where it can be used, `iwps_batch` was
 significantly better than each of ten other methods in some of 27 settings, and
-significantly worse in none. The last line follows the first batches in the study
-`experiments.referee` (the group first_batch).
+significantly worse in none. The lines for labels without a holdout set and for features
+alone follow the study `experiments.referee`.
 """
 
 

@@ -39,7 +39,7 @@ FLOORS = {  # a room may import from those before it only
     ),
     "experiments": (
         *("data", "frozen", "models", "reporting", "engine"),
-        *("classification", "segmentation", "linear_heads"),
+        *("classification", "segmentation", "linear_heads", "labeling"),
     ),
 }
 STRANGERS = {  # what a room must not import although it stands before

@@ -1,12 +1,15 @@
 """Files that are written whole: what they replace, and what they leave alone."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from iwps_jax.atomic_write import write_atomically
+from iwps_jax.atomic_write import UNFINISHED, open_atomically, write_atomically
 from iwps_jax.refusal import Refusal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, modes and pipes")
@@ -106,3 +109,58 @@ def test_text_that_is_none_of_unicode_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match=r"file must be Unicode text, got '\\udcff'"):
         write_atomically("file", "name \udcff")
     assert os.listdir() == []
+
+
+def test_parts_are_one_file_when_the_block_ends():
+    Path("file").write_text("before")
+    os.chmod("file", 0o600)
+    with open_atomically("file") as file:
+        file.write(b"one ")
+        file.write(b"two")
+        assert Path("file").read_text() == "before"
+    assert Path("file").read_text() == "one two" and mode_of("file") == 0o600
+    assert os.listdir() == ["file"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])
+def test_a_block_that_fails_leaves_the_file_before(error):
+    Path("file").write_text("before")
+    with pytest.raises(error), open_atomically("file") as file:
+        file.write(b"one")
+        raise error
+    assert Path("file").read_text() == "before" and os.listdir() == ["file"]
+
+
+def test_a_part_that_cannot_be_written_is_told_by_the_name_of_the_file():
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large: 'file'"):
+            with open_atomically("file") as file:
+                file.write(b"x" * 2000)
+                file.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert os.listdir() == []
+
+
+def test_a_kill_between_parts_leaves_the_file_before():
+    Path("file").write_text("before")
+    code = """
+import os, signal
+from iwps_jax.atomic_write import open_atomically
+with open_atomically("file") as file:
+    file.write(b"x" * 2**20)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    root = Path(__file__).parents[1]
+    killed = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert Path("file").read_text() == "before"
+    (left,) = (name for name in os.listdir() if name != "file")
+    assert left.endswith(UNFINISHED)

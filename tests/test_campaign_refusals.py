@@ -231,6 +231,8 @@ COMMANDS = [
     ("label", "initial.csv", "--overwrite-labels"),
     ("label", "initial.csv", "--next", 5, "--overwrite-labels"),
     ("status", "--json", "now.json"),
+    ("predict", "--out", "new.csv"),
+    ("export", "--out", "new.npz"),
 ]
 
 
@@ -275,6 +277,8 @@ def test_a_full_disk_changes_nothing(here, monkeypatch, capfd, command, call):
         ("score", "--logits", "pool.npy", "--k", 2, "--out", "campaign/campaign.json"),
         ("check", "--pool", "pool.npy", "--json", "campaign/journal/tip.json"),
         ("status", "--json", "now.json", "--head", "now.json"),
+        ("predict", "--out", "pool.npy"),
+        ("export", "--out", "campaign/task.npz"),
     ],
 )
 def test_an_output_does_not_replace_an_input(here, capfd, command):

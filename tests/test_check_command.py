@@ -291,7 +291,7 @@ def test_advice_at_its_corners(files, method, said):
     ("files", "said"),
     [
         ({"holdout": [5, 5, 5, 0]}, "has no sample of eel"),
-        ({"holdout": [5, 1, 5, 5]}, "has only one sample of dog"),
+        ({"holdout": [5, 1, 5, 5]}, "has fewer than 5 samples of dog (1)"),
     ],
 )
 def test_what_may_spoil_it_is_said(files, said):

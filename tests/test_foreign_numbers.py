@@ -129,6 +129,12 @@ OTHERS = {  # beside the table of the scores' contract
     "heads.cross_fitted.cross_fitted_heads": {
         **{"key": KEY, **SAMPLES, "num_classes": score_arguments.CLASSES},
     },
+    "heads.calibration.cross_validated_temperature": {
+        **{**SAMPLES, "num_classes": score_arguments.CLASSES, "penalty": 0.1},
+    },
+    "heads.calibration.most_likely_temperature": {
+        **{"logits": LOGITS[: len(LABELS)], "labels": LABELS},
+    },
 }
 WITH_NETWORK = ("dense_layers", "holdout_gradient", "gradient_kernel")
 EXAMPLES = {

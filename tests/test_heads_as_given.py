@@ -210,3 +210,16 @@ def test_a_class_may_have_a_comma_in_its_name():
     assert naming.classes_of(names, ["0"], [names[0]]) == [0]
     assert naming.several_in(names[0], {*names}) == []
     assert naming.several_in("cat|caf\u00e9", {"cat", "caf\u00e9"}) != []
+
+
+def test_no_campaign_takes_several_classes_in_a_cell_for_a_new_class(capfd):
+    assert run("init", "--pool", "pool.npy", "--no-cache") == 0
+    for number, (told, status) in enumerate(
+        [("cat", 0), ("dog", 0), ("cat;dog", 2), ("cat;gnu", 0)]
+    ):
+        with open("labels.csv", "w") as file:
+            file.write(f"id,label\n{number},{told}\n")
+        words = "labels.csv", "--no-cache", "--overwrite-labels"
+        assert run("label", *words) == status
+        assert ("multi-label" in capfd.readouterr().err) == (status == 2)
+    assert run("label", *words, "--new-classes") == 0

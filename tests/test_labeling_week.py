@@ -319,5 +319,5 @@ def test_a_holdout_that_lacks_classes_is_said(desk, capsys):
     np.savez("holdout.npz", features=features[is_kept], labels=labels[is_kept])
     given = ("--pool", "pool.npy", "--holdout", "holdout.npz")
     assert run("init", *given, "--classes", "classes.txt") == 0
-    said = capsys.readouterr().out
-    assert "no sample of 2 of 10 classes (digit 3, digit 8)" in said
+    said = capsys.readouterr().err
+    assert "no sample of digit 3, digit 8: it cannot" in said

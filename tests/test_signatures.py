@@ -9,7 +9,7 @@ import pytest
 
 import iwps_jax
 from iwps_jax import loop
-from iwps_jax.heads import cross_fitted
+from iwps_jax.heads import calibration, cross_fitted
 from iwps_jax.pool import chunks, planning, scan
 
 EMPTY = inspect.Parameter.empty
@@ -117,6 +117,9 @@ IN_MODULES = {  # research, and what needs more than JAX
     f"steps=3, learning_rate=0.001, {CANDIDATES}",
     "heads.cross_fitted.cross_fitted_heads": "key, features, labels, where=None, *, "
     "num_classes, num_folds=5, penalty=0.01",
+    "heads.calibration.cross_validated_temperature": "features, labels, *, "
+    "num_classes, penalty, num_folds=5",
+    "heads.calibration.most_likely_temperature": "logits, labels",
 }
 AROUND_SCORES = (
     "class_balanced_weights",
@@ -140,7 +143,7 @@ LITERATURE = [
     *(name for name in IN_MODULES if name.startswith("contrib.")),
 ]
 SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
-MODULES = (loop, cross_fitted, chunks, planning, scan)
+MODULES = (loop, calibration, cross_fitted, chunks, planning, scan)
 
 
 def parameters(function):

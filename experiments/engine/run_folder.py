@@ -129,9 +129,6 @@ def prepare(
             before = None
     except OSError as error:
         raise FolderError(f"{out} cannot be used: {error}.") from error
-    versions = {name: _version(name) for name in PACKAGES}
-    if commit := _commit():
-        versions["commit"] = commit
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     config = {
         **settings,
@@ -139,7 +136,7 @@ def prepare(
         "data_source": dataset.source,
         "data_sha256": dataset.sha256,
         "device": device,
-        "versions": versions,
+        "versions": versions(),
     }
     if before is None:
         try:
@@ -193,6 +190,13 @@ def append_lines(path: Path, lines: Iterable[dict]) -> None:
 
 def _encode(lines: Iterable[dict]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that results depend on, and the commit."""
+    found = {name: _version(name) for name in PACKAGES}
+    commit = _commit()
+    return {**found, "commit": commit} if commit else found
 
 
 def _version(package: str) -> str:

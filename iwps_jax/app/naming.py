@@ -12,6 +12,7 @@ Unicode writes some letters in two ways. Names are equal if their forms are (see
 
 import difflib
 import math
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -110,6 +111,35 @@ def lookalikes(names: Sequence[str]) -> list[tuple[str, str]]:
     first: dict[str, str] = {}
     pairs = [(first.setdefault(_visible(name), name), name) for name in names]
     return [pair for pair in pairs if pair[0] is not pair[1]]
+
+
+def close_to(name: str, known: Sequence[str]) -> str | None:
+    """A known name that another one may be a misspelling of; None if there is none.
+
+    It differs in case, spaces or invisible characters alone; or, for names of at least
+    three letters, in one letter that is added, left out, replaced or swapped with the
+    next. A digit is no such letter: `run 1` and `run 2` are two names.
+
+    Example:
+        >>> [close_to(name, ["cat", "run 1"]) for name in ("Cat", "cta", "run 2")]
+        ['cat', 'cat', None]
+    """
+    seen = _visible(name)
+    for other in known:
+        if seen == _visible(other) or _is_one_edit(seen, _visible(other)):
+            return other
+    return None
+
+
+def _is_one_edit(one, other) -> bool:
+    if min(len(one), len(other)) < 3 or abs(len(one) - len(other)) > 1:
+        return False
+    start = len(os.path.commonprefix([one, other]))
+    end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
+    left, right = one[start : len(one) - end], other[start : len(other) - end]
+    if any(letter.isdecimal() for letter in left + right):
+        return False
+    return max(len(left), len(right)) <= 1 or (len(left) == 2 and left == right[::-1])
 
 
 def _visible(name) -> str:

@@ -26,26 +26,31 @@ TOLERANCE = 1e-3
 MANY = 4096  # rows from which on padding would cost more than another program
 # Largest first: each is ten times weaker than the one before.
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3)
+UNJUDGED = 2
+"""The place of the penalty where no sample can judge any: the middle one."""
+FOLDS = 5
 
 
 class LinearProbe(NamedTuple):
-    """A head z = h kernel + bias, and how it does on the holdout set.
+    """A head z = h kernel + bias, and how it does on samples that did not train it.
+
+    These are the holdout set, in two halves, or the labeled samples themselves, in
+    folds. Each half or fold judges the head with the penalty that the others like best,
+    so that no sample judges what it has chosen, unless it is alone.
 
     Attributes:
         kernel: [d, classes].
         bias: [classes].
         penalty: on ‖kernel‖² / 2, as chosen.
-        holdout_loss: mean cross-entropy, in nats, by halves.
-        holdout_accuracy: share of holdout samples classified right, by halves: each
-            half of the set judges the head with the penalty that the other half likes
-            best, so that no sample judges what it has chosen, unless it is alone.
+        holdout_loss: mean cross-entropy, in nats; None if no sample could judge.
+        holdout_accuracy: share of the samples classified right; None likewise.
     """
 
     kernel: AnyArray
     bias: AnyArray
     penalty: float
-    holdout_loss: float
-    holdout_accuracy: float
+    holdout_loss: float | None
+    holdout_accuracy: float | None
 
 
 def fit_linear_probe(
@@ -99,24 +104,84 @@ def fit_linear_probe(
         checks.require_labels(name, its, num_classes)
         checks.require_size(name, its, 0, len(of), "its features")
     heads = _fitted(features, labels, num_classes)
+    losses, is_right = _losses(heads, holdout_features, holdout_labels)
+    return _chosen(heads, losses, is_right, _dealt(holdout_labels, 2))
+
+
+def fit_cross_validated_probe(
+    features: Float[AnyArray, "n d"],
+    labels: Integer[AnyArray, " n"],
+    *,
+    num_classes: int,
+) -> LinearProbe:
+    """The head that fits the labels, with the penalty that they like best themselves.
+
+        argmin over (W, b) of mean_i -log softmax(h_i W + b)_(y_i) + penalty/2 · ‖W‖²
+
+    Each of five folds, stratified by class, judges the heads of every penalty that the
+    other four have trained. A sample that is alone in its class judges nothing; if all
+    are, the penalty is the middle one of `PENALTIES`. All else is as in
+    `fit_linear_probe`.
+
+    Args:
+        features: of labeled samples, centered and of about unit scale.
+        labels: classes in [0, num_classes).
+        num_classes: of the problem, also those that nothing is labeled as yet.
+
+    Returns:
+        The head as NumPy arrays, trained on all samples.
+
+    Raises:
+        ValueError: if shapes disagree, a label is out of range, or numbers are not
+            finite.
+        TypeError: if labels are not integers.
+
+    Example:
+        >>> features = np.array([[-1.0], [-2.0], [1.0], [2.0]], np.float32)
+        >>> labels = np.array([0, 0, 1, 1])
+        >>> fit_cross_validated_probe(features, labels, num_classes=2).holdout_accuracy
+        1.0
+    """
+    checks.require_finite("features", features, "n d")
+    checks.batch_size("features", features)
+    checks.require_labels("labels", labels, num_classes)
+    checks.require_size("labels", labels, 0, len(features), "its features")
+    heads, labels = _fitted(features, labels, num_classes), np.asarray(labels)
+    can_judge = np.bincount(labels, minlength=num_classes)[labels] > 1
+    if not can_judge.any():
+        kernel, bias = heads[UNJUDGED, :-1], heads[UNJUDGED, -1]
+        return LinearProbe(kernel, bias, PENALTIES[UNJUDGED], None, None)
+    folds = _dealt(labels, FOLDS)
+    losses = np.zeros((len(PENALTIES), len(labels)), np.float32)
+    is_right = np.zeros(losses.shape, bool)
+    for fold in np.unique(folds[can_judge]).tolist():
+        mine = folds == fold
+        others = _fitted(features, labels, num_classes, where=~mine)
+        losses[:, mine], is_right[:, mine] = _losses(
+            others, features[mine], labels[mine]
+        )
+    return _chosen(
+        heads, losses[:, can_judge], is_right[:, can_judge], folds[can_judge]
+    )
+
+
+def _losses(heads, features, labels):
+    """Losses and whether the samples are classified right, [penalties, m] each."""
     # By NumPy, whose work is small here, so that less must be compiled.
-    logits = _with_ones(holdout_features) @ heads
+    logits, labels = _with_ones(features) @ heads, np.asarray(labels)
     logits = logits - logits.max(-1, keepdims=True)
-    of_labels = np.take_along_axis(logits, np.asarray(holdout_labels)[None, :, None], 2)
+    of_labels = np.take_along_axis(logits, labels[None, :, None], 2)
     losses = np.log(np.exp(logits).sum(-1)) - of_labels[..., 0]
+    return losses, logits.argmax(-1) == labels
+
+
+def _chosen(heads, losses, is_right, parts) -> LinearProbe:
+    """The head that the judges like best, and how it does on them, part by part."""
     if not np.isfinite(losses.mean(-1)).any():
         raise ValueError("features must be of about unit scale: no head fits them.")
-    is_right = logits.argmax(-1) == np.asarray(holdout_labels)
     best = _likes(losses)
-    return LinearProbe(
-        heads[best, :-1],
-        heads[best, -1],
-        PENALTIES[best],
-        *(
-            float(_by_halves(values, losses, holdout_labels))
-            for values in (losses, is_right)
-        ),
-    )
+    means = (_by_parts(values, losses, parts) for values in (losses, is_right))
+    return LinearProbe(heads[best, :-1], heads[best, -1], PENALTIES[best], *means)
 
 
 def _likes(losses):
@@ -124,20 +189,24 @@ def _likes(losses):
     return int(np.nanargmin(losses.mean(-1)))
 
 
-def _by_halves(values, losses, labels):
-    """Mean over samples, each by the penalty that the half without it likes best.
+def _dealt(labels, number):
+    """Deals samples out to so many parts, class by class."""
+    parts = np.empty(len(labels), int)
+    parts[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % number
+    return parts
 
-    Every other sample of a class is in the same half. A single one judges what it has
-    chosen.
+
+def _by_parts(values, losses, parts):
+    """Mean over samples, each by the penalty that the other parts like best.
+
+    A single part judges what it has chosen.
     """
-    half = np.empty(len(labels), int)
-    half[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % 2
-    total = 0.0
-    for mine in (0, 1):
-        others = half != mine if len(labels) > 1 else half == mine
-        if (half == mine).any():
-            total += values[_likes(losses[:, others]), half == mine].sum()
-    return total / len(labels)
+    total, numbers = 0.0, np.unique(parts)
+    for number in numbers:
+        mine = parts == number
+        others = ~mine if len(numbers) > 1 else mine
+        total += values[_likes(losses[:, others]), mine].sum()
+    return float(total / len(parts))
 
 
 def fit_to_all(
@@ -169,13 +238,14 @@ def fit_to_all(
     return Head(chosen[:-1], chosen[-1])
 
 
-def _fitted(features, labels, num_classes):
-    """[penalties, d + 1, classes], the minimum for each penalty."""
+def _fitted(features, labels, num_classes, where=None):
+    """[penalties, d + 1, classes], the minimum for each penalty, of rows `where`."""
+    where = np.ones(len(features), bool) if where is None else where
     padding = _size_of_program(len(features)) - len(features)
     arrays = (
         np.pad(_with_ones(features), ((0, padding), (0, 0))),
         np.pad(np.asarray(labels, np.int32), (0, padding)),
-        np.pad(np.full(len(features), 1 / len(features), np.float32), (0, padding)),
+        np.pad((where / where.sum()).astype(np.float32), (0, padding)),
     )
     # The same head in every mode of JAX; Optax knows no strict promotion.
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):

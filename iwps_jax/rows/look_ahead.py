@@ -8,7 +8,6 @@ from iwps_jax.pixels import forms
 from iwps_jax.rows.lines import DASH_DOTTED, DASHED
 from iwps_jax.scores import branches
 from iwps_jax.scores import forms as scored
-from iwps_jax.scores.kernel import iwps_app_last_layer
 from iwps_jax.selection import forms as selectors
 from iwps_jax.selection.bait import MOST_WEIGHTS, numbers_held
 from iwps_jax.selection.iwps_batch import NUM_DRAWN
@@ -42,9 +41,7 @@ IWPS_APP = Method(
     source=ALJUNDI.format("Eq. 10"),
     needs=JUDGED,
     reads=("features",),
-    score=lambda rows, model: iwps_app_last_layer(
-        rows.features, *model.head, *model.holdout
-    ),
+    score=scored.iwps_app,
     changes=scored.first_order_changes,
     pixels=forms.IWPS_APP,
     cost=Cost("(1 + 1/L) C", lambda sizes: 1 + 1 / sizes.layers),

@@ -26,13 +26,23 @@ def error_reduction(rows, model):
 def iwps(rows, model):
     """IWPS where only the last layer learns."""
     return iwps_last_layer(
-        rows.features, *model.head, *model.holdout, **_look_ahead(model)
+        *(rows.features, *model.head, *model.holdout),
+        holdout_weights=model.holdout_weights,
+        **_look_ahead(model),
+    )
+
+
+def iwps_app(rows, model):
+    """Its first order."""
+    return iwps_app_last_layer(
+        *(rows.features, *model.head, *model.holdout),
+        holdout_weights=model.holdout_weights,
     )
 
 
 def first_order_help(rows, model):
     """How much learning the prediction would help the holdout set, to first order."""
-    return -iwps_app_last_layer(rows.features, *model.head, *model.holdout)
+    return -iwps_app(rows, model)
 
 
 def first_order_changes(features, predicted, model):

@@ -205,6 +205,7 @@ def look_ahead_by(
     holdout_features: Float[jax.Array, "m d"],
     holdout_labels: Int[jax.Array, " m"],
     learning_rate: float | Float[jax.Array, ""],
+    weights: Float[jax.Array, " m"] | None,
     *,
     steps: int,
     form: int,
@@ -215,7 +216,7 @@ def look_ahead_by(
     """
     arrays = features, kernel, bias, holdout_features, holdout_labels
     taken = step_forms.take_steps(*arrays, learning_rate, steps)
-    scores = step_forms.all_forms(partial(step_forms.mean, None))[form](*taken)
+    scores = step_forms.all_forms(partial(step_forms.mean, weights))[form](*taken)
     radius = (*step_forms.ALL_RADII, jnp.inf)[form]
     holds = step_forms.largest_change(taken.deltas, taken.reach) <= radius
     return scores.astype(jnp.float32), holds

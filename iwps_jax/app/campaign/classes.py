@@ -1,5 +1,7 @@
 """Changes of a campaign's classes and settings, each an event."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from iwps_jax import checks
@@ -15,6 +17,7 @@ from iwps_jax.app.campaign.events import (
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.state import (
     METHODS,
+    RECOMMENDED,
     Campaign,
     all_names,
     counts_as,
@@ -24,15 +27,35 @@ from iwps_jax.app.campaign.state import (
 )
 from iwps_jax.refusal import Refusal, nearest, refusing
 
+LESS = ClassMerged, ClassRetired
+"""The events that leave fewer classes."""
+
 
 def add_class(state: Campaign, name: str) -> Campaign:
-    """A class more. Samples that were labeled before are not asked for again.
+    """One more class. Samples that were labeled before are not asked for again.
 
     Raises:
         Refusal: if there is, or ever was, a class with this name.
     """
     _require_new(state, name)
     return _after(state, ClassAdded(name))
+
+
+def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
+    """The names among answers that no class has, each once, in their order."""
+    known = {*map(naming.form, task_of(state).classes)}
+    found: dict[str, str] = {}
+    for label in filter(naming.is_class, labels):
+        if naming.form(label) not in known:
+            found.setdefault(naming.form(label), label)
+    return [*found.values()]
+
+
+def add_classes(state: Campaign, names: Iterable[str]) -> Campaign:
+    """Several classes more, as `add_class` adds one."""
+    for name in names:
+        state = add_class(state, name)
+    return state
 
 
 def rename_class(state: Campaign, name: str, new_name: str) -> Campaign:
@@ -86,7 +109,7 @@ def change_settings(
         now.steps if steps is None else checks.require_integer("steps", steps),
         now.learning_rate if learning_rate is None else float(learning_rate),
     )
-    if settings.method not in METHODS:
+    if settings.method not in (RECOMMENDED, *METHODS):
         raise Refusal(nearest(settings.method, "method", METHODS))
     with refusing(ValueError, TypeError):
         checks.require_steps(settings.steps, settings.learning_rate)
@@ -112,8 +135,9 @@ def _require_new(state, name):
 
 def _after(state: Campaign, event: Event) -> Campaign:
     after = state._replace(events=(*state.events, event))
-    if len({*counts_as(after).tolist()} - {naming.SKIPPED}) < 2:
+    num_open = len({*counts_as(after).tolist()} - {naming.SKIPPED})
+    if num_open < 2 and not state.task.is_open and isinstance(event, LESS):
         raise Refusal("a campaign must keep two or more classes.")
-    if not len(holdout_of(after).labels):
+    if len(holdout_of(state).labels) and not len(holdout_of(after).labels):
         raise Refusal("a campaign must keep a class that has a holdout sample.")
     return refitted(after)

@@ -31,7 +31,7 @@ from iwps_jax.app.campaign import format_1, journal, locks, settings
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.records import events_of, record_of
 from iwps_jax.app.campaign.scaling import Scaling, rows_of
-from iwps_jax.app.campaign.state import METHODS, Campaign, Task
+from iwps_jax.app.campaign.state import METHODS, RECOMMENDED, Campaign, Task
 from iwps_jax.app.files.readers import read_ids, read_pool
 from iwps_jax.app.files.unreadable import FileError, require_file
 from iwps_jax.atomic_write import (
@@ -124,6 +124,8 @@ def _fill(half, folder, paths, state) -> None:
         "steps": task.steps,
         "learning_rate": task.learning_rate,
         "seed": task.seed,
+        "control": task.control,
+        "is_open": task.is_open,
     }
     records = [_stamped(record_of(event, task)) for event in state.events]
     _begin(half, about, records)
@@ -176,6 +178,8 @@ def read_record(folder: str | Path) -> Campaign:
         Scaling(
             arrays["mean"], float(arrays["factor"]), float(arrays.get("cap", np.inf))
         ),
+        about.get("control", 0.0),
+        about.get("is_open", False),
     )
     return Campaign(task, events_of(_records(folder, about), task, str(folder)), None)
 
@@ -307,7 +311,7 @@ def _about(folder) -> dict[str, Any]:
             f"{folder / TASK} is damaged: it was changed after it was written."
         )
     settings.require_settings(folder / TASK, about)
-    if about["method"] not in METHODS:
+    if about["method"] not in (RECOMMENDED, *METHODS):
         raise FileError(
             f"{folder / TASK}: method must be one of {', '.join(METHODS)}, got "
             f"{about['method']}."

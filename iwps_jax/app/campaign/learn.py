@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from iwps_jax.app import naming
+from iwps_jax.app.campaign.control import control_labels, training_labels
 from iwps_jax.app.campaign.events import Answers
 from iwps_jax.app.campaign.state import (
     Campaign,
@@ -14,7 +15,12 @@ from iwps_jax.app.campaign.state import (
     last_answers,
     task_of,
 )
-from iwps_jax.heads.linear_probe import LinearProbe, fit_linear_probe, fit_to_all
+from iwps_jax.heads.linear_probe import (
+    LinearProbe,
+    fit_cross_validated_probe,
+    fit_linear_probe,
+    fit_to_all,
+)
 from iwps_jax.refusal import Refusal
 from iwps_jax.types import Head
 
@@ -100,7 +106,7 @@ def refitted(state: Campaign) -> Campaign:
 
 
 def final_head(state: Campaign) -> Head | None:
-    """The head to deliver, which has learned the holdout samples as well.
+    """The head to deliver: it has learned control rows and holdout samples as well.
 
     Args:
         state: with the head fitted to its labels, as `refitted` returns it.
@@ -108,25 +114,37 @@ def final_head(state: Campaign) -> Head | None:
     Returns:
         The head for scaled features; None if fewer than two classes are labeled.
     """
-    return None if state.head is None else fit_to_all(state.head, *_samples(state))
+    if state.head is None:
+        return None
+    features, classes = _samples(state, training_labels(state))
+    kept = _samples(state, control_labels(state)), _holdout(state)
+    others, their_classes = map(np.concatenate, zip(*kept, strict=True))
+    return fit_to_all(state.head, features, classes, others, their_classes)
 
 
 def _fitted(state) -> LinearProbe | None:
-    if len(set(labels_of(state).values())) < 2:
+    labels, num_classes = training_labels(state), len(task_of(state).classes)
+    if len({*labels.values()}) < 2:
         return None
-    num_classes = len(task_of(state).classes)
-    return fit_linear_probe(*_samples(state), num_classes=num_classes)
+    learned, judges = _samples(state, labels), _holdout(state)
+    if len(judges[1]):
+        return fit_linear_probe(*learned, *judges, num_classes=num_classes)
+    return fit_cross_validated_probe(*learned, num_classes=num_classes)
 
 
-def _samples(state):
-    """Scaled features and classes, of the labeled and of the holdout samples."""
-    task, holdout, labels = task_of(state), holdout_of(state), labels_of(state)
-    return (
-        task.scaling.rows(task.pool, list(labels)),
-        np.array(list(labels.values())),
-        task.scaling.of(holdout.features),
-        holdout.labels,
-    )
+def _samples(state, labels):
+    """Scaled features and classes of labeled rows."""
+    task, rows = task_of(state), [*labels]
+    features = np.zeros((0, task.pool.shape[1]), np.float32)
+    if rows:
+        features = task.scaling.rows(task.pool, rows)
+    return features, np.array([*labels.values()], np.int64)
+
+
+def _holdout(state):
+    """Scaled features and classes of the holdout set, if there is one."""
+    holdout = holdout_of(state)
+    return state.task.scaling.of(holdout.features), holdout.labels
 
 
 def _checked_annotators(annotator, size) -> list[str]:

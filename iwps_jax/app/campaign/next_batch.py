@@ -1,18 +1,20 @@
 """Chooses the samples that a campaign asks for next."""
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from iwps_jax import checks, methods
 from iwps_jax.app import naming
+from iwps_jax.app.campaign import control
 from iwps_jax.app.campaign.events import NO_MODEL, Batch
 from iwps_jax.app.campaign.scaling import ScaledRows
 from iwps_jax.app.campaign.state import (
+    RECOMMENDED,
     Campaign,
     batches_of,
     free_rows,
     holdout_of,
     ids_of,
-    labels_of,
     task_of,
 )
 from iwps_jax.explanations import predictions
@@ -20,19 +22,23 @@ from iwps_jax.method import Method, Model
 from iwps_jax.picking import pick, require_memory
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, refusing
-from iwps_jax.types import Head, Holdout
+from iwps_jax.scores.weights import class_balanced_weights
+from iwps_jax.types import AnyArray, Head, Holdout
 
 FIRST = methods.row_of(recommend(()).method)
-"""Stands in for methods that need a head, where there is none."""
+"""Picks as long as there is no head, where a method needs one."""
 FIRST_ROWS = 8_192
 """It sees at most so many rows, drawn at random: a pool may have any size."""
+MOST_ROWS = 20_000
+"""So many see other methods that are recommended and compare all rows they see."""
 
 
 def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
     """Hands out the k samples to label next, and no sample twice.
 
-    The campaign's method picks them. As long as fewer than two classes have labels,
-    there is no head; for a method that needs one, `FIRST` then picks them from up to
+    Some are control rows, see `iwps_jax.app.campaign.control`; the method picks the
+    others. Where the campaign's method lacks a head, or samples that can judge it, the
+    recommended method for what is there picks; without a head it sees up to
     `FIRST_ROWS` rows.
 
     Args:
@@ -40,7 +46,8 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
         k: number of samples.
 
     Returns:
-        The state after this batch, and the ids in the order of the picks.
+        The state after this batch, and the ids in the order in which they are handed
+        out: picks best first, control rows anywhere between them.
 
     Raises:
         Refusal: if k is not in [1, n]; n rows were neither asked for nor answered.
@@ -48,75 +55,119 @@ def ask(state: Campaign, k: int) -> tuple[Campaign, list[str]]:
             the rows.
     """
     k = checks.require_integer("k", k)
-    where = free_rows(state)
-    if not where.any():
+    is_free = free_rows(state)
+    if not is_free.any():
         raise Refusal("no sample is left: each is labeled, skipped or asked for.")
-    if not 1 <= k <= where.sum():
+    if not 1 <= k <= is_free.sum():
         raise Refusal(
-            f"k must be in [1, {where.sum()}], the number of samples left, got {k}."
+            f"k must be in [1, {is_free.sum()}], the number of samples left, got {k}."
         )
-    batch = _batch(state, k, where)
-    return state._replace(events=(*state.events, batch)), ids_of(state.task, batch.rows)
+    after = state._replace(events=(*state.events, *_batches(state, k)))
+    rows = [batch.rows[place] for batch, place in control.handed_out(after)[-1]]
+    return after, ids_of(state.task, np.array(rows))
 
 
-def needs_head(method: Method) -> bool:
-    """Whether a method can pick nothing before there is a head.
+def method_now(state: Campaign) -> Method:
+    """The method that picks the next batch, by what is there."""
+    has_head, can_judge = state.head is not None, control.can_judge(state)
+    there = {"head", "labels", "logits"} if has_head else set()
+    there |= {"holdout"} if has_head and can_judge else set()
+    name = task_of(state).method
+    if name != RECOMMENDED:
+        method = methods.row_of(name)
+        if {*method.needs} - {"features"} <= there:
+            return method
+    return methods.row_of(recommend(there).method)
 
-    Example:
-        >>> needs_head(methods.MARGIN), needs_head(methods.RANDOM)
-        (True, False)
-    """
-    return not {*method.needs} <= {"features"}
+
+def _batches(state, k) -> list[Batch]:
+    """The picks of the method, and the control rows."""
+    where = control.pickable_rows(state)
+    number = max(control.num_control(state, k), k - int(where.sum()))
+    drawn = control.next_rows(state, number)
+    where[drawn] = False
+    found = []
+    if len(drawn) < k:
+        found.append(_picked(state, k - len(drawn), where))
+    if len(drawn):
+        predicted, confidence = _predictions(state, drawn)
+        none = np.full(len(drawn), np.nan, np.float32)
+        name = methods.RANDOM.name
+        found.append(Batch(drawn, none, predicted, confidence, name, control.PURPOSE))
+    return found
 
 
-def _batch(state, k, where) -> Batch:
-    task, head, judged = task_of(state), state.head, holdout_of(state)
-    method = methods.row_of(task.method)
-    if head is None and needs_head(method):
-        return _first_batch(state, k, where)
+def _picked(state, k, where) -> Batch:
+    """K rows of the method, of those in `where`."""
+    task, method = task_of(state), method_now(state)
+    model = _model(state, method)
+    if method.is_scan:
+        top = pick(method, model, ScaledRows(task.pool, task.scaling), where, k)
+        rows = np.asarray(top.rows, np.int64)
+    else:
+        seen = _seen_rows(state, method, k, where)
+        stub = ScaledRows(task.pool, task.scaling, seen)
+        with refusing(ValueError):  # a head too large for the method
+            require_memory(method, model, stub)
+        features = stub[:]
+        is_whole = np.isfinite(features).all(axis=1)
+        free = where[seen]
+        naming.require_finite(
+            naming.ids_of(task.ids, seen[free]), seen[free], features[free]
+        )
+        seen = seen[is_whole]  # those that may be picked, at least
+        top = pick(method, model, features[is_whole], where[seen], k)
+        rows = seen[np.asarray(top.rows)]
+    predicted, confidence = _predictions(state, rows)
+    return Batch(rows, np.asarray(top.scores), predicted, confidence, method.name)
+
+
+def _model(state: Campaign, method: Method) -> Model:
+    """All that a method may know."""
+    task, head = task_of(state), state.head
     model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
     # Two batches without an answer between them draw other rows.
     model = model._replace(batch=len(batches_of(state)))
     if head is not None:
-        model = model._replace(
-            head=Head(head.kernel, head.bias),
-            holdout=Holdout(task.scaling.of(judged.features), judged.labels),
-        )
+        own = Head(np.asarray(head.kernel), np.asarray(head.bias))
+        model = model._replace(head=own)
+        judges = control.judges_of(state)
+        if judges is not None:
+            model = model._replace(holdout=judges)
+            if not len(holdout_of(state).labels):
+                weights = class_balanced_weights(judges.labels, len(task.classes))
+                model = model._replace(holdout_weights=weights)
     if "labels" in method.needs:  # for others it is enough that no such row is free
-        labels = labels_of(state)
-        known = task.scaling.rows(task.pool, list(labels))
-        classes = np.array(list(labels.values()), np.int32)
-        model = model._replace(labeled=Holdout(known, classes))
-    pool = ScaledRows(task.pool, task.scaling)
-    with refusing(ValueError):  # a head too large for the method
-        require_memory(method, model, pool)
-    top = pick(method, model, pool, where, k)
-    predicted, confidence = _predictions(state, top.rows)
-    rows = np.asarray(top.rows, np.int64)
-    return Batch(rows, np.asarray(top.scores), predicted, confidence, method.name)
+        labels = control.training_labels(state)
+        known = task.scaling.rows(task.pool, [*labels])
+        model = model._replace(
+            labeled=Holdout(known, np.array([*labels.values()], np.int32))
+        )
+    return model
 
 
-def _first_batch(state, k, where) -> Batch:
-    """Rows that cover the pool, where there is no head."""
-    task = state.task
-    free, taken = np.flatnonzero(where), np.flatnonzero(~where)
-    generator = np.random.default_rng((task.seed, len(batches_of(state))))
-    drawn, seen = (
-        np.sort(generator.permutation(rows)[:most])
-        for rows, most in ((free, max(FIRST_ROWS, k)), (taken, FIRST_ROWS))
+def _seen_rows(
+    state: Campaign, method: Method, k: int, where: Bool[AnyArray, " pool"]
+) -> Int[np.ndarray, " seen"]:
+    """The rows that a method sees which compares all of them.
+
+    A row that it sees and may not pick is covered: control rows, which no head learns,
+    are not among them. A method that the user has named sees all others.
+    """
+    is_seen = np.ones(len(where), bool)
+    is_seen[control.kept_rows(state)] = False
+    is_named = task_of(state).method == method.name
+    if is_named:
+        return np.flatnonzero(is_seen)
+    most = FIRST_ROWS if state.head is None else MOST_ROWS
+    generator = np.random.default_rng((state.task.seed, len(batches_of(state))))
+    parts = (
+        (np.flatnonzero(is_seen & where), max(most, k)),
+        (np.flatnonzero(is_seen & ~where), most),
     )
-    features = task.scaling.rows(task.pool, drawn.tolist())
-    naming.require_finite(naming.ids_of(task.ids, drawn), drawn, features)
-    model, known = Model(seed=task.seed), features[:0]
-    if len(seen):
-        known = task.scaling.rows(task.pool, seen.tolist())
-        known = known[np.isfinite(known).all(axis=1)]
-    if len(known):
-        model = model._replace(labeled=Holdout(known, np.zeros(len(known), np.int32)))
-    top = pick(FIRST, model, features, None, k)
-    rows = drawn[np.asarray(top.rows)]
-    predicted, confidence = _predictions(state, rows)
-    return Batch(rows, np.asarray(top.scores), predicted, confidence, FIRST.name)
+    return np.sort(
+        np.concatenate([generator.permutation(rows)[:some] for rows, some in parts])
+    )
 
 
 def _predictions(state, rows):

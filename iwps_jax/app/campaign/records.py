@@ -25,7 +25,7 @@ from iwps_jax.app.campaign.events import (
     SettingsChanged,
 )
 from iwps_jax.app.campaign.journal import Record
-from iwps_jax.app.campaign.state import METHODS, Task, ids_of
+from iwps_jax.app.campaign.state import METHODS, RECOMMENDED, Task, ids_of
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIP, SKIPPED, UNSURE, UNSURED
 
@@ -133,7 +133,7 @@ class _History:
             case ClassMerged(label, into):
                 self._require_classes([label, into], 0)
             case SettingsChanged(method):
-                if method not in METHODS:
+                if method not in (RECOMMENDED, *METHODS):
                     raise ValueError(f"there is no method {method!r}.")
         return event
 

@@ -66,20 +66,23 @@ class Scaling(NamedTuple):
 
 
 class ScaledRows:
-    """A pool whose rows are scaled as they are read."""
+    """A pool, or some rows of it, scaled as they are read."""
 
-    def __init__(self, pool: Any, scaling: Scaling):
+    def __init__(self, pool: Any, scaling: Scaling, rows: np.ndarray | None = None):
         """Reads nothing yet."""
-        self._pool, self._scaling = pool, scaling
-        self.shape, self.dtype = pool.shape, np.dtype(np.float32)
+        self._pool, self._scaling, self._rows = pool, scaling, rows
+        size = len(pool) if rows is None else len(rows)
+        self.shape, self.dtype = (size, pool.shape[1]), np.dtype(np.float32)
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self._pool)
+        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Some rows, scaled."""
-        return self._scaling.of(np.asarray(self._pool[rows]))
+        if self._rows is None:
+            return self._scaling.of(np.asarray(self._pool[rows]))
+        return self._scaling.rows(self._pool, self._rows[rows].tolist())
 
 
 def spread_rows(size: int) -> list[int]:

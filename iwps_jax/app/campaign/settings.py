@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from iwps_jax.app.campaign.state import MOST_CONTROL
 from iwps_jax.app.files.unreadable import FileError
 
 ARRAYS = {
@@ -30,13 +31,15 @@ def require_settings(path: Path, about: dict[str, Any]) -> None:
         "pool_shape": lambda value: _is_list(value, int) and len(value) == 2,
         "pool_probes": lambda value: _is_list(value, str),
         "ids_sha256": lambda value: value is None or isinstance(value, str),
-        "classes": lambda value: _is_list(value, str) and len({*value}) > 1,
+        "classes": lambda value: _is_list(value, str) and len({*value}) == len(value),
         "method": lambda value: isinstance(value, str),
         "steps": lambda value: type(value) is int and value > 0,
         "learning_rate": _is_positive,
         "seed": lambda value: type(value) is int and value >= 0,
+        "control": lambda value: type(value) is float and 0 <= value <= MOST_CONTROL,
+        "is_open": lambda value: type(value) is bool,
     }.items():
-        if not is_right(about[name]):
+        if name in about and not is_right(about[name]):
             raise FileError(f"{path} is damaged: no command writes such a {name}.")
 
 
@@ -54,7 +57,7 @@ def require_arrays(path: Path, arrays: dict[str, np.ndarray], about) -> None:
     labels, rows = arrays["holdout_labels"], arrays["holdout_rows"]
     features = arrays["holdout_features"]
     for name, is_right in {
-        "holdout_features": features.shape == (len(labels), width) and len(labels) > 0,
+        "holdout_features": features.shape == (len(labels), width),
         "holdout_labels": ((labels >= 0) & (labels < len(about["classes"]))).all(),
         "holdout_rows": ((rows >= 0) & (rows < size)).all(),
         "mean": arrays["mean"].shape == (width,),

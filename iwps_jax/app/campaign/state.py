@@ -1,6 +1,6 @@
 """A labeling campaign as a value: its settings, batches, answers and head.
 
-    state = start(pool, holdout_features, holdout_labels, classes=("cat", "dog"))
+    state = start(pool)                   # or with a holdout set, and with classes
     state = tell(state, ids, labels)      # labels that exist already
     state, ids = ask(state, 50)           # the samples to label next
     state = tell(state, ids, labels)      # their answers; may be incomplete
@@ -34,6 +34,12 @@ from iwps_jax.types import AnyArray, Holdout
 
 METHODS = tuple(row.name for row in methods.ROWS.values() if "draws" not in row.needs)
 """The methods that a campaign can use: its head draws no dropout masks."""
+RECOMMENDED = "recommended"
+"""In place of a method: the one that is recommended when a batch is picked."""
+CONTROL = 0.1
+"""The share of control rows where there is no holdout set."""
+MOST_CONTROL = 0.5
+"""The largest share of control rows."""
 
 
 class Task(NamedTuple):
@@ -42,16 +48,18 @@ class Task(NamedTuple):
     Attributes:
         pool: features [pool, d], an array or a memory map.
         ids: names of the rows, of a StringDType, or None for their numbers.
-        holdout_features: [m, d].
+        holdout_features: [m, d]; m is 0 if there is no holdout set.
         holdout_labels: [m], in [0, classes).
         holdout_rows: rows of the pool that are holdout samples; the campaign never
             asks for them.
         classes: names of the classes.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or `RECOMMENDED`.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
         seed: seed of the methods that draw at random.
         scaling: scaling of the features for head and scores.
+        control: share of each batch that is drawn at random, to measure.
+        is_open: whether an answer may name a new class.
     """
 
     pool: Any
@@ -65,6 +73,8 @@ class Task(NamedTuple):
     learning_rate: float
     seed: int
     scaling: Scaling
+    control: float = 0.0
+    is_open: bool = False
 
 
 class Campaign(NamedTuple):
@@ -84,30 +94,36 @@ class Campaign(NamedTuple):
 
 def start(
     pool: Any,
-    holdout_features: AnyArray,
-    holdout_labels: AnyArray,
+    holdout_features: AnyArray | None = None,
+    holdout_labels: AnyArray | None = None,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     ids: Sequence[str] | np.ndarray | None = None,
     holdout_rows: Sequence[int] | np.ndarray = (),
-    method: str = methods.IWPS_BATCH.name,
+    method: str | None = None,
     steps: int = STEPS,
     learning_rate: float = LEARNING_RATE,
     seed: int = 0,
+    control: float | int | None = None,
+    is_open: bool | None = None,
 ) -> Campaign:
     """A campaign without labels.
 
     Args:
         pool: features [pool, d]: an array, or a memory map of any size.
-        holdout_features: [m, d], features of the holdout samples.
+        holdout_features: [m, d], features of the holdout samples, if there are any.
         holdout_labels: their classes, in [0, classes).
-        classes: names of the classes; none may be `skip`.
+        classes: names of the classes; none may be `skip`. None: no class is known yet.
         ids: distinct names of the rows; the row numbers by default.
         holdout_rows: rows of the pool that are among the holdout samples.
-        method: one of `METHODS`.
+        method: one of `METHODS`, or `RECOMMENDED`; None: iwps_batch with a holdout set,
+            and `RECOMMENDED` without.
         steps: T of IWPS.
         learning_rate: η of IWPS, for features scaled to unit mean square.
-        seed: seed of the methods that draw at random.
+        seed: seed of the methods that draw at random, and of the control rows.
+        control: share of each batch that is drawn at random to measure the accuracy, at
+            most 0.5; None: 0.1, or 0 with a holdout set.
+        is_open: whether an answer may name a new class; None: if no class was given.
 
     Raises:
         Refusal: if shapes, names or numbers do not fit together.
@@ -122,27 +138,32 @@ def start(
         >>> ids
         ['1']
     """
-    names = _checked_classes(classes)
+    has_holdout = holdout_features is not None
+    if is_open is None:
+        is_open = classes is None
+    names = () if classes is None else _checked_classes(classes, fewest=2 - is_open)
     if len(getattr(pool, "shape", ())) != 2 or not len(pool):
         raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
     with refusing(ValueError):
-        checks.require_finite("holdout_features", holdout_features, "m d")
-        size = checks.batch_size("holdout_features", holdout_features)
-        checks.require_labels("holdout_labels", holdout_labels, len(names))
-        checks.require_size(
-            "holdout_labels", holdout_labels, 0, size, "holdout_features"
-        )
-        checks.require_size(
-            "holdout_features", holdout_features, 1, pool.shape[1], "pool"
-        )
         checks.require_steps(steps, learning_rate)
-    if method not in METHODS:
+        if has_holdout:
+            _check_holdout(pool, holdout_features, holdout_labels, len(names))
+    if method is None:
+        method = methods.IWPS_BATCH.name if has_holdout else RECOMMENDED
+    if method not in (RECOMMENDED, *METHODS):
         raise Refusal(f"method must be one of {', '.join(METHODS)}, got {method}.")
+    if control is None:
+        control = 0.0 if has_holdout else CONTROL
+    if not 0 <= control <= MOST_CONTROL:
+        raise Refusal(f"control must be in [0, {MOST_CONTROL}], got {control}.")
     holdout_rows = np.asarray(holdout_rows, np.int64)
     if holdout_rows.size and not 0 <= holdout_rows.min() <= holdout_rows.max() < len(
         pool
     ):
         raise Refusal(f"holdout_rows must be in [0, {len(pool)}).")
+    if not has_holdout:
+        holdout_features = np.zeros((0, pool.shape[1]), np.float32)
+        holdout_labels = np.zeros(0, np.int32)
     task = Task(
         pool,
         _checked_ids(ids, len(pool)),
@@ -155,13 +176,23 @@ def start(
         float(learning_rate),
         checks.require_integer("seed", seed),
         scaling_of(pool),
+        float(control),
+        bool(is_open),
     )
     return Campaign(task, (), None)
 
 
-def _checked_classes(classes) -> tuple[str, ...]:
+def _check_holdout(pool, features, labels, num_classes):
+    checks.require_finite("holdout_features", features, "m d")
+    size = checks.batch_size("holdout_features", features)
+    checks.require_labels("holdout_labels", labels, num_classes)
+    checks.require_size("holdout_labels", labels, 0, size, "holdout_features")
+    checks.require_size("holdout_features", features, 1, pool.shape[1], "pool")
+
+
+def _checked_classes(classes, fewest) -> tuple[str, ...]:
     classes = tuple(str(name) for name in classes)
-    if len(classes) < 2 or len(set(map(naming.form, classes))) < len(classes):
+    if len(classes) < fewest or len(set(map(naming.form, classes))) < len(classes):
         raise Refusal(f"classes must be two or more distinct names, got {classes}.")
     for name in classes:
         require_class_name(name)

@@ -5,11 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from iwps_jax import methods
+from iwps_jax.app.campaign.control import training_labels
 from iwps_jax.app.campaign.events import NO_MODEL, Answers, Batch
 from iwps_jax.app.campaign.state import (
+    RECOMMENDED,
     Campaign,
     counts_as,
     free_rows,
+    holdout_of,
     labels_of,
     skipped_of,
     task_of,
@@ -27,8 +30,8 @@ class Point(NamedTuple):
 
     Attributes:
         num_labeled: number of labeled rows.
-        holdout_accuracy: accuracy by halves of the holdout set, see `LinearProbe`; None
-            without a head.
+        holdout_accuracy: accuracy on the holdout set, or cross-validated where there
+            is none, see `LinearProbe`; None without a head.
         holdout_loss: loss likewise, in nats; None without a head.
         answered: number of the head's picks among these answers.
         wrong: number of these picks whose prediction was wrong.
@@ -71,13 +74,20 @@ class Outlook(NamedTuple):
     hint: str
 
 
+def judged_by(state: Campaign) -> str:
+    """Which accuracy `Point.holdout_accuracy` is, as a table's heading."""
+    has_holdout = len(holdout_of(state).labels) > 0
+    return "holdout accuracy" if has_holdout else "cross-validated accuracy"
+
+
 def outlook(state: Campaign) -> Outlook:
     """The state of a campaign before the next batch.
 
     The hint compares the wrong-rate of the last `RECENT` answered picks with the error
-    on the holdout set. It advises to stop if these picks are wrong no more often than
-    holdout samples, so that they are no better than random picks, and if the holdout
-    accuracy has risen by less than `FLAT` over the same answers.
+    on the holdout set, or with the cross-validated error where there is none. It
+    advises to stop if these picks are wrong no more often, so that they are no better
+    than random picks, and if the accuracy has risen by less than `FLAT` over the same
+    answers.
     """
     curve, wrongs = _curve(state)
     recent = wrongs[-RECENT:]
@@ -169,26 +179,31 @@ def _is_of_same_command(before, event) -> bool:
 
 
 def _hint(state, curve, recent, interval) -> str:
-    if not curve or curve[-1].holdout_accuracy is None:
-        return "Label two classes or more: until then picks are random."
+    if len({*training_labels(state).values()}) < 2:
+        return "Label two classes or more: until then picks cover the pool."
     if not free_rows(state).any():
         return "Every sample is labeled, skipped or asked for."
-    if not methods.row_of(task_of(state).method).needs:
+    name = task_of(state).method
+    if name != RECOMMENDED and not methods.row_of(name).needs:
         return "No hint: how often random picks are wrong does not say when to stop."
     if len(recent) < RECENT:
         return (
             f"Keep labeling: the first hint comes after {RECENT} answered picks, so "
             f"far there are {len(recent)}."
         )
+    if curve[-1].holdout_accuracy is None:
+        return "Keep labeling: each class needs two labels to judge the model by."
     error = 1 - curve[-1].holdout_accuracy
+    has_holdout = len(holdout_of(state).labels) > 0
+    judges = "holdout set" if has_holdout else "labeled samples, cross-validated"
     share = sum(recent) / len(recent)
     said = (
         f"the model was wrong on {sum(recent)} of the last {len(recent)} picks "
         f"({share:.0%}, 95% interval {interval[0]:.0%} to {interval[1]:.0%}) and on "
-        f"{error:.1%} of the holdout set"
+        f"{error:.1%} of the {judges}"
     )
     gain = _gain_over_recent(curve, len(recent))
-    gained = f"the holdout accuracy moved by {gain:+.1%} over these picks"
+    gained = f"the {judged_by(state)} moved by {gain:+.1%} over these picks"
     if interval[0] > error and gain >= FLAT:
         return f"Keep labeling: {said}; {gained}."
     if share <= error and gain < FLAT:

@@ -16,8 +16,8 @@ from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import printable
 from iwps_jax.types import AnyArray, Head, Holdout
 
-FEWEST = 2
-"""The fewest holdout samples of a class about which `check` does not warn."""
+FEWEST = 5
+"""The fewest holdout samples of a class that `check` and `init` do not warn of."""
 ALIKE = 0.99
 """The rank correlation from which on `check` says that the cheaper form will do."""
 
@@ -175,7 +175,7 @@ def holdout_warnings(
     counts = np.asarray(counts)
     missing = [classes[c] for c in np.flatnonzero(counts == 0).tolist()]
     is_few = (counts > 0) & (counts < FEWEST)
-    few = [classes[c] for c in np.flatnonzero(is_few).tolist()]
+    few = [f"{classes[c]} ({counts[c]})" for c in np.flatnonzero(is_few).tolist()]
     if missing:
         warnings.append(
             f"the holdout set has no sample of {_some(missing)}: it cannot show "
@@ -183,8 +183,8 @@ def holdout_warnings(
         )
     if few:
         warnings.append(
-            f"the holdout set has only one sample of {_some(few)}: a single sample "
-            "decides what hurts such a class."
+            f"the holdout set has fewer than {FEWEST} samples of {_some(few)}: so few "
+            "say little about what hurts such a class."
         )
     return warnings
 

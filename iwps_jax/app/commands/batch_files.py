@@ -11,9 +11,10 @@ import numpy as np
 from tyro import conf
 
 from iwps_jax.app.campaign import Batch, Campaign, folder, free_rows, unanswered_of
+from iwps_jax.app.campaign.control import handed_out
 from iwps_jax.app.campaign.events import NO_MODEL, Reissue
 from iwps_jax.app.campaign.journal import share
-from iwps_jax.app.campaign.state import batches_of, ids_of, task_of
+from iwps_jax.app.campaign.state import ids_of, task_of
 from iwps_jax.app.commands import answers
 from iwps_jax.app.commands.jax_settings import Computing
 from iwps_jax.app.files import label_studio
@@ -73,7 +74,7 @@ def num_left(state: Campaign, k: int) -> int:
 
 
 def hand_out(before: Campaign, state: Campaign, options: Output) -> Sequence[Path]:
-    """Keeps the events since `before`, then writes the batch that `state` ends with.
+    """Keeps the events since `before`, then writes what `state` has handed out last.
 
     The events come first: nobody is given a batch that the campaign does not know.
 
@@ -84,7 +85,7 @@ def hand_out(before: Campaign, state: Campaign, options: Output) -> Sequence[Pat
         FileError: if a file cannot be written; the message says how to write it again.
         OSError: if no event can be written; the campaign is unchanged then.
     """
-    picks = picks_of(state, batches_of(state)[-1])
+    picks = picks_of(state, handed_out(state)[-1])
     return _commit_and_write(before, state, options, picks, "")
 
 
@@ -98,8 +99,8 @@ def hand_out_again(before: Campaign, options: Output) -> Sequence[Path]:
     waiting = set(unanswered_of(before))
     asked = {
         pick.row: pick
-        for batch in batches_of(before)
-        for pick in picks_of(before, batch)
+        for places in handed_out(before)
+        for pick in picks_of(before, places)
         if int(pick.row) in waiting
     }
     if not asked:
@@ -116,29 +117,19 @@ def say(written: Iterable[Path]) -> None:
         print(f"Samples to label, best first: {path}")
 
 
-def picks_of(state: Campaign, batch: Batch) -> list[Pick]:
-    """The lines of a batch's file, their labels empty."""
-    classes = task_of(state).classes
-    columns = zip(
-        ids_of(state.task, batch.rows),
-        batch.rows.tolist(),
-        map(as_text, batch.scores),
-        batch.predicted.tolist(),
-        batch.confidence.tolist(),
-        strict=True,
-    )
-    return [
-        Pick(id, str(row), score)
-        if predicted == NO_MODEL
-        else Pick(
-            id,
-            str(row),
-            score,
-            predicted=classes[predicted],
-            confidence=f"{confidence:.4f}",
-        )
-        for id, row, score, predicted, confidence in columns
-    ]
+def picks_of(state: Campaign, places: Sequence[tuple[Batch, int]]) -> list[Pick]:
+    """The lines of a file, their labels empty."""
+    return [_pick_at(state, *place, task_of(state).classes) for place in places]
+
+
+def _pick_at(state, batch, at, classes) -> Pick:
+    (id_,), row = ids_of(state.task, batch.rows[at : at + 1]), str(batch.rows[at])
+    pick = Pick(id_, row, as_text(batch.scores[at]))
+    predicted = int(batch.predicted[at])
+    if predicted == NO_MODEL:
+        return pick
+    confidence = f"{batch.confidence[at]:.4f}"
+    return pick._replace(predicted=classes[predicted], confidence=confidence)
 
 
 def _commit_and_write(before, state, options: Output, picks, suffix) -> list[Path]:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from iwps_jax.app.campaign import folder, labels_of, unanswered_of
+from iwps_jax.app.campaign.control import judges_of
 from iwps_jax.app.campaign.learn import refitted
 from iwps_jax.app.campaign.scaling import OUTLYING
 from iwps_jax.app.campaign.state import (
     Campaign,
     answers_of,
-    holdout_of,
     ids_of,
-    task_of,
 )
 from iwps_jax.app.commands import advice, pool_check
 from iwps_jax.types import Head, Holdout
@@ -52,10 +51,9 @@ def report_on(path: Path) -> dict[str, Any]:
     }
 
 
-def _judged(state: Campaign) -> tuple[Head | None, Holdout]:
-    """The head, and the holdout set as it sees it."""
-    holdout, head = holdout_of(state), refitted(state).head
-    scaled = Holdout(task_of(state).scaling.of(holdout.features), holdout.labels)
+def _judged(state: Campaign) -> tuple[Head | None, Holdout | None]:
+    """The head, and the samples that judge it, as it sees them."""
+    head, judges = refitted(state).head, judges_of(state)
     if head is None:
-        return None, scaled
-    return Head(np.asarray(head.kernel), np.asarray(head.bias)), scaled
+        return None, judges
+    return Head(np.asarray(head.kernel), np.asarray(head.bias)), judges

@@ -1,41 +1,48 @@
 """`iwps init`: begin a labeling campaign in a folder.
 
+    iwps init pool                # a folder that iwps embed has made
     iwps init --pool pool.npy --holdout holdout.npz --labels initial.csv
 
 After this, repeat: take samples with `iwps next --k 50`, label them, hand in the
-answers with `iwps label FILE`, and look at `iwps status`.
+answers with `iwps label FILE`, and look at `iwps status`. One sample in ten is drawn at
+random, to measure how often the model is right; --control says otherwise.
 """
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated, cast
 
 import numpy as np
+from tyro import conf
 
 from iwps_jax import checks
 from iwps_jax.app import leaks, naming
-from iwps_jax.app.campaign import METHODS, folder, labels_of, scaling, start
-from iwps_jax.app.campaign.next_batch import FIRST, needs_head
+from iwps_jax.app.campaign import (
+    METHODS,
+    RECOMMENDED,
+    Campaign,
+    folder,
+    labels_of,
+    scaling,
+    start,
+)
+from iwps_jax.app.campaign.control import judges_of
+from iwps_jax.app.campaign.next_batch import FIRST, method_now
 from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
     OfCampaign,
-    naming_line,
     naming_source,
     take_answers,
 )
+from iwps_jax.app.commands.holdout_files import OfHoldout, read_judges
 from iwps_jax.app.commands.inputs import require_pool, require_seed
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.method_options import flag
-from iwps_jax.app.files.labels import require_single
+from iwps_jax.app.embedding.pool_folder import IDS, POOL
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.readers import (
-    places_of,
-    read_classes,
-    read_holdout,
     read_ids,
     read_pool,
-    require_classes,
-    require_few_classes,
-    warn_of_lookalikes,
 )
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
@@ -43,30 +50,28 @@ from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.methods import ROWS, row_of
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, nearest
-from iwps_jax.types import Head, Holdout
+from iwps_jax.types import Head
 
-RECOMMENDED = recommend(["holdout", "labels"])  # a campaign has both
+WITH_HOLDOUT = recommend(["holdout", "labels"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(OfCampaign, Computing):
+class Options(OfHoldout, OfCampaign, Computing):
     """The options of the command."""
 
-    pool: Path
+    embedded: conf.Positional[Annotated[Path | None, conf.arg(metavar="[DIR]")]] = None
+    """folder that iwps embed has made, in place of --pool and --ids"""
+    pool: Path | None = None
     """features [pool, d]: .npy, .npz or .safetensors, of any size"""
-    holdout: Path
-    """a few labeled samples that judge the head: .npz or .safetensors with features
-    [m, d] and integer labels [m], or .csv with id,label that names rows of the pool"""
-    labels: Path | None = None
-    """labels that you already have: .csv with the columns id and label"""
     ids: Path | None = None
     """names of the rows of the pool: .txt, .csv or .npy (default: 0, 1, ...)"""
-    classes: str | None = None
-    """names of the classes: cat,dog,... or a file with one name per line (default:
-    those in the files)"""
-    method: str = RECOMMENDED.method
+    method: str | None = None
     """how to choose samples: any method of `iwps score --help` but those that compare
-    dropout masks"""
+    dropout masks, or recommended: the best for what is there at each batch (default:
+    recommended; with --holdout iwps_batch)"""
+    control: float | None = None
+    """share of each batch that is drawn at random, to measure the accuracy: 0 to 0.5
+    (default: 0.1; with --holdout 0)"""
     steps: int = STEPS
     """T, the number of steps of the look-ahead"""
     learning_rate: float = LEARNING_RATE
@@ -75,18 +80,38 @@ class Options(OfCampaign, Computing):
     """seed of all random choices"""
 
     def __post_init__(self):
-        """Refuses a method that is not there."""
+        """Refuses a method that is not there, and a pool that is named twice."""
+        if (self.embedded is None) == (self.pool is None):
+            raise Refusal(
+                "iwps init needs a folder that iwps embed has made, or --pool: one of "
+                "the two."
+            )
+        if self.embedded is not None and self.ids is not None:
+            raise Refusal("--ids needs --pool: the folder has ids of its own.")
         if self.method in ROWS and self.method not in METHODS:
             raise Refusal(
                 f"--method {self.method} needs logits of several dropout masks, which "
                 "the head of a campaign does not have."
             )
-        if self.method not in METHODS:
-            raise Refusal(nearest(self.method, "method", METHODS))
+        if self.chosen not in (RECOMMENDED, *METHODS):
+            raise Refusal(nearest(self.chosen, "method", (RECOMMENDED, *METHODS)))
+        used = ROWS[self.chosen].options if self.chosen in ROWS else ()
         for option, default in (("steps", STEPS), ("learning_rate", LEARNING_RATE)):
-            is_used = option in ROWS[self.method].options
-            if getattr(self, option) != default and not is_used:
-                raise Refusal(f"{flag(option)} does not apply to {self.method}.")
+            if getattr(self, option) != default and option not in used:
+                raise Refusal(f"{flag(option)} does not apply to {self.chosen}.")
+
+    @property
+    def chosen(self) -> str:
+        """The method, where none was named as well."""
+        default = RECOMMENDED if self.holdout is None else WITH_HOLDOUT.method
+        return self.method or default
+
+    @property
+    def files(self) -> folder.Paths:
+        """Files of the pool and of its ids."""
+        if self.embedded is None:
+            return folder.Paths(cast(Path, self.pool), self.ids)
+        return folder.Paths(self.embedded / POOL, self.embedded / IDS)
 
 
 def run(options: Options) -> int:
@@ -97,62 +122,64 @@ def run(options: Options) -> int:
 def _init(options: Options):
     _check(options)
     start_jax(options)
-    pool = read_pool(options.pool)
-    require_pool(str(options.pool), pool)
-    ids = None if options.ids is None else read_ids(options.ids, len(pool))
+    files = options.files
+    pool = read_pool(files.pool)
+    require_pool(str(files.pool), pool)
+    ids = None if files.ids is None else read_ids(files.ids, len(pool))
     told = [] if options.labels is None else read_answers(options.labels)
-    is_of_pool = options.holdout.suffix.lower() == ".csv"
-    judged = read_answers(options.holdout) if is_of_pool else []
-    if is_of_pool:
-        classes = _classes(options, told, judged, None)
-        with naming_line(options.holdout, judged):
-            rows, holdout = _holdout_of_pool(options, judged, pool, ids, classes)
-    else:
-        rows, holdout = (), read_holdout(options.holdout)
-        classes = _classes(options, told, judged, holdout)
-        _require_holdout(options, holdout, pool, classes)
-    _require_small_head(options.method, pool.shape[1], len(classes))
-    with naming_source(options.pool):  # of all else nothing is left to refuse
+    judges = read_judges(options, told, files.pool, pool, ids)
+    if options.chosen in ROWS:
+        _require_small_head(options.chosen, pool.shape[1], len(judges.classes or ()))
+    with naming_source(files.pool):  # of all else nothing is left to refuse
         state = start(
             pool,
-            *holdout,
-            classes=classes,
+            *judges.holdout,
+            classes=judges.classes,
             ids=ids,
-            holdout_rows=rows,
-            method=options.method,
+            holdout_rows=judges.rows,
+            method=options.chosen,
             steps=options.steps,
             learning_rate=options.learning_rate,
             seed=options.seed,
+            control=options.control,
+            is_open=options.holdout is None and options.classes is None,
         )
     state = take_answers(state, options.labels, told)
-    _refuse_leak(options, state)
-    folder.create(options.campaign, folder.Paths(options.pool, options.ids), state)
+    if options.holdout is not None:
+        _refuse_leak(options, state)
+    folder.create(options.campaign, files, state)
+    _say(options, state)
+
+
+def _say(options: Options, state: Campaign) -> None:
+    task = state.task
+    classes = f"{len(task.classes)} classes" if task.classes else "no class yet"
+    judges = f"{len(task.holdout_labels)} holdout samples, " * (not not options.holdout)
     print(
-        f"{options.campaign}: {len(pool):,} samples, {len(classes)} classes, "
-        f"{len(holdout.labels)} holdout samples, {len(labels_of(state))} labeled, "
-        f"method {options.method}. Next: iwps next --k 50"
+        f"{options.campaign}: {len(task.pool):,} samples, {classes}, {judges}"
+        f"{len(labels_of(state))} labeled, method {task.method}. "
+        "Next: iwps next --k 50"
     )
     _warn(options, state)
-    if options.method == RECOMMENDED.method:
-        print(f"{options.method} is the recommended method: {RECOMMENDED.reason}")
-    if state.head is None and needs_head(row_of(options.method)):
+    if options.chosen == WITH_HOLDOUT.method and options.holdout is not None:
+        print(f"{task.method} is the recommended method: {WITH_HOLDOUT.reason}")
+    if state.head is None and method_now(state) == FIRST:
         print(f"Until two classes have labels, {FIRST.label} covers the pool.")
-    missing = sorted(set(range(len(classes))) - set(holdout.labels.tolist()))
-    if missing:
-        names = ", ".join(classes[c] for c in missing[:NAMED])
+    if task.control:
         print(
-            f"The holdout set has no sample of {len(missing)} of {len(classes)} "
-            f"classes ({names}{', ...' * (len(missing) > NAMED)}): it cannot show "
-            "that predictions of these are wrong."
+            f"{task.control:.0%} of each batch, two samples or more, are drawn at "
+            "random to measure how often the model is right."
         )
 
 
 def _warn(options: Options, state) -> None:
     """Warns of a head that is near chance, and of rows far from all others."""
-    task = state.task
-    judged = Holdout(task.scaling.of(task.holdout_features), task.holdout_labels)
+    task, judged = state.task, judges_of(state)
     head = None if state.head is None else Head(state.head.kernel, state.head.bias)
     warnings = advice.head_warnings(head, judged)
+    if options.holdout is not None:
+        counts = np.bincount(task.holdout_labels, minlength=len(task.classes))
+        warnings = [*advice.holdout_warnings(counts, task.classes), *warnings]
     rows = np.array(sorted({*scaling.spread_rows(len(task.pool)), *labels_of(state)}))
     features = scaling.rows_of(task.pool, rows.tolist())
     outlying = rows[task.scaling.are_outlying(features)].tolist()
@@ -160,7 +187,7 @@ def _warn(options: Options, state) -> None:
         names = naming.ids_of(task.ids, np.array(outlying[:NAMED]))
         warnings.append(
             advice.outlying_warning(
-                str(options.pool), len(outlying), names, scaling.OUTLYING
+                str(options.files.pool), len(outlying), names, scaling.OUTLYING
             )
         )
     advice.warn(warnings)
@@ -205,64 +232,6 @@ def _check(options: Options):
         checks.require_steps(STEPS, options.learning_rate)
 
 
-def _classes(options: Options, told, judged, holdout) -> tuple[str, ...]:
-    """As given, or names from the answers, or numbers up to the largest of all."""
-    if options.classes is not None:
-        classes = read_classes(options.classes)
-        if holdout is not None:
-            _require_order(classes)
-        return classes
-    names: dict[str, str] = {}  # by their form: of two spellings the first counts
-    places: dict[int, str] = {}
-    for path, answers in ((options.labels, told), (options.holdout, judged)):
-        require_single(path, answers)
-        for answer in answers:
-            number = naming.number_of(answer.label)
-            if number is not None:
-                places.setdefault(number, f"{path}: line {answer.line}")
-            if naming.is_class(answer.label):
-                names.setdefault(naming.form(answer.label), answer.label)
-    if len(places) < len(names):
-        if holdout is not None:
-            raise FileError(
-                "--classes must be given if labels are names: their order says which "
-                "name belongs to which number in the holdout file."
-            )
-        classes = tuple(sorted(names.values()))
-        warn_of_lookalikes(f"{options.labels or options.holdout}", classes)
-    else:
-        if holdout is not None:
-            places |= places_of(options.holdout, holdout.labels)
-        require_few_classes(places)
-        classes = tuple(map(str, range(max(places, default=0) + 1)))
-    if len(classes) < 2:
-        raise FileError(
-            "--classes must be given if fewer than two classes have labels."
-        )
-    return classes
-
-
-def _require_order(classes):
-    """Refuses names that are numbers but others than the holdout file's."""
-    numbers = [naming.number_of(name) for name in classes]
-    if None not in numbers and numbers != list(range(len(classes))):
-        raise FileError(
-            "--classes must be 0, 1, ... in this order if they are numbers, as in "
-            f"the holdout file, got {', '.join(classes[:NAMED])}."
-        )
-
-
-def _require_holdout(options: Options, holdout, pool, classes):
-    """Refuses a holdout set that does not fit the pool or the classes."""
-    d, width = holdout.features.shape[1], pool.shape[1]
-    if d != width:
-        raise FileError(
-            f"{options.holdout} must have {width} columns like the pool "
-            f"{options.pool}, got {d}."
-        )
-    require_classes(options.holdout, holdout.labels, len(classes))
-
-
 def _require_small_head(method: str, num_features: int, num_classes: int) -> None:
     """Refuses a method that cannot do with the head that the labels will train."""
     most, number = row_of(method).most_weights, num_features * num_classes
@@ -271,21 +240,3 @@ def _require_small_head(method: str, num_features: int, num_classes: int) -> Non
             f"--method {method} takes heads of at most {most:,} weights; "
             f"{num_features:,} features and {num_classes} classes make {number:,}."
         )
-
-
-def _holdout_of_pool(options: Options, judged, pool, ids, classes):
-    """Rows of the pool that are holdout samples, with their features and labels."""
-    if not judged:
-        raise FileError(f"{options.holdout} must have a holdout sample, got none.")
-    names = [answer.id for answer in judged]
-    rows = naming.rows_of(ids, len(pool), names)
-    labels = naming.classes_of(classes, names, [answer.label for answer in judged])
-    for name, label in zip(names, labels, strict=True):
-        if label is None or label < 0:
-            raise naming.AnswerError(
-                name, f"a holdout sample must have a class, {name!r} has none."
-            )
-    with np.errstate(over="ignore"):  # becomes infinite, and is refused
-        features = scaling.rows_of(pool, rows.tolist()).astype(np.float32)
-    naming.require_finite(names, rows, features)
-    return rows, Holdout(features, np.array(labels, np.int32))

@@ -7,6 +7,11 @@ A .csv file has the columns id and label. A label is a class, `skip`, `unsure`, 
 if there is no answer yet. A .json file is an export of Label Studio. If an id or a
 label is impossible, the command takes nothing from the file.
 
+A campaign that began without a holdout set and without --classes takes new names for
+new classes. A name that may be a known class, misspelled, is asked about on a terminal
+and refused elsewhere; --new-classes takes every name as it is. Other campaigns refuse
+unknown names: `iwps classes --add NAME` adds a class.
+
 The command refuses a file that changes earlier labels, or that answers more samples
 that nobody was given than samples that wait for an answer: it may belong to another
 campaign. --overwrite-labels takes it all the same, and a later answer then replaces the
@@ -26,13 +31,16 @@ from iwps_jax.app.campaign import (
     ask,
     folder,
     free_rows,
+    judged_by,
+    measure,
     outlook,
     unanswered_of,
 )
 from iwps_jax.app.campaign.state import ids_of, last_answers, task_of
-from iwps_jax.app.commands import batch_files, exit_status
+from iwps_jax.app.commands import batch_files, exit_status, new_classes
 from iwps_jax.app.commands.answers import take_answers
 from iwps_jax.app.commands.jax_settings import start_jax
+from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.label_studio import read_exported
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.files.unreadable import FileError
@@ -55,6 +63,8 @@ class Options(batch_files.Output):
     overwrite_labels: Flag = False
     """take the file although it changes earlier labels, or mostly answers samples that
     nobody was given"""
+    new_classes: Flag = False
+    """take every unknown name for a new class"""
     annotator: Annotated[str, conf.arg(metavar="NAME")] = ""
     """who answered, where the file does not say so"""
 
@@ -98,8 +108,11 @@ def _label(options: Options) -> None:
         options.campaign, wait=options.wait, outputs=batch_files.folders_of(options)
     ):
         before = folder.read_record(options.campaign)
-        told = take_answers(before, options.answers, answers, options.annotator)
-        if told is before:
+        grown, meant = new_classes.take(
+            before, options.answers, answers, takes_all=options.new_classes
+        )
+        told = take_answers(grown, options.answers, meant, options.annotator)
+        if told is grown:
             raise FileError(
                 f"{options.answers} must have an answer, but all are empty."
             )
@@ -113,6 +126,7 @@ def _label(options: Options) -> None:
             with refusing(PoolError, MemoryError):
                 state, _ = ask(told, batch_files.num_left(told, options.next))
             written = batch_files.hand_out(before, state, options)
+    new_classes.say(before, told)
     print(_said(told, taken))
     if options.next is not None and not written:
         print("No sample is left to ask for.")
@@ -190,8 +204,11 @@ def _said(state: Campaign, taken: Taken) -> str:
             "picks."
         )
     if point.holdout_accuracy is not None:
+        accuracy = judged_by(state)
         lines.append(
-            f"Holdout accuracy {point.holdout_accuracy:.1%}, loss "
+            f"{accuracy.capitalize()} {point.holdout_accuracy:.1%}, loss "
             f"{point.holdout_loss:.3f}."
         )
+    if (measured := measure(state)) is not None:
+        lines.append(f"{sentence_of(measured)}.")
     return "\n".join(lines)

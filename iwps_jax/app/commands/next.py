@@ -69,6 +69,7 @@ def _next(options: Options) -> None:
                 "--unanswered writes them again."
             )
         if before.head is None:
-            name = methods.row_of(batches_of(state)[-1].method).label
+            (first, *_) = batches_of(state)[len(batches_of(before)) :]
+            name = methods.row_of(first.method).label
             print(f"Chosen by {name}, because fewer than two classes have labels.")
     batch_files.say(written)

@@ -53,6 +53,26 @@ def require_no_loss(options: Options) -> None:
         outputs[real] = option
 
 
+def require_writable(path: Path) -> None:
+    """Refuses an --out that could not be written after all the work.
+
+    Args:
+        path: the file; it may be in folders that are still to be made.
+
+    Raises:
+        Refusal: if it is a folder or a device, or may not be written.
+    """
+    if path.is_dir():
+        raise Refusal(f"--out must name a file, got the folder {path}.")
+    if path.exists() and not path.is_file():
+        raise Refusal(f"--out must name a file that can be replaced, got {path}.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise Refusal(f"--out must be in a folder that can be written: {path}.")
+
+
 def _is_same(real: Path, given: Path) -> bool:
     """Whether both are one file, or `given` is a folder that holds the file."""
     try:

@@ -26,7 +26,6 @@ A refusal is one sentence and ends with status 2. No picks are written then, but
 """
 
 import dataclasses
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,6 +41,7 @@ from iwps_jax.app.commands import (
     inputs,
     jax_settings,
     method_options,
+    outputs,
     processes,
 )
 from iwps_jax.app.commands.inputs import Given
@@ -144,24 +144,11 @@ def _check(options: Options):
         raise Refusal(f"--k must be at least 1, got {options.k}.")
     if options.chunk_size is not None and options.chunk_size < 1:
         raise Refusal(f"--chunk-size must be at least 1, got {options.chunk_size}.")
-    _require_writable(options.out)
+    outputs.require_writable(options.out)
 
 
 def _methods(options: Options) -> list[str]:
     return [name.strip() for name in (options.method or "").split(",")]
-
-
-def _require_writable(path: Path):
-    """Refuses a file that could not be written after all the work."""
-    if path.is_dir():
-        raise Refusal(f"--out must name a file, got the folder {path}.")
-    if path.exists() and not path.is_file():
-        raise Refusal(f"--out must name a file that can be replaced, got {path}.")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise Refusal(f"--out must be in a folder that can be written: {path}.")
 
 
 def _score(options: Options):

@@ -2,9 +2,10 @@
 
     iwps status
 
-This shows the learning curve, how often the head was wrong about the picks, the number
-of labels of each class, how many samples wait for an answer, and a hint when more
-labels no longer pay.
+This shows how often the model is right, by the control rows, with an exact 95 %
+interval; the learning curve; how often the model was wrong about the picks; the number
+of labels of each class; how many samples wait for an answer; a hint when more labels no
+longer pay; and the next command.
 """
 
 import dataclasses
@@ -16,14 +17,30 @@ from typing import Annotated, ClassVar
 
 from tyro import conf
 
-from iwps_jax.app.campaign import Campaign, Outlook, Point, folder, outlook
+from iwps_jax.app.campaign import (
+    RECOMMENDED,
+    Campaign,
+    Measured,
+    Outlook,
+    Point,
+    folder,
+    judged_by,
+    measure,
+    open_classes,
+    outlook,
+)
+from iwps_jax.app.campaign.control import PURPOSE, control_labels
 from iwps_jax.app.campaign.learn import final_head, refitted
-from iwps_jax.app.campaign.state import task_of
+from iwps_jax.app.campaign.state import batches_of, holdout_of, task_of
 from iwps_jax.app.commands import answers, exit_status
+from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.naming import NAMED
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
 LINES = 40  # of the learning curve at most
+FEW = 5
+"""Classes with fewer labels are named."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,33 +65,36 @@ def run(options: Options) -> int:
 
 def _status(options: Options) -> None:
     state = folder.read_record(options.campaign)
-    now = outlook(state)
-    print(f"{options.campaign}: {_text(state, now)}")
+    if control_labels(state) or options.head or options.judged_head:
+        state = refitted(state)
+    now, measured = outlook(state), measure(state)
+    print(f"{options.campaign}: {_text(state, now, measured)}")
     if options.json is not None:
         told = now._asdict() | {
+            "measured": None if measured is None else measured._asdict(),
             "curve": [point._asdict() for point in now.curve],
             "labels_per_class": dict(
                 zip(task_of(state).classes, now.labels_per_class.tolist(), strict=True)
             ),
         }
         write_atomically(options.json, json.dumps(told, indent=1, ensure_ascii=False))
-    if options.head is None and options.judged_head is None:
-        return
-    state = refitted(state)
     if options.head is not None:
         _write_head(options.head, state, final_head(state))
     if options.judged_head is not None:
         _write_head(options.judged_head, state, state.head)
 
 
-def _text(state: Campaign, now: Outlook) -> str:
+def _text(state: Campaign, now: Outlook, measured: Measured | None) -> str:
+    judges, width = judged_by(state), len(judged_by(state))
     lines = [
         f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
         f"{now.num_skipped:,} skipped, {now.num_unsure:,} unsure, "
-        f"{now.num_unanswered:,} waiting for an answer, {now.num_left:,} left; method "
-        f"{task_of(state).method}",
+        f"{now.num_unanswered:,} waiting for an answer, {now.num_left:,} left; "
+        f"{_method(state)}",
         "",
-        "labels  holdout accuracy  holdout loss  wrong picks",
+        _accuracy(state, now, measured),
+        "",
+        f"labels  {judges}  loss   wrong picks",
     ]
     for point in _shown(now.curve):
         accuracy, loss, wrong = "-", "-", "-"
@@ -84,14 +104,53 @@ def _text(state: Campaign, now: Outlook) -> str:
         if point.answered:
             share = point.wrong / point.answered
             wrong = f"{point.wrong} of {point.answered} ({share:.0%})"
-        lines.append(f"{point.num_labeled:6,}  {accuracy:>16}  {loss:>12}  {wrong}")
-    named = zip(task_of(state).classes, now.labels_per_class.tolist(), strict=True)
-    lines += [
-        "",
-        "labels of each class: " + "; ".join(f"{name}: {n}" for name, n in named),
-        now.hint,
-    ]
-    return "\n".join(lines)
+        lines.append(f"{point.num_labeled:6,}  {accuracy:>{width}}  {loss:>5}  {wrong}")
+    numbers = now.labels_per_class.tolist()
+    all_counts = dict(zip(task_of(state).classes, numbers, strict=True))
+    counts = {name: all_counts[name] for name in open_classes(state)}
+    if counts:
+        listed = "; ".join(f"{name}: {n}" for name, n in counts.items())
+        lines += ["", f"labels of each class: {listed}"]
+    few = [name for name, n in counts.items() if n < FEW]
+    if few:
+        more = ", ..." * (len(few) > NAMED)
+        lines.append(f"fewer than {FEW} labels: {', '.join(few[:NAMED])}{more}")
+    return "\n".join([*lines, "", now.hint, _next_step(now)])
+
+
+def _method(state: Campaign) -> str:
+    name = task_of(state).method
+    if name != RECOMMENDED:
+        return f"method {name}"
+    picked = [b.method for b in batches_of(state) if b.purpose != PURPOSE]
+    return f"method {name}" + (f", last {picked[-1]}" if picked else "")
+
+
+def _accuracy(state: Campaign, now: Outlook, measured: Measured | None) -> str:
+    """How often the model is right, as one or two sentences."""
+    if measured is not None:
+        return f"{sentence_of(measured)}."
+    accuracy = now.curve[-1].holdout_accuracy if now.curve else None
+    if accuracy is None:
+        return "How often the model is right is not known yet."
+    if len(holdout_of(state).labels):
+        return f"The model is right on {accuracy:.1%} of the holdout set."
+    return (
+        f"The model is right on {accuracy:.1%} of the labeled samples in "
+        "cross-validation. These were not drawn at random: in the pool it may be right "
+        "more or less often."
+    )
+
+
+def _next_step(now: Outlook) -> str:
+    if now.num_unanswered:
+        return (
+            "Next: answer the samples that wait, then iwps label FILE; iwps next "
+            "--unanswered writes them again."
+        )
+    if now.num_left:
+        return "Next: iwps next --k 50"
+    return "Next: iwps predict --out labels.csv"
 
 
 def _shown(curve: Sequence[Point]) -> list[Point]:

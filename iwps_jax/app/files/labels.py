@@ -44,19 +44,29 @@ def require_one_class(path: str | Path, labels: AnyRows) -> None:
     )
 
 
-def require_single(path: str | Path | None, answers: Sequence[Answer]) -> None:
+def require_single(
+    path: str | Path | None, answers: Sequence[Answer], classes: Sequence[str] = ()
+) -> None:
     """Refuses answers such as "cat;dog" among those from which classes are taken.
 
-    Only where cat and dog are answers too: a class may have such a name.
+    Only where cat and dog are answers or classes too: a class may have such a name.
+
+    Args:
+        path: the file of the answers.
+        answers: in it.
+        classes: that are known.
 
     Raises:
         FileError: with the line, or task, of the first.
     """
-    known = {form(answer.label) for answer in answers}
+    named = {form(name) for name in classes}
+    known = named | {form(answer.label) for answer in answers}
     for answer in answers:
+        if form(answer.label) in named:
+            continue
         if several := several_in(answer.label, known):
             raise FileError(
                 f"{path}: {answer.unit} {answer.line}: {short(answer.label)} is "
-                f"multi-label, because {' and '.join(several)} are labels too. "
+                f"multi-label, because {' and '.join(several)} are classes too. "
                 f"{ONE_CLASS}"
             )

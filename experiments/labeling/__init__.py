@@ -1,0 +1,1 @@
+"""Campaigns played by a program that knows the labels."""

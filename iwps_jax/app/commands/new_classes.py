@@ -1,0 +1,127 @@
+"""New classes in a file of answers: taken, asked about, or refused."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from iwps_jax.app.campaign import Campaign, add_classes, open_classes, unknown_names
+from iwps_jax.app.campaign.state import task_of
+from iwps_jax.app.commands.answers import naming_source
+from iwps_jax.app.files.labels import require_single
+from iwps_jax.app.files.picks import Answer
+from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.naming import NAMED, close_to, form
+from iwps_jax.refusal import printable
+
+NEW, STOP = "n", "q"
+"""Answers on the terminal; the empty one takes the known class."""
+
+
+def take(
+    state: Campaign, path: Path, answers: Sequence[Answer], *, takes_all: bool
+) -> tuple[Campaign, Sequence[Answer]]:
+    """Adds the classes that answers name and the campaign does not know.
+
+    Args:
+        state: of the campaign.
+        path: file of the answers.
+        answers: in it.
+        takes_all: whether every unknown name is a new class.
+
+    Returns:
+        The campaign with the new classes, and the answers, corrected where somebody at
+        the terminal said so. A campaign that takes no new names stays as it is.
+
+    Raises:
+        FileError: if a name may be a known class, misspelled, and nobody can be asked;
+            or if the file seems to hold no classes but free text.
+    """
+    names = unknown_names(state, [answer.label for answer in answers])
+    if not names:
+        return state, answers
+    if not takes_all:
+        require_single(path, answers, open_classes(state))
+    if not (takes_all or state.task.is_open):
+        _refuse_strangers(state, path, answers, {*map(form, names)})
+        return state, answers  # what is left is refused as misspelled
+    corrected: dict[str, str] = {}
+    if not takes_all:
+        _refuse_free_text(path, names, answers)
+        corrected = _asked(path, _doubtful(state, names))
+        names = [name for name in names if form(name) not in corrected]
+        answers = [
+            answer._replace(label=corrected.get(form(answer.label), answer.label))
+            for answer in answers
+        ]
+    with naming_source(path):
+        return add_classes(state, names), answers
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def say(before: Campaign, after: Campaign) -> None:
+    """Tells which classes are new."""
+    new = task_of(after).classes[len(task_of(before).classes) :]
+    if new:
+        more = ", ..." * (len(new) > NAMED)
+        print(f"New classes: {', '.join(new[:NAMED])}{more}.")
+
+
+def _refuse_strangers(state, path, answers, unknown):
+    """Refuses a name that is no misspelled class, and says how to add it."""
+    for answer in answers:
+        name = answer.label
+        if form(name) in unknown and close_to(name, open_classes(state)) is None:
+            raise FileError(
+                f"{path}: {answer.unit} {answer.line}: the label of {answer.id!r} must "
+                f"be a class of the campaign, got {name!r}. iwps classes --add "
+                f"{name!r} adds it; --new-classes adds all that are new in the file."
+            )
+
+
+def _refuse_free_text(path, names, answers):
+    """Refuses many names that are hardly ever used twice."""
+    count = sum(answer.label != "" for answer in answers)
+    if len(names) > NAMED and 2 * len(names) > count:
+        raise FileError(
+            f"{path} has {len(names)} new names in {count} answers: are they classes? "
+            "--new-classes takes them all."
+        )
+
+
+def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
+    """New names that may be known ones, or one another, misspelled."""
+    known, found = [*open_classes(state)], []
+    for name in names:
+        other = close_to(name, known)
+        if other is not None:
+            found.append((name, other))
+        known.append(name)
+    return found
+
+
+def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """By the form of a misspelled name the class that was meant."""
+    if doubtful and not is_terminal():
+        pairs = ", ".join(f"{name!r} ({other!r}?)" for name, other in doubtful[:NAMED])
+        raise FileError(
+            f"{path} has names that may be known classes, misspelled: {pairs}. Correct "
+            f"the file, or add a class with iwps classes --add "
+            f"{doubtful[0][0]!r}; --new-classes takes all names as they are."
+        )
+    meant: dict[str, str] = {}
+    for name, other in doubtful:
+        other = meant.get(form(other), other)
+        question = (
+            f"{name!r} is no class yet. Enter: it is {other!r}. {NEW}: it is a new "
+            f"class. {STOP}: stop. "
+        )
+        reply = input(printable(question)).strip().casefold()
+        if reply == "":
+            meant[form(name)] = other
+        elif reply != NEW:
+            raise FileError(f"{path} was not taken.")
+    return meant

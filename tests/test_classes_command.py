@@ -1,0 +1,142 @@
+"""Classes that grow with the answers, and `iwps classes`."""
+
+import csv
+
+import numpy as np
+import pytest
+from some_campaigns import some_digits
+
+from iwps_jax.__main__ import main
+from iwps_jax.app.campaign import folder, labels_of, open_classes
+from iwps_jax.app.commands import new_classes
+from iwps_jax.app.naming import close_to
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def run(*arguments):
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, arguments)])
+    return end.value.code
+
+
+def written(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "label"), *rows])
+    return path
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    digits = some_digits(0)
+    np.save("pool.npy", digits["pool"])
+    return digits
+
+
+@pytest.fixture
+def begun(desk, capsys):
+    assert run("init", "--pool", "pool.npy") == 0
+    rows = [(row, NAMES[desk["truth"][row]]) for row in range(12)]
+    assert run("label", written("first.csv", rows)) == 2  # nobody asked for them
+    assert run("label", "first.csv", "--overwrite-labels") == 0
+    capsys.readouterr()
+    return desk
+
+
+def known():
+    return open_classes(folder.read_record("campaign"))
+
+
+def test_answers_name_new_classes(begun, capsys):
+    seen = [NAMES[label] for label in begun["truth"][:12]]
+    assert known() == tuple(dict.fromkeys(seen))
+    assert run("classes") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(known())
+    assert lines[1].split() == [str(seen.count(seen[0])), seen[0]]
+
+
+def test_a_campaign_with_given_classes_refuses_others_with_the_remedy(desk, capsys):
+    assert run("init", "--pool", "pool.npy", "--classes", "cat,dog") == 0
+    path = written("a.csv", [(0, "cat"), (1, "owl")])
+    given = ("label", path, "--overwrite-labels")
+    assert run(*given) == 2
+    said = capsys.readouterr().err
+    assert "line 3" in said and "iwps classes --add" in said
+    assert run("classes", "--add", "owl") == 0
+    assert run(*given) == 0 and known() == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("name", ["Zero", "zreo", "zer", "zeros", "zerо", "ze\u200bro"])
+def test_a_name_close_to_a_class_is_refused_where_nobody_can_be_asked(
+    begun, capsys, name
+):
+    path = written("a.csv", [(20, "zero"), (21, name)])
+    before = known()
+    assert run("label", path, "--overwrite-labels") == 2
+    assert "--new-classes" in capsys.readouterr().err
+    assert known() == before
+    assert run("label", path, "--overwrite-labels", "--new-classes") == 0
+    assert known() == (*before, name)
+
+
+@pytest.mark.parametrize("reply", ["", "n", "q"])
+def test_on_a_terminal_one_is_asked(begun, capsys, monkeypatch, reply):
+    monkeypatch.setattr(new_classes, "is_terminal", lambda: True)
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text: [reply, asked.append(text)][0])
+    path = written("a.csv", [(20, "zero"), (21, "zreo"), (22, "zreo")])
+    before = known()
+    status = run("label", path, "--overwrite-labels")
+    assert len(asked) == 1 and "'zreo'" in asked[0] and "'zero'" in asked[0]
+    assert status == (2 if reply == "q" else 0)
+    labels = labels_of(folder.read_record("campaign"))
+    if reply == "":
+        assert known() == before and labels[21] == labels[20]
+    elif reply == "n":
+        assert known() == (*before, "zreo") and labels[21] == len(before)
+    else:
+        assert known() == before and 21 not in labels
+
+
+def test_free_text_is_not_taken_for_classes(begun, capsys):
+    rows = [(row, f"a remark about number {row * 37}") for row in range(30, 60)]
+    assert run("label", written("a.csv", rows), "--overwrite-labels") == 2
+    assert "30 new names in 30 answers" in capsys.readouterr().err
+
+
+def test_one_command_changes_several_classes_or_none(begun, capsys):
+    before = known()
+    first, second, third, *_ = before
+    both = ("--rename", first, "nought", "--merge", second, third)
+    assert run("classes", "--add", first, *both) == 2
+    assert known() == before
+    assert run("classes", "--add", "ten", "--add", "eleven", *both) == 0
+    gone = {first, second}
+    assert {*known()} == {*before} - gone | {"ten", "eleven", "nought"}
+    assert run("classes", "--retire", "nought") == 0 and "nought" not in known()
+    assert run("check", "--campaign", "campaign") == 0
+
+
+def test_the_last_class_of_an_open_campaign_may_go(desk):
+    assert run("init", "--pool", "pool.npy") == 0
+    assert run("classes", "--add", "one") == 0
+    assert run("classes", "--retire", "one") == 0 and known() == ()
+    assert run("next", "--k", "5") == 0
+
+
+def test_two_names_are_close_if_one_edit_makes_them_one():
+    assert close_to("katze", ["Hund", "Katze"]) == "Katze"
+    assert close_to("ca", ["cat"]) is None  # too short to tell
+    assert close_to("class 12", ["class 1", "class 2", "class 11"]) is None
+    assert close_to("hound", ["sound", "house"]) == "sound"
+    assert close_to("abcd", ["badc"]) is None
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_labels_that_exist_name_the_classes(desk, labels, capsys):
+    given = ["--labels", written("old.csv", [(0, "b"), (1, "10"), (2, "9"), (3, "a")])]
+    assert run("init", "--pool", "pool.npy", *given * labels) == 0
+    assert known() == (("9", "10", "a", "b") if labels else ())

@@ -1,0 +1,185 @@
+"""Control rows: a random sample of the pool that no method touches."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from some_campaigns import CLASSES, some_digits
+
+from iwps_jax.app.campaign import (
+    add_class,
+    ask,
+    control,
+    control_rows,
+    labels_of,
+    measure,
+    next_batch,
+    start,
+    tell,
+)
+from iwps_jax.app.campaign.learn import final_head
+from iwps_jax.refusal import Refusal
+from iwps_jax.scores.weights import class_balanced_weights
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return some_digits(0)
+
+
+def answered(digits, state, k):
+    """After a batch of k, all answered."""
+    state, ids = ask(state, k)
+    truth = digits["truth"]
+    return tell(state, ids, [CLASSES[truth[int(id_)]] for id_ in ids]), ids
+
+
+@pytest.fixture(scope="module")
+def labeled(digits):
+    state = start(digits["pool"], classes=CLASSES)
+    for k in (20, 40, 100):
+        state, _ = answered(digits, state, k)
+    return state
+
+
+def test_one_in_ten_and_at_least_two_are_control_rows(digits):
+    state = start(digits["pool"])
+    expected = {1: 0, 2: 1, 3: 1, 4: 2, 20: 2, 21: 3, 50: 5}
+    assert {k: control.num_control(state, k) for k in expected} == expected
+    without = start(digits["pool"], control=0)
+    assert control.num_control(without, 50) == 0
+    assert not len(control_rows(ask(without, 50)[0]))
+
+
+def test_control_rows_are_the_first_of_the_order(labeled):
+    order = control.order_of(labeled.task)
+    assert sorted(order.tolist()) == list(range(len(labeled.task.pool)))
+    assert control_rows(labeled).tolist() == order[:16].tolist()
+
+
+def test_the_order_follows_from_the_seed_alone(digits):
+    orders = [
+        control.order_of(start(digits["pool"], seed=seed).task) for seed in (0, 0, 1)
+    ]
+    assert (orders[0] == orders[1]).all() and (orders[0] != orders[2]).any()
+    # By whole numbers of Python, which no version of NumPy changes.
+    size = len(digits["pool"])
+    expected = sorted(range(size), key=lambda row: mixed(mixed(1) + (row + 1) * GOLDEN))
+    assert orders[2].tolist() == expected
+
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mixed(number):
+    """SplitMix64 of one number."""
+    number %= 2**64
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    number = (number ^ number >> 27) * 0x94D049BB133111EB % 2**64
+    return number ^ number >> 31
+
+
+def test_the_order_favors_no_row():
+    pool = np.arange(40, dtype=np.float32)[:, None]
+    places = [control.order_of(start(pool, seed=seed).task)[:8] for seed in range(500)]
+    counts = np.bincount(np.concatenate(places), minlength=40)
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_methods_never_pick_a_kept_row(labeled):
+    kept = {*control.order_of(labeled.task)[: -(-len(labeled.task.pool) // 10)]}
+    batches = [event for event in labeled.events if hasattr(event, "purpose")]
+    picks = [b.rows.tolist() for b in batches if b.purpose == "pick"]
+    assert picks and not kept & {row for rows in picks for row in rows}
+
+
+def test_no_control_row_trains_a_head_before_the_last(labeled, monkeypatch):
+    labels, held = labels_of(labeled), {*control_rows(labeled).tolist()}
+    training = control.training_labels(labeled)
+    assert {*training} == {*labels} - held and len(held) == 16
+    others = {row: (c + 1) % 10 if row in held else c for row, c in labels.items()}
+    names = [CLASSES[c] for c in others.values()]
+    changed = tell(labeled, [*map(str, others)], names)
+    np.testing.assert_array_equal(changed.head.kernel, labeled.head.kernel)
+    assert (final_head(changed).kernel != final_head(labeled).kernel).any()
+
+
+def test_a_row_that_was_labeled_before_its_turn_moves_to_the_sample(digits):
+    state = start(digits["pool"], classes=CLASSES)
+    order = control.order_of(state.task)
+    truth = digits["truth"]
+    early = order[[1, 600]].tolist()
+    state = tell(state, [*map(str, early)], [CLASSES[truth[row]] for row in early])
+    assert {*control.training_labels(state)} == {*early}
+    state, ids = ask(state, 20)
+    assert control_rows(state).tolist() == order[:3].tolist()
+    assert str(order[1]) not in ids and {str(order[0]), str(order[2])} <= {*ids}
+    assert {*control.training_labels(state)} == {early[1]}
+
+
+def test_the_measure_is_that_of_the_sample(digits, labeled):
+    measured = measure(labeled)
+    rows = control_rows(labeled)
+    features = labeled.task.scaling.rows(labeled.task.pool, rows.tolist())
+    logits = features @ labeled.head.kernel + labeled.head.bias
+    is_right = logits.argmax(1) == digits["truth"][rows]
+    assert (measured.right, measured.total) == (is_right.sum(), 16)
+    exact = stats.binomtest(measured.right, 16).proportion_ci(0.95, "exact")
+    assert measured.interval == pytest.approx((exact.low, exact.high))
+    assert measured.balanced is None  # a class has no control row
+    assert measure(labeled._replace(head=None)) is None
+
+
+def test_control_rows_judge_once_every_class_has_five(digits):
+    labels = digits["truth"] // 5  # two classes
+    state = start(digits["pool"], classes=("low", "high"), method="iwps", control=0.5)
+    methods = []
+    for _ in range(3):
+        state, ids = ask(state, 20)
+        methods.append(state.events[-2].method)
+        names = [("low", "high")[labels[int(id_)]] for id_ in ids]
+        state = tell(state, ids, names)
+    assert methods[0] == "max_herding" and methods[-1] == "iwps"
+    model = next_batch._model(state, next_batch.method_now(state))
+    held = control.control_labels(state)
+    assert model.holdout.labels.tolist() == [*held.values()]
+    expected = class_balanced_weights(np.array([*held.values()]), 2)
+    np.testing.assert_allclose(model.holdout_weights, expected)
+    # A new class has no control row yet.
+    assert not control.can_judge(add_class(state, "other"))
+
+
+def test_at_the_end_all_rows_are_handed_out(digits):
+    pool = digits["pool"][:30]
+    state = start(pool, control=0.2)
+    asked = []
+    for k in (13, 13, 4):
+        state, ids = ask(state, k)
+        asked += ids
+    assert sorted(map(int, asked)) == list(range(30))
+    with pytest.raises(Refusal, match="no sample is left"):
+        ask(state, 1)
+
+
+def test_a_row_that_is_not_finite_is_no_control_row(digits):
+    pool = digits["pool"].copy()
+    state = start(pool)
+    first = control.order_of(state.task)[0]
+    pool[first] = np.nan
+    state, ids = ask(state, 20)
+    assert str(first) not in ids and len(ids) == 20
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.6, float("nan")])
+def test_an_impossible_share_is_refused(digits, share):
+    with pytest.raises(Refusal, match=r"control must be in \[0, 0.5\]"):
+        start(digits["pool"], control=share)
+
+
+def test_control_rows_stand_anywhere_in_the_file(labeled):
+    places = [
+        [batch.purpose for batch, _ in rows].index("control")
+        for rows in control.handed_out(labeled)
+    ]
+    assert len({*places}) > 1
+    picks = [batch.scores[at] for batch, at in control.handed_out(labeled)[-1]]
+    assert np.isnan(picks).sum() == 10
