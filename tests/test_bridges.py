@@ -23,7 +23,8 @@ from iwps_jax import (
     top_k,
     top_k_of_pool,
 )
-from iwps_jax.app.files.readers import read_head, read_pool
+from iwps_jax.app.files.heads import read_head
+from iwps_jax.app.files.readers import read_pool
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 

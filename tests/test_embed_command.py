@@ -137,12 +137,17 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
     ("words", "sentence"),
     [
         ((), "iwps embed needs a folder of images, or a file."),
+        (("",), "iwps embed needs a folder of images, or a file, got ''."),
+        (("t.txt", "--out", ""), "--out must name a folder, got ''."),
         (("gone",), "gone does not exist."),
         (("https://x.org/a.zip",), "https://x.org/a.zip must be a file"),
         (("own.py",), "own.py must be a folder of images, or texts in one of .csv"),
         (("empty",), "empty must hold an image, got none."),
         (("empty", "--text", "a"), "--text applies to a file, and empty is a folder."),
-        (("t.csv", "--text", "c"), "t.csv must have a column c, got a, b: --text and"),
+        (
+            ("t.csv", "--text", "c"),
+            "t.csv must have a column c in line 1, the header, got a, b: ",
+        ),
         (("t.jsonl",), "t.jsonl: line 1 must have text, got a: --text and"),
         (("t.txt", "--id", "a"), "t.txt is a text in each line"),
         (("t.txt", "--backbone", "minilmm"), "did you mean 'minilm'"),
@@ -168,13 +173,13 @@ def test_unfinished_work_on_other_samples_is_refused(folder, capsys):
         (("t.csv", "--without", "a"), "--without applies only with --table."),
         (("t.txt", "--table"), "t.txt must be a table in one of .csv, .tsv"),
         (("t.csv", "--table", "--without", "c"), "must have a column c, got a, b"),
-        (("t.csv", "--table", "--id", "b"), "ids must be distinct, got same 2 times"),
+        (("t.csv", "--table", "--id", "b"), "0 and 1, from 0, both have same"),
         (
             ("t.csv", "--table", "--without", "a"),
             "none: a --without names it; b has one",
         ),
         (("t.txt", "--out", "full"), "--out must be a new or empty folder"),
-        (("t.txt", "--out", "done"), "done holds a pool already"),
+        (("t.txt", "--out", "done"), "done holds a finished pool already"),
     ],
 )
 def test_what_cannot_be_embedded_is_refused(folder, capsys, words, sentence):
@@ -267,3 +272,102 @@ def test_a_damaged_block_is_named(folder, capsys):
     (folder / "go").touch()
     assert run("t.txt", "--backbone", "own:breaks") == 2
     assert "000000000.npz must be a block of features" in capsys.readouterr().err
+
+
+def test_two_commands_do_not_work_on_one_pool(folder, capsys):
+    (folder / "t.txt").write_text("a\nbb\n")
+    words = "t.txt", "--backbone", "own:letters"
+    with pool_folder.unfinished_work(folder / "pool", {"samples": "others"}):
+        before = {p: p.read_bytes() for p in (folder / "pool").rglob("*.json")}
+        assert run(*words) == 2
+        assert "pool is in use by another iwps embed" in capsys.readouterr().err
+        assert {p: p.read_bytes() for p in before} == before
+    assert embedded(*words)[1] == ["0", "1"]
+    assert not (folder / "pool/.lock").exists()
+
+
+def test_a_second_command_that_waited_for_the_lock_finds_a_finished_pool(
+    folder, capsys, monkeypatch
+):
+    """Both found a new folder; the second got the lock when the first had ended."""
+    (folder / "t.txt").write_text("a\nbb\n")
+    words = "t.txt", "--backbone", "own:letters"
+    features, _, _ = embedded(*words)
+    plain, asked = pool_folder.holds_unfinished, []
+
+    def looked_before(out):
+        asked.append(out)
+        return plain(out) if len(asked) > 1 else False
+
+    monkeypatch.setattr(pool_folder, "holds_unfinished", looked_before)
+    assert run(*words) == 2
+    assert "holds a finished pool already" in capsys.readouterr().err
+    np.testing.assert_array_equal(np.load("pool/pool.npy"), features)
+    names = {p.name for p in (folder / "pool").iterdir()}
+    assert names == {"pool.npy", "ids.txt", "source.json"}
+
+
+def test_what_a_kill_left_beside_a_finished_pool_is_removed(
+    folder, capsys, monkeypatch
+):
+    (folder / "t.txt").write_text("a\nbb\n")
+    words = "t.txt", "--backbone", "own:letters"
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_folder.shutil, "rmtree", killed)
+        assert run(*words) == 130
+    assert (folder / "pool/source.json").exists()
+    assert (folder / "pool/unfinished/about.json").exists()
+    features = np.load("pool/pool.npy")
+    assert run(*words) == 2
+    assert "pool holds a finished pool already" in capsys.readouterr().err
+    assert not (folder / "pool/unfinished").exists()
+    np.testing.assert_array_equal(np.load("pool/pool.npy"), features)
+
+
+def test_the_search_for_duplicates_shows_how_far_it_is(folder, capsys, monkeypatch):
+    monkeypatch.setattr(duplicates, "ROWS_AT_ONCE", 2)
+    told = []
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    duplicates.find(rows, told.append)
+    assert told == [2, 2, 1]
+    (folder / "t.txt").write_text("a\nbb\n")
+    embedded("t.txt", "--backbone", "own:letters")
+    assert "comparing" in capsys.readouterr().err
+
+
+TITLED = "Report of May, with notes\n\nnumber,body\n1,a\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--text", "body"),
+            "t.csv must have a column body in line 2, the header, got Report of May, "
+            "with notes: --text and --id name columns; delete titles above the header.",
+        ),
+        (
+            ("--table", "--id", "number"),
+            "t.csv must have a column number, got Report of May, with notes",
+        ),
+    ],
+)
+def test_a_title_above_the_header_is_refused_with_the_remedy(
+    folder, capsys, words, sentence
+):
+    (folder / "t.csv").write_text("\n" + TITLED)
+    own = () if "--table" in words else ("--backbone", "own:letters")
+    assert run("t.csv", *words, *own) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_short_title_is_refused_with_the_remedy(folder, capsys):
+    (folder / "t.csv").write_text("text\nnumber,body\n1,a\n")
+    assert run("t.csv", "--backbone", "own:letters") == 2
+    told = capsys.readouterr().err
+    assert "t.csv: line 2 must have at most 1 fields like the header in line 1" in told
+    assert "delete titles above the header." in told

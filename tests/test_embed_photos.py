@@ -98,3 +98,22 @@ def test_after_a_run_without_a_usable_sample_nothing_blocks_the_next(folder):
     assert run("photos", "--backbone", "own:colors") == 2
     save("photos/b.png", (9, 9, 9))
     assert embedded("photos", "--backbone", "own:colors")[1] == ["b.png"]
+
+
+def test_deep_images_have_one_scale(folder):
+    """Their brightness is a feature: 1/256 of 16 bits, whatever else is in an image."""
+    (folder / "photos").mkdir()
+    for name, value in (("dark", 700), ("light", 60_000)):
+        Image.new("I;16", (2, 2), value).save(f"photos/{name}.png")
+    Image.fromarray(np.array([[0, 65_535]], ">u2").view()).save("photos/edges.tif")
+    Image.new("F", (2, 2), 0.2).save("photos/float.tif")
+    Image.new("F", (2, 2), 7.0).save("photos/wild.tif")
+    Image.fromarray(np.array([[np.nan, 0]], np.float32)).save("photos/nan.tif")
+    Image.new("I", (2, 2), -3).save("photos/below.tif")
+    samples = {s.id: s for s in open_photos(folder / "photos", None).samples(0)}
+    seen = {id_: np.asarray(s.value)[0, -1, 0] for id_, s in samples.items() if s.value}
+    expected = {"dark.png": 2, "light.png": 234, "edges.tif": 255, "float.tif": 51}
+    assert seen == expected
+    assert samples["wild.tif"].flaw == "its values must be from 0 to 1"
+    assert samples["nan.tif"].flaw == "its values must be from 0 to 1"
+    assert samples["below.tif"].flaw == "its values must be from 0 to 65,535"

@@ -77,3 +77,24 @@ def test_a_column_of_numbers_with_few_other_cells_says_which(folder, capsys):
     assert about["source"]["columns"] == {"y, z": "number"}
     assert "has a number in 30 of 31 cells, but also 'inf'" in capsys.readouterr().out
     assert run("t.csv", "--table", "--without", ' "y, z", x') == 2
+
+
+def test_times_of_nanoseconds_are_dates(folder):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    moments = np.array(["2026-01-01", "2026-01-02", "2026-01-04"], "datetime64[ns]")
+    fine = pa.array(moments + np.timedelta64(1, "ns"))
+    columns = {
+        "when": fine,
+        "zoned": fine.cast(pa.timestamp("ns", "UTC")),
+        "took": pa.array(np.array([1, 2001, 3], "timedelta64[ns]")),
+        "clock": pa.array([1, 2001, 3001], pa.time64("ns")),
+    }
+    parquet.write_table(pa.table(columns), "t.parquet")
+    features, _, about = embedded("t.parquet", "--table")
+    kinds = about["source"]["columns"]
+    assert (kinds["when"], kinds["zoned"]) == ("date", "date")
+    expected = [-2 / 3, 0, 4 / 3]  # the quartiles are 1.5 days apart
+    np.testing.assert_allclose(features[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(features[:, 1], expected, rtol=1e-6)

@@ -379,17 +379,3 @@ def test_errors_of_the_system_name_the_file(monkeypatch):
         lambda path: readers.read_ids(path, 2), "a.txt"
     )
     assert "Input/output" in refused(tables.read_text, "a.txt")
-
-
-def test_a_head_of_one_column_is_refused_with_the_remedy():
-    w, b = np.array([[1.0], [-2.0], [0.5]]), np.array([0.25])
-    for kernel in (w, w.T):
-        np.savez("head.npz", kernel=kernel, bias=b)
-        told = refused(readers.read_head, "head.npz")
-        assert "kernel = np.concatenate([np.zeros_like(w), w], axis=1)" in told
-    kernel = np.concatenate([np.zeros_like(w), w], axis=1)
-    np.savez("head.npz", kernel=kernel, bias=np.concatenate([np.zeros_like(b), b]))
-    head = readers.read_head("head.npz")
-    logits = ROWS @ head.kernel + head.bias
-    probs = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
-    np.testing.assert_allclose(probs, 1 / (1 + np.exp(-(ROWS @ w[:, 0] + b))), 1e-5)

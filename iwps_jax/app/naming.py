@@ -16,7 +16,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,13 @@ UNSURED = -2  # its class
 NAMED = 20  # how many classes a sentence lists at most
 VARIATIONS = "".join(map(chr, range(0xFE00, 0xFE10)))  # of how a letter is drawn
 DIGITS = 18  # of the longest row number; it fits 64 bits
+ONE_CLASS = (
+    "Each sample must have one class: run a campaign for each class, with the labels "
+    "0 (no) and 1 (yes)."
+)
+"""What to do with multi-label data."""
+SEPARATORS = ";|,"
+"""Between several classes in one cell."""
 Ids = np.ndarray | None
 """Names of all rows, strings of any width; None if the names are the row numbers."""
 
@@ -56,6 +63,22 @@ def form(name: str) -> str:
         True
     """
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def twins(names: Iterable[str]) -> tuple[int, int] | None:
+    r"""The places of the first name that repeats another; None if there is none.
+
+    Names are equal if their forms are. Empty ones are no names.
+
+    Example:
+        >>> print(twins(["a", "", "caf\u00e9", "", "cafe\u0301"]), twins("ab"))
+        (2, 4) None
+    """
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name and first.setdefault(form(name), place) != place:
+            return first[form(name)], place
+    return None
 
 
 def flaw_of(name: str) -> str | None:
@@ -154,6 +177,20 @@ def is_unsure(label: str) -> bool:
 def is_class(label: str) -> bool:
     """Whether an answer is neither missing nor `skip` nor `unsure`."""
     return label != "" and not is_skip(label) and not is_unsure(label)
+
+
+def several_in(label: str, classes: Container[str]) -> list[str]:
+    """The classes that a label joins, if it is several at once; else none.
+
+    Example:
+        >>> several_in("cat; dog", {"cat", "dog"}), several_in("cat; a", {"cat"})
+        (['cat', 'dog'], [])
+    """
+    for separator in SEPARATORS:
+        parts = [part.strip() for part in label.split(separator)]
+        if len(parts) > 1 and all(form(part) in classes for part in parts):
+            return parts
+    return []
 
 
 def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
@@ -272,6 +309,8 @@ def _meant(label, classes) -> str:
     """The end of the refusal, with a guess which answer was meant."""
     if not isinstance(label, str) or len(label) > MOST_SAID:  # else it takes long
         return "."
+    if several_in(label, {*map(form, classes)}):
+        return f": this is multi-label. {ONE_CLASS}"
     answers = {_visible(name): name for name in (*classes, SKIP, UNSURE)}
     close = difflib.get_close_matches(_visible(label), answers, n=1)
     return f": did you mean {answers[close[0]]!r}?" if close else "."

@@ -14,7 +14,7 @@ import safetensors.numpy
 from PIL import Image, ImageOps
 
 from iwps_jax.app.campaign import folder
-from iwps_jax.app.files import picks, readers
+from iwps_jax.app.files import heads, picks, readers
 from iwps_jax.app.files import tables as tables_of_ours
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.files.label_studio import read_exported
@@ -234,7 +234,7 @@ READERS = {
     "pool": Reader(valid.pool, readers.read_pool, numpy_array, (edits.npy_header,) * 6),
     "head": Reader(
         valid.head,
-        lambda path: list(readers.read_head(path)),
+        lambda path: list(heads.read_head(path)),
         numpy_floats("kernel", "bias"),
         ZIPPED,
     ),

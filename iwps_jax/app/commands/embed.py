@@ -22,17 +22,17 @@ Rerun the same command to resume one that was killed. The backbones are:
 import csv
 import dataclasses
 import shlex
-import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro import conf
 
 from iwps_jax.app import options
 from iwps_jax.app.commands import exit_status
-from iwps_jax.app.embedding import blocks, encoders, pool_folder, rows
+from iwps_jax.app.embedding import blocks, duplicates, encoders, pool_folder, rows
+from iwps_jax.app.embedding.duplicates import Duplicates
 from iwps_jax.app.embedding.photos import open_photos
-from iwps_jax.app.embedding.pool_folder import Content, Written
+from iwps_jax.app.embedding.pool_folder import Content
 from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source, digest_of_file
 from iwps_jax.app.embedding.texts import open_texts
 from iwps_jax.app.files.unreadable import FileError, require_file, require_no_address
@@ -52,9 +52,9 @@ class Options(options.Options):
 
     writes: ClassVar = ("out",)
     texts: ClassVar = ("text", "id", "without", "backbone")
-    source: conf.Positional[Path | None] = None
+    source: conf.Positional[str | None] = None
     """a folder of images, or a .csv, .tsv, .jsonl, .parquet or .txt of texts or rows"""
-    out: Path = Path("pool")
+    out: Annotated[str, conf.arg(metavar="DIR")] = "pool"
     """folder to make"""
     text: str | None = None
     """column of the texts (default: text)"""
@@ -69,6 +69,18 @@ class Options(options.Options):
     drop_duplicates: Flag = False
     """keep one of each group of near-duplicates"""
 
+    def __post_init__(self):
+        """Refuses names that a shell has left empty: a path makes "." of them."""
+        if self.source == "":
+            raise Refusal("iwps embed needs a folder of images, or a file, got ''.")
+        if not self.out:
+            raise Refusal("--out must name a folder, got ''.")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the pool."""
+        return Path(self.out)
+
 
 def run(options: Options) -> int:
     """Embeds the source; returns the exit status."""
@@ -81,14 +93,15 @@ def _embed(options: Options) -> None:
         return
     if options.source is None:
         raise Refusal("iwps embed needs a folder of images, or a file.")
+    source = Path(options.source)
     require_no_address(options.source)
-    _check(options, options.source)
-    pool_folder.holds_unfinished(options.out)
+    _check(options, source)
+    pool_folder.holds_unfinished(options.folder)
     if options.table:
-        _embed_table(options, options.source)
+        _embed_table(options, source)
     else:
-        _embed_samples(options, options.source)
-    print(f"Next: iwps init {shlex.quote(str(options.out))}")
+        _embed_samples(options, source)
+    print(f"Next: iwps init {shlex.quote(str(options.folder))}")
 
 
 def _check(options: Options, path: Path) -> None:
@@ -114,7 +127,6 @@ def _embed_table(options: Options, path: Path) -> None:
     without = [name.strip() for name in names if name.strip()]
     identity = {"digest": digest_of_file(path), "id": options.id, "without": without}
     table = rows.read_table(path, options.id, without)
-    unfinished = pool_folder.begin(options.out, identity)
     about = {"file": str(path.absolute()), "id": options.id, "columns": table.kinds}
     content = Content(
         {"kind": ROWS, "source": about},
@@ -122,10 +134,11 @@ def _embed_table(options: Options, path: Path) -> None:
         table.features.shape[1],
         lambda: [table.features],
     )
-    written = pool_folder.write(options.out, content, keeps="all")
-    shutil.rmtree(unfinished)
+    with pool_folder.unfinished_work(options.folder, identity):
+        pool_folder.write_features(options.folder, content)
+        num_rows = pool_folder.finish(options.folder, content)
     print(
-        f"{written.rows:,} rows of {content.width:,} features in {options.out}, from "
+        f"{num_rows:,} rows of {content.width:,} features in {options.folder}, from "
         f"{len(table.kinds)} columns: "
         + ", ".join(f"{name} ({kind})" for name, kind in table.kinds.items())
     )
@@ -135,7 +148,7 @@ def _embed_table(options: Options, path: Path) -> None:
         if name.casefold() in CLASSES:
             print(
                 f"If {name} is the class that you want to learn, delete "
-                f"{options.out} and rerun with --without {name}."
+                f"{options.folder} and rerun with --without {name}."
             )
 
 
@@ -148,20 +161,28 @@ def _embed_samples(options: Options, path: Path) -> None:
         source = open_texts(path, options.text, options.id)
     with refusing(BackboneError):
         encoder = backbone.load()
-    identity = {"digest": source.digest, "encoder": encoder.identity}
-    unfinished = pool_folder.begin(options.out, {**identity, "block": blocks.SIZE})
-    done = min(blocks.SIZE * blocks.done_of(source, unfinished), source.size)
-    with progress_bar(True, source.size, done, doing="embedding") as advance:
-        paths = blocks.embed(source, encoder, unfinished, advance)
-    content = _content(source, paths, {"name": backbone.name, **encoder.identity})
-    if not content.ids:
-        shutil.rmtree(unfinished)  # nothing in it is worth going on with
+    identity: dict[str, Any] = {"digest": source.digest, "encoder": encoder.identity}
+    identity["block"] = blocks.SIZE
+    with pool_folder.unfinished_work(options.folder, identity) as unfinished:
+        done = min(blocks.SIZE * blocks.done_of(source, unfinished), source.size)
+        with progress_bar(True, source.size, done, doing="embedding") as advance:
+            paths = blocks.embed(source, encoder, unfinished, advance)
+        content = _content(source, paths, {"name": backbone.name, **encoder.identity})
+        if content.ids:
+            found = _write(options, content)
+    if not content.ids:  # and nothing is left that is worth going on with
         id_, reason = content.skipped[0]
         raise FileError(f"no sample can be used; the first, {id_}: {reason}.")
-    keeps = "one" if options.drop_duplicates else "listed"
-    written = pool_folder.write(options.out, content, keeps=keeps)
-    shutil.rmtree(unfinished)
-    _tell(options, content, written, source.kind)
+    _tell(options, content, len(found.rows), source.kind)
+
+
+def _write(options: Options, content: Content) -> Duplicates:
+    """Writes the pool; returns its near-duplicates."""
+    features = pool_folder.write_features(options.folder, content)
+    with progress_bar(True, len(features), 0, doing="comparing") as advance:
+        found = duplicates.find(features, advance)
+    pool_folder.finish(options.folder, content, found, drops=options.drop_duplicates)
+    return found
 
 
 def _content(source: Source, paths: list[Path], made_by: dict) -> Content:
@@ -188,20 +209,20 @@ def _content(source: Source, paths: list[Path], made_by: dict) -> Content:
     )
 
 
-def _tell(options: Options, content: Content, written: Written, kind: str) -> None:
+def _tell(options: Options, content: Content, repeated: int, kind: str) -> None:
+    num_rows = len(content.ids) - repeated * options.drop_duplicates
     print(
-        f"{written.rows:,} rows of {content.width:,} features of {kind} in "
-        f"{options.out}"
+        f"{num_rows:,} rows of {content.width:,} features of {kind} in {options.folder}"
     )
     if content.skipped:
-        id_, reason = content.skipped[0]
+        (id_, reason), file = content.skipped[0], options.folder / pool_folder.SKIPPED
         print(
-            f"Samples that could not be used: {len(content.skipped):,}; "
-            f"{options.out / pool_folder.SKIPPED} says why. The first, {id_}: {reason}."
+            f"Samples that could not be used: {len(content.skipped):,}; {file} says "
+            f"why. The first, {id_}: {reason}."
         )
-    if written.duplicates:
+    if repeated:
         fate = "left out" if options.drop_duplicates else "kept"
         print(
-            f"Rows that nearly repeat an earlier one: {written.duplicates:,}, {fate}; "
-            f"{options.out / pool_folder.DUPLICATES} lists them."
+            f"Rows that nearly repeat an earlier one: {repeated:,}, {fate}; "
+            f"{options.folder / pool_folder.DUPLICATES} lists them."
         )

@@ -10,6 +10,7 @@ import numpy as np
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import scaling
 from iwps_jax.app.commands.answers import naming_line
+from iwps_jax.app.files.labels import require_single
 from iwps_jax.app.files.picks import Answer, read_answers
 from iwps_jax.app.files.readers import (
     places_of,
@@ -88,6 +89,7 @@ def read_judges(
 
 def _names_in(options: OfHoldout, told) -> tuple[str, ...]:
     """The classes in a file of answers: numbers in their order, then other names."""
+    require_single(options.labels, told)
     named: dict[str, str] = {}
     for answer in told:
         if naming.is_class(answer.label):
@@ -109,6 +111,7 @@ def _classes(options: OfHoldout, told, judged, holdout) -> tuple[str, ...]:
     names: dict[str, str] = {}  # by their form: of two spellings the first counts
     places: dict[int, str] = {}
     for path, answers in ((options.labels, told), (options.holdout, judged)):
+        require_single(path, answers)
         for answer in answers:
             number = naming.number_of(answer.label)
             if number is not None:

@@ -18,15 +18,14 @@ from tyro import conf
 from iwps_jax.app import leaks, naming
 from iwps_jax.app.commands.jax_settings import Computing
 from iwps_jax.app.files.arrays import SUFFIXES, open_array
+from iwps_jax.app.files.heads import read_head, require_known
 from iwps_jax.app.files.readers import (
     read_classes,
-    read_head,
     read_holdout,
     read_ids,
     read_ids_of_lines,
     read_logits,
     read_pool,
-    require_classes,
     require_width,
 )
 from iwps_jax.app.files.tables import read_table
@@ -91,7 +90,7 @@ class Files(Computing):
     methods that compare dropout masks, [pool, draws, classes]"""
     head: Path | None = None
     """the last layer: .npz or .safetensors with kernel [d, classes] and bias
-    [classes]"""
+    [classes], or scikit-learn's coef_ and intercept_; one column for two classes"""
     holdout: Path | None = None
     """labeled samples that the model did not learn from: .npz or .safetensors with
     features [m, d] and labels [m]"""
@@ -168,7 +167,7 @@ def _labeled_set(path, head):
     samples = read_holdout(path)
     if head is not None:
         require_width(path, samples.features, head)
-        require_classes(path, samples.labels, len(head.bias))
+        require_known(path, samples.labels, head)
     return samples
 
 

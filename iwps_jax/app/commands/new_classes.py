@@ -7,6 +7,7 @@ from pathlib import Path
 from iwps_jax.app.campaign import Campaign, add_classes, open_classes, unknown_names
 from iwps_jax.app.campaign.state import task_of
 from iwps_jax.app.commands.answers import naming_source
+from iwps_jax.app.files.labels import require_single
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED, close_to, form
@@ -38,6 +39,8 @@ def take(
     names = unknown_names(state, [answer.label for answer in answers])
     if not names:
         return state, answers
+    if not takes_all:
+        require_single(path, answers, open_classes(state))
     if not (takes_all or state.task.is_open):
         _refuse_strangers(state, path, answers, {*map(form, names)})
         return state, answers  # what is left is refused as misspelled

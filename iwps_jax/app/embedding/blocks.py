@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from iwps_jax.app.embedding.encoders import Encoder
+from iwps_jax.app.embedding.encoder import Encoder
 from iwps_jax.app.embedding.source import Sample, Source
 from iwps_jax.app.files.unreadable import readable
 from iwps_jax.atomic_write import write_arrays_atomically

@@ -1,5 +1,6 @@
 """Rows that nearly repeat an earlier one: photos taken twice, texts sent twice."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,19 @@ class Duplicates(NamedTuple):
     cosines: np.ndarray
 
 
-def find(features: np.ndarray) -> Duplicates:
+NONE = Duplicates(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+def find(
+    features: np.ndarray, advance: Callable[[int], None] = lambda rows: None
+) -> Duplicates:
     """Each row whose cosine with an earlier row that is kept is above `COSINE`.
 
     O(rows² · d), in blocks: memory does not grow with the rows but by their numbers.
+
+    Args:
+        features: [rows, d].
+        advance: is told how many rows were compared with all before them.
 
     Example:
         >>> print(find(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.01]])).originals)
@@ -48,6 +58,7 @@ def find(features: np.ndarray) -> Duplicates:
                 is_kept[at] = False
                 found.append((start + at, int(originals[at]), float(cosines[at])))
         kept = np.concatenate([kept, start + np.flatnonzero(is_kept)])
+        advance(len(block))
     return Duplicates(
         np.array([row for row, _, _ in found], np.int64),
         np.array([original for _, original, _ in found], np.int64),

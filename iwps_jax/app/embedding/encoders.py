@@ -5,12 +5,14 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from iwps_jax.app.embedding import hugging_face
+from iwps_jax.app.embedding.encoder import OWN_AT_ONCE, Encoder, checked
 from iwps_jax.app.embedding.source import IMAGES, TEXTS
 from iwps_jax.refusal import Refusal, nearest, short
 
@@ -18,23 +20,7 @@ SIDE = 224
 """Pixels of the square that EfficientNet-Lite0 was trained on."""
 IMAGES_AT_ONCE = {"cpu": 8}
 OTHER_IMAGES_AT_ONCE = 128
-OWN_AT_ONCE = {IMAGES: 16, TEXTS: 256}
-"""Samples of a call of a function of one's own: images are there in their full size."""
 OWN_NAME = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-
-
-class Encoder(NamedTuple):
-    """A network with its weights.
-
-    Attributes:
-        identity: all that the features depend on but the samples.
-        encode: `encode(samples) -> float32 [n, d]`.
-        at_once: samples of a call.
-    """
-
-    identity: dict[str, Any]
-    encode: Callable[[Sequence[Any]], np.ndarray]
-    at_once: int = 256
 
 
 class Backbone(NamedTuple):
@@ -112,12 +98,18 @@ OWN = (
     "a function of your own: it takes a list of images (PIL, RGB) or of texts, and "
     "returns an array [n, d]; the working folder is searched first"
 )
+OTHERS = {
+    "hf:NAME": hugging_face.ABOUT,
+    "FOLDER": hugging_face.ABOUT_FOLDER,
+    "MODULE:FUNCTION": OWN,
+}
+"""How backbones are named that are no rows of the table."""
 
 
 def about_backbones() -> str:
     """The table, as `--backbone help` prints it."""
     rows = [(row.name, row.kind, row.about) for row in BACKBONES.values()]
-    rows.append(("MODULE:FUNCTION", "any", OWN))
+    rows += [(name, "any", about) for name, about in OTHERS.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(
         f"{name:{widths[0]}}  {kind:{widths[1]}}  {about}" for name, kind, about in rows
@@ -132,11 +124,13 @@ def backbone_of(name: str | None, kind: str) -> Backbone:
     """
     if name is None:
         return next(row for row in BACKBONES.values() if row.kind == kind)
+    if name not in BACKBONES and hugging_face.names_model(name):
+        about = hugging_face.ABOUT
+        return Backbone(name, kind, about, lambda: hugging_face.load(name, kind))
     if ":" in name:
         return Backbone(name, kind, OWN, lambda: _own(name, kind))
     if name not in BACKBONES:
-        known = (*BACKBONES, "MODULE:FUNCTION")
-        raise Refusal(nearest(name, "backbone", known))
+        raise Refusal(nearest(name, "backbone", (*BACKBONES, *OTHERS)))
     if BACKBONES[name].kind != kind:
         raise Refusal(
             f"--backbone {name} sees {BACKBONES[name].kind}, and these are {kind}."
@@ -159,24 +153,8 @@ def _own(name: str, kind: str) -> Encoder:
     if not callable(encode):
         raise Refusal(f"--backbone {name}: {matched[1]} has no function {matched[2]}.")
 
-    def checked(samples):
-        found = np.asarray(encode(list(samples)))
-        is_right = found.ndim == 2 and len(found) == len(samples) and found.size > 0
-        if not is_right or found.dtype.kind not in "fiu":
-            raise Refusal(
-                f"--backbone {name} must return numbers [{len(samples)}, d] for "
-                f"{len(samples)} samples, got {found.dtype} {found.shape}."
-            )
-        with np.errstate(over="ignore"):  # becomes infinite, and is refused
-            found = found.astype(np.float32)
-        if not np.isfinite(found).all():
-            raise Refusal(
-                f"--backbone {name} must return numbers that are finite in float32."
-            )
-        return found
-
     identity = {"function": short(name), "module": _digest_of(module)}
-    return Encoder(identity, checked, OWN_AT_ONCE[kind])
+    return Encoder(identity, checked(name, encode), OWN_AT_ONCE[kind])
 
 
 def _digest_of(module) -> str | None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from iwps_jax.app.embedding.source import (
@@ -131,9 +132,21 @@ def read_photo(folder: Path, path: Path, *, side: int | None) -> Sample:
         return Sample(id_, flaw=thumbnails.reason_of(error))
 
 
+def _scaled(pixels):
+    """Values of more than eight bits by one scale, so that dark images stay dark.
+
+    Whole numbers have 16 bits: 65,535 is white. Floating-point numbers go to 1.
+    """
+    most = 1 if pixels.dtype.kind == "f" else 2**16 - 1
+    if not (pixels.min() >= 0 and pixels.max() <= most):  # nor if there is a NaN
+        raise ValueError(f"its values must be from 0 to {most:,}")
+    scaled = np.rint(pixels * 255) if most == 1 else pixels // 2**8
+    return scaled.astype(np.uint8)
+
+
 def _decoded(path, side):
     with thumbnails.opened(path, side) as image:
-        upright = thumbnails.eight_bits(ImageOps.exif_transpose(image))
+        upright = thumbnails.eight_bits(ImageOps.exif_transpose(image), _scaled)
     if side is not None:
         upright = ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC)
     if upright.mode != "RGBA":

@@ -2,14 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
 import numpy as np
 
-from iwps_jax.app.embedding import duplicates
 from iwps_jax.app.embedding.blocks import SIZE
+from iwps_jax.app.embedding.duplicates import NONE, Duplicates
 from iwps_jax.app.files.tables import guarded, table_of
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import naming_file, sync_folder, write_atomically
@@ -17,6 +20,7 @@ from iwps_jax.refusal import printable
 
 POOL, IDS, ABOUT = "pool.npy", "ids.txt", "source.json"
 SKIPPED, DUPLICATES, UNFINISHED = "skipped.csv", "duplicates.csv", "unfinished"
+LOCK = ".lock"
 WORK = "about.json"
 """In the folder of unfinished work: what it is on. It marks the folder as ours."""
 FORMAT = 1
@@ -41,15 +45,11 @@ class Content(NamedTuple):
     skipped: Sequence[tuple[str, str]] = ()
 
 
-class Written(NamedTuple):
-    """How many rows the pool has, and how many nearly repeat an earlier one."""
-
-    rows: int
-    duplicates: int
-
-
 def holds_unfinished(out: Path) -> bool:
     """Whether a folder holds unfinished work of ours; if not, it is new or empty.
+
+    Beside a finished pool, the work that it was made of is removed: a command was
+    killed before it could do so.
 
     Raises:
         FileError: if it holds anything else, or a finished pool.
@@ -58,11 +58,13 @@ def holds_unfinished(out: Path) -> bool:
         raise FileError(f"--out must be a folder, and {out} is none.")
     if out.is_symlink() and not out.exists():
         raise FileError(f"--out must be a folder, and {out} is a link to nothing.")
-    if (out / ABOUT).exists():
-        raise FileError(f"{out} holds a pool already: name another --out.")
-    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     unfinished = out / UNFINISHED
     is_ours = not unfinished.is_symlink() and (unfinished / WORK).is_file()
+    if (out / ABOUT).exists():
+        if is_ours:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise FileError(f"{out} holds a finished pool already: name another --out.")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
     ours = {POOL, IDS, SKIPPED, DUPLICATES, UNFINISHED} if is_ours else ()
     strangers = sorted(name for name in there - {*ours} if not name.startswith("."))
     if strangers:
@@ -72,20 +74,46 @@ def holds_unfinished(out: Path) -> bool:
     return is_ours
 
 
-def begin(out: Path, identity: Mapping[str, Any]) -> Path:
+@contextmanager
+def unfinished_work(out: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
     """Makes the folder of unfinished work, or finds that of an earlier attempt.
+
+    Until the block ends, no other command works on the same pool. When it has
+    succeeded, the folder is removed.
 
     Args:
         out: the folder of the pool.
         identity: all that its content depends on.
 
-    Returns:
+    Yields:
         The folder of unfinished work.
 
     Raises:
-        FileError: see `holds_unfinished`; or if the work is of another identity.
-            Nothing is changed then.
+        FileError: see `holds_unfinished`; if the work is of another identity; or if
+            another command works on it. Nothing is changed then.
+        OSError: if the file system has no locks.
     """
+    with naming_file(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(out / LOCK, timeout=0, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise FileError(
+                f"{out} is in use by another iwps embed: wait for its end, or name "
+                "another --out."
+            ) from error
+    try:
+        unfinished = _begun(out, identity)
+        yield unfinished
+        shutil.rmtree(unfinished)
+    finally:
+        if (out / ABOUT).exists():  # else somebody may be waiting for this file
+            (out / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def _begun(out: Path, identity: Mapping[str, Any]) -> Path:
     about = json.dumps(identity, sort_keys=True)
     unfinished = out / UNFINISHED
     if not holds_unfinished(out):
@@ -99,21 +127,27 @@ def begin(out: Path, identity: Mapping[str, Any]) -> Path:
     return unfinished
 
 
-def write(out: Path, content: Content, *, keeps: str) -> Written:
-    """Writes the files; `source.json` comes last, and says that all are there.
+def write_features(out: Path, content: Content) -> np.ndarray:
+    """Writes the features of all rows; returns them, still in the file."""
+    _write_rows(out / POOL, (len(content.ids), content.width), content.parts())
+    return np.load(out / POOL, mmap_mode="r")
+
+
+def finish(
+    out: Path, content: Content, found: Duplicates = NONE, *, drops: bool = False
+) -> int:
+    """Writes all but the features; `source.json` comes last, and says all are there.
 
     Args:
-        out: the folder.
+        out: the folder, with the features.
         content: what goes into it.
-        keeps: "all" rows, and looks for no duplicates; "listed", which lists them; or
-            "one", which leaves them out.
+        found: the rows that nearly repeat an earlier one, which are listed.
+        drops: whether these are left out of the pool.
+
+    Returns:
+        How many rows the pool has.
     """
-    ids, shape = [*content.ids], (len(content.ids), content.width)
-    found = duplicates.find(np.zeros((0, 1)))
-    _write_rows(out / POOL, shape, content.parts())
-    all_ = np.load(out / POOL, mmap_mode="r")
-    if keeps != "all":
-        found = duplicates.find(all_)
+    ids = [*content.ids]
     _write_table(
         out / DUPLICATES,
         ("id", "duplicate_of", "cosine"),
@@ -124,9 +158,10 @@ def write(out: Path, content: Content, *, keeps: str) -> Written:
     )
     skipped = [(printable(id_), printable(flaw)) for id_, flaw in content.skipped]
     _write_table(out / SKIPPED, ("id", "reason"), skipped)
-    if keeps == "one" and len(found.rows):
+    if drops and len(found.rows):
+        features = np.load(out / POOL, mmap_mode="r")
         keep = np.delete(np.arange(len(ids)), found.rows)
-        some = (all_[keep[at : at + SIZE]] for at in range(0, len(keep), SIZE))
+        some = (features[keep[at : at + SIZE]] for at in range(0, len(keep), SIZE))
         _write_rows(out / POOL, (len(keep), content.width), some)
         ids = [ids[row] for row in keep]
     write_atomically(out / IDS, "".join(f"{id_}\n" for id_ in ids))
@@ -136,10 +171,10 @@ def write(out: Path, content: Content, *, keeps: str) -> Written:
         "rows": len(ids),
         "skipped": len(content.skipped),
         "duplicates": len(found.rows),
-        "duplicates_dropped": keeps == "one",
+        "duplicates_dropped": drops,
     }
     write_atomically(out / ABOUT, json.dumps(about, indent=1) + "\n")
-    return Written(len(ids), len(found.rows))
+    return len(ids)
 
 
 def _write_table(path: Path, header, rows) -> None:

@@ -1,6 +1,7 @@
 """The records of a file: .csv, .tsv, .jsonl or .parquet, one after another."""
 
 import csv
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,27 +52,38 @@ def records_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Rec
 def _of_table(path, columns):
     csv.field_size_limit(MOST_LETTERS)
     with opened(path, "") as file:
-        delimiter = _delimiter_of(path, file.readline())
-        file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        above, header = _first_line(file)
+        delimiter = _delimiter_of(path, header)
+        lines = itertools.chain([header], file)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
-            names = _names_of(path, next(reader, []), columns)
+            first = f"line {above + 1}"
+            names = _names_of(path, next(reader, []), columns, first)
             for cells in reader:
                 if not cells:  # a blank line is no row
                     continue
-                place = f"line {reader.line_num}"
+                place = f"line {above + reader.line_num}"
                 if any(cells[len(names) :]):
                     raise FileError(
                         f"{path}: {place} must have at most {len(names)} fields like "
-                        f"the header, got {len(cells)}."
+                        f"the header in {first}, got {len(cells)}: delete titles above "
+                        "the header."
                     )
                 cells += [""] * (len(names) - len(cells))
                 texts = map(text_of, cells)
                 yield Record(place, dict(zip(names, texts, strict=False)))
         except csv.Error as error:
             raise FileError(
-                f"{path}: line {reader.line_num} is not CSV: {error}."
+                f"{path}: line {above + reader.line_num} is not CSV: {error}."
             ) from error
+
+
+def _first_line(file) -> tuple[int, str]:
+    """How many blank lines stand above the first other line, and that line."""
+    for number, line in enumerate(file):
+        if line.strip("\ufeff \t\r\n"):
+            return number, line
+    return 0, ""
 
 
 def _delimiter_of(path, line):
@@ -86,14 +98,14 @@ def _delimiter_of(path, line):
     return max(TABLES[path.suffix.lower()], key=num_cells)
 
 
-def _names_of(path, cells, columns):
+def _names_of(path, cells, columns, place):
     """Names of the columns; those without one are called by their places."""
     names = [cell.strip().lstrip("\ufeff") for cell in cells]
     if "\0" in "".join(names):
         raise FileError(f"{path} must be text in UTF-8, or in UTF-16 with a mark.")
     names = [name or f"column {at}" for at, name in enumerate(names, start=1)]
     _require_distinct(path, names)
-    _require_columns(path, names, columns)
+    _require_columns(path, names, columns, f" in {place}, the header")
     return names
 
 
@@ -136,17 +148,37 @@ def _of_parquet(path, columns):
         _require_columns(path, file.schema_arrow.names, columns)
         row = 0
         for batch in file.iter_batches(columns=columns and [*columns]):
-            for values in batch.to_pylist():
+            for values in _in_microseconds(batch).to_pylist():
                 yield Record(f"row {row}", values)
                 row += 1
 
 
-def _require_columns(path, names, columns):
+def _in_microseconds(batch):
+    """A batch in which no time is finer than Python's."""
+    import pyarrow as pa
+
+    for at, field in enumerate(batch.schema):
+        kind = field.type
+        coarser = None
+        if pa.types.is_timestamp(kind) and kind.unit == "ns":
+            coarser = pa.timestamp("us", kind.tz)
+        elif pa.types.is_time64(kind) and kind.unit == "ns":
+            coarser = pa.time64("us")
+        elif pa.types.is_duration(kind) and kind.unit == "ns":
+            coarser = pa.duration("us")
+        if coarser is not None:
+            column = batch.column(at).cast(coarser, safe=False)
+            batch = batch.set_column(at, field.name, column)
+    return batch
+
+
+def _require_columns(path, names, columns, place=""):
     for name in columns or ():
         if name not in names:
+            hint = f"{OPTIONS}; delete titles above the header" if place else OPTIONS
             raise FileError(
-                f"{path} must have a column {name}, got {short(', '.join(names))}: "
-                f"{OPTIONS}."
+                f"{path} must have a column {name}{place}, got "
+                f"{short(', '.join(names))}: {hint}."
             )
 
 

@@ -8,7 +8,6 @@ missing. A category is a column of its own, 1 where a row has it; so is a missin
 and so are all rare ones together.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -18,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from iwps_jax.app.embedding.records import SUFFIXES, id_in, records_of
-from iwps_jax.app.embedding.source import flaw_of_id
+from iwps_jax.app.embedding.source import flaw_of_id, require_distinct_ids
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import form
 from iwps_jax.refusal import short
 
 CUT_OFF = 100.0
@@ -105,11 +103,7 @@ def _ids(path: Path, records, column: str) -> list[str]:
             raise FileError(
                 f"{path}: the id in {record.place} {flaw}, got {short(id_)}."
             )
-    name, count = Counter(map(form, ids)).most_common(1)[0]
-    if count > 1:
-        raise FileError(
-            f"{path}: ids must be distinct, got {short(name)} {count} times."
-        )
+    require_distinct_ids(path, ids)
     return ids
 
 

@@ -1,11 +1,13 @@
 """What is embedded: samples in a fixed order."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iwps_jax.app.naming import flaw_of
+from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.naming import flaw_of, twins
+from iwps_jax.refusal import short
 
 IMAGES, TEXTS, ROWS = "images", "texts", "rows"
 
@@ -67,3 +69,17 @@ def flaw_of_id(name: str) -> str | None:
     if len(name.splitlines()) > 1:
         return "must not have a line break"
     return flaw_of(name)
+
+
+def require_distinct_ids(path: Path, ids: Sequence[str]) -> None:
+    """Refuses two samples with one id; those without an id are passed over.
+
+    Raises:
+        FileError: with the places of the first two.
+    """
+    pair = twins(ids)
+    if pair is not None:
+        raise FileError(
+            f"{path}: ids must be distinct, but the samples {pair[0]} and {pair[1]}, "
+            f"from 0, both have {short(ids[pair[1]])}."
+        )

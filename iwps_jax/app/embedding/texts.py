@@ -13,11 +13,10 @@ from iwps_jax.app.embedding.source import (
     Source,
     digest_of_file,
     flaw_of_id,
+    require_distinct_ids,
 )
 from iwps_jax.app.files.tables import opened
 from iwps_jax.app.files.unreadable import FileError, require_file
-from iwps_jax.app.naming import form
-from iwps_jax.refusal import short
 
 LINES = ".txt"
 DEFAULT_COLUMN = "text"
@@ -75,16 +74,13 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
 
 def _require_distinct(columns: Columns) -> int:
     """How many rows there are; refuses two with one id."""
-    size, seen = 0, dict[str, int]()
-    for row, (id_, _) in enumerate(_cells(columns)):
-        size += 1
-        if columns.id is not None:
-            first = seen.setdefault(form(id_), row)
-            if id_ and first != row:  # those without an id are skipped
-                raise FileError(
-                    f"{columns.path}: ids must be distinct, but the samples {first} "
-                    f"and {row}, from 0, both have {short(id_)}."
-                )
+    ids = (id_ for id_, _ in _cells(columns))
+    if columns.id is None:  # these are numbers
+        size = sum(1 for _ in ids)
+    else:
+        listed = [*ids]
+        require_distinct_ids(columns.path, listed)
+        size = len(listed)
     if not size:
         raise FileError(f"{columns.path} must have a text, got none.")
     return size

@@ -9,7 +9,8 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -106,6 +107,24 @@ def open_arrays(path: str | Path, names: Sequence[str]) -> list[AnyRows]:
     return [open_member(path, name, names) for name in names]
 
 
+def names_in(path: str | Path) -> list[str]:
+    """The names of the arrays in a file; none in an .npy file.
+
+    Args:
+        path: .npz or .safetensors.
+
+    Raises:
+        FileError: if it cannot be read; whether it can hold names, `open_arrays` says.
+    """
+    path = Path(path)
+    require_file(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        with _opened_npz(path) as archive:
+            return [*_members(archive)]
+    return [*_described(path)[0]] if suffix == ".safetensors" else []
+
+
 def _array(path: Path, place: Place) -> AnyRows:
     """The array of which `place` tells, if the file is long enough."""
     end, actual = place.offset + place.nbytes, path.stat().st_size
@@ -134,20 +153,8 @@ def _key(path: Path, name: str, beside: Sequence[str], keys: list[str]) -> str:
 
 
 def _of_npz(path, name, beside) -> AnyRows:
-    with (
-        readable(path, "an .npz file"),
-        _Archive(path) as content,
-        zipfile.ZipFile(content) as archive,
-    ):
-        content.seek(0)
-        if content.read(2) != b"PK":
-            raise ValueError("something stands before the archive")
-        members: dict[str, zipfile.ZipInfo] = {}
-        for member in archive.infolist():
-            key = member.filename.removesuffix(".npy")
-            if key in members:
-                raise ValueError(f"it holds {short(key)} twice")
-            members[key] = member
+    with _opened_npz(path) as archive:
+        members = _members(archive)
         member = members[_key(path, name, beside, list(members))]
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("it is compressed in another way than NumPy does")
@@ -174,6 +181,29 @@ def _of_npz(path, name, beside) -> AnyRows:
             if member.compress_size != member.file_size:
                 raise ValueError("its sizes differ")
         return _array(path, place._replace(offset=_start(path, member) + place.offset))
+
+
+@contextmanager
+def _opened_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    with (
+        readable(path, "an .npz file"),
+        _Archive(path) as content,
+        zipfile.ZipFile(content) as archive,
+    ):
+        content.seek(0)
+        if content.read(2) != b"PK":
+            raise ValueError("something stands before the archive")
+        yield archive
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        key = member.filename.removesuffix(".npy")
+        if key in members:
+            raise ValueError(f"it holds {short(key)} twice")
+        members[key] = member
+    return members
 
 
 class _Archive(io.FileIO):
@@ -214,16 +244,8 @@ def _start(path, member) -> int:
 
 def _of_safetensors(path, name, beside) -> AnyRows:
     with readable(path, "a .safetensors file"):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MOST_DESCRIBED:
-                raise ValueError(
-                    f"its header has {length:,} bytes, more than {MOST_DESCRIBED:,}"
-                )
-            header = file.read(length)
-        with safe_open(os.fspath(path), framework="numpy") as tensors:
-            name = _key(path, name, beside, list(tensors.keys()))
-        described = json.loads(header)[name]
+        all_described, length = _described(path)
+        described = all_described[_key(path, name, beside, list(all_described))]
         if described["dtype"] not in SAFETENSORS_TYPES:
             raise FileError(
                 f"{path} must hold numbers of a NumPy type, got {described['dtype']} "
@@ -233,6 +255,22 @@ def _of_safetensors(path, name, beside) -> AnyRows:
         dtype = np.dtype(SAFETENSORS_TYPES[described["dtype"]])
         start = 8 + length + described["data_offsets"][0]
         return _array(path, Place(start, tuple(described["shape"]), dtype))
+
+
+def _described(path: Path) -> tuple[dict[str, dict], int]:
+    """The tensors of a .safetensors file as its header says, and its length."""
+    with readable(path, "a .safetensors file"):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MOST_DESCRIBED:
+                raise ValueError(
+                    f"its header has {length:,} bytes, more than {MOST_DESCRIBED:,}"
+                )
+            header = file.read(length)
+        with safe_open(os.fspath(path), framework="numpy") as tensors:  # checks it
+            names = list(tensors.keys())
+        described = json.loads(header)
+        return {name: described[name] for name in names}, length
 
 
 def first_bad_row(

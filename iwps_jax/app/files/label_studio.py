@@ -26,7 +26,7 @@ from urllib.parse import quote
 from iwps_jax.app.files.json_file import read_json
 from iwps_jax.app.files.picks import Answer, Pick
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import SKIP, form
+from iwps_jax.app.naming import ONE_CLASS, SKIP, form
 from iwps_jax.refusal import Refusal, short
 
 ID, IMAGE, CONTROL = "sample_id", "image", "choice"
@@ -280,7 +280,10 @@ def _choice(value) -> str:
         value = value.get("choices")
     if isinstance(value, list):
         if len(value) != 1:
-            raise ValueError(f"an annotation must have one choice, got {len(value)}.")
+            hint = f": this is multi-label. {ONE_CLASS}" if value else "."
+            raise ValueError(
+                f"an annotation must have one choice, got {len(value)}{hint}"
+            )
         (value,) = value
     if not isinstance(value, str):
         raise ValueError(f"a choice must be text, got {_told(value)}.")

@@ -1,4 +1,4 @@
-"""Readers of the commands' input: pool, head, holdout set, ids and class names.
+"""Readers of the commands' input: pool, holdout set, ids and class names.
 
 A reader returns values that need no further check, or raises a `FileError`: one
 sentence with the file, the rule that it breaks, and the row, key or line.
@@ -9,14 +9,22 @@ from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
 from iwps_jax.app.files.arrays import first_bad_row, open_array, open_arrays
 from iwps_jax.app.files.file_array import AnyRows
+from iwps_jax.app.files.labels import require_one_class
+from iwps_jax.app.files.numeric import finite, require_matrix, require_real
 from iwps_jax.app.files.tables import all_rows, opened, records
 from iwps_jax.app.files.unreadable import FileError, require_file, short
-from iwps_jax.app.naming import flaw_of, form, is_skip, is_unsure, lookalikes
+from iwps_jax.app.naming import (
+    flaw_of,
+    form,
+    is_skip,
+    is_unsure,
+    lookalikes,
+    twins,
+)
 from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
 
@@ -40,7 +48,7 @@ def read_pool(path: str | Path) -> AnyRows:
             real numbers.
     """
     pool = open_array(path)
-    _require_matrix(path, "the pool", pool)
+    require_matrix(path, "the pool", pool)
     return pool
 
 
@@ -56,45 +64,8 @@ def read_logits(path: str | Path) -> AnyRows:
     logits = open_array(path)
     if logits.ndim != 3 or 0 in logits.shape:
         return read_pool(path)
-    _require_real(path, "the logits", logits)
+    require_real(path, "the logits", logits)
     return logits
-
-
-def read_head(path: str | Path) -> Head:
-    """The last layer of a classifier, as float32.
-
-    Args:
-        path: .npz or .safetensors with kernel [d, classes] and bias [classes].
-
-    Raises:
-        FileError: if it cannot be read, an array is missing or has another shape or
-            type, a number is not finite, or there are fewer than two classes. A kernel
-            of [classes, d], as PyTorch keeps it, is recognized unless it is square, and
-            so is one column for two classes, as scikit-learn keeps it.
-    """
-    kernel, bias = open_arrays(path, Head._fields)
-    _require_matrix(path, "kernel", kernel)
-    if bias.ndim != 1:
-        raise FileError(
-            f"{path}: bias must have 1 axis [classes], got shape {bias.shape}."
-        )
-    _require_real(path, "bias", bias)
-    if kernel.shape[1] != len(bias) and len(bias) != 1:
-        hint = ""
-        if kernel.shape[0] == len(bias):
-            hint = "; it looks like [classes, d], as PyTorch keeps it: save kernel.T"
-        raise FileError(
-            f"{path}: kernel must be [d, {len(bias)}] to match a bias of {len(bias)} "
-            f"classes, got {list(kernel.shape)}{hint}."
-        )
-    if len(bias) < 2:
-        raise FileError(
-            f"{path} must have at least 2 classes, got {len(bias)}: if it tells two "
-            "classes apart by one number w·h + b, as scikit-learn does, save kernel = "
-            "np.concatenate([np.zeros_like(w), w], axis=1) for w of shape [d, 1], and "
-            "bias = np.concatenate([np.zeros_like(b), b]) for b of shape [1]."
-        )
-    return Head(_finite(path, "kernel", kernel), _finite(path, "bias", bias))
 
 
 def read_holdout(path: str | Path) -> Holdout:
@@ -108,12 +79,8 @@ def read_holdout(path: str | Path) -> Holdout:
             type, a number is not finite, or a label is negative.
     """
     features, labels = open_arrays(path, Holdout._fields)
-    _require_matrix(path, "features", features)
-    if labels.ndim != 1:
-        raise FileError(
-            f"{path}: labels must have 1 axis [m] of class numbers, not one-hot, got "
-            f"shape {labels.shape}."
-        )
+    require_matrix(path, "features", features)
+    require_one_class(path, labels)
     if labels.dtype.kind not in "iu":
         raise FileError(
             f"{path}: labels must be integers (class numbers from 0), got "
@@ -131,7 +98,7 @@ def read_holdout(path: str | Path) -> Holdout:
             f"{path}: labels must be class numbers from 0, got {labels[outside]} in "
             f"row {outside}."
         )
-    return Holdout(_finite(path, "features", features), labels.astype(np.int32))
+    return Holdout(finite(path, "features", features), labels.astype(np.int32))
 
 
 def require_width(path: str | Path, features: AnyRows, head: Head) -> None:
@@ -226,16 +193,13 @@ def _require_names(source, names, places, place):
 
 
 def _require_distinct(source, what, names, places, place):
-    if len(set(map(form, names))) == len(names):
-        return
-    first = {}
-    for name, where in zip(map(form, names), places, strict=True):
-        if name in first:
-            raise FileError(
-                f"{source}: {what} must be distinct, but {place} {first[name]} and "
-                f"{place} {where} both have {short(name)}."
-            )
-        first[name] = where
+    pair = twins(names)
+    if pair is not None:
+        first, second = (places[at] for at in pair)
+        raise FileError(
+            f"{source}: {what} must be distinct, but {place} {first} and {place} "
+            f"{second} both have {short(form(names[pair[1]]))}."
+        )
 
 
 def _ids_and_places(path) -> tuple[list[str], Sequence[int], str]:
@@ -365,36 +329,3 @@ def warn_of_lookalikes(source: str, names: Sequence[str]) -> None:
             f"two: {', '.join(told)}{more}.",
             file=sys.stderr,
         )
-
-
-def _require_matrix(path, name, array):
-    if array.ndim != 2:
-        raise FileError(
-            f"{path}: {name} must have 2 axes, got shape {tuple(array.shape)}."
-        )
-    if 0 in array.shape:
-        raise FileError(
-            f"{path}: {name} must not be empty, got shape {tuple(array.shape)}."
-        )
-    _require_real(path, name, array)
-
-
-def _require_real(path, name, array):
-    is_real = jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"
-    if not is_real:
-        raise FileError(
-            f"{path}: {name} must be floating point or integers, got {array.dtype}."
-        )
-
-
-def _finite(path, name, array) -> np.ndarray:
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and refused
-        array = np.array(array, np.float32)
-    row = first_bad_row(array, lambda x: ~np.isfinite(x))
-    if row is not None:
-        where = "entry" if array.ndim == 1 else "row"
-        raise FileError(
-            f"{path}: {name} must be finite in float32, got NaN or infinity in {where} "
-            f"{row}."
-        )
-    return array

@@ -3,7 +3,7 @@
 import base64
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,17 +100,6 @@ def thumbnail(image: Image.Image, side: int) -> Picture:
     return Picture(f"data:image/{kind.lower()};base64,{text}", *small.size)
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """An image in L, RGB or RGBA; values of more than eight bits are stretched."""
-    if image.mode in DEEP or image.mode.startswith("I;"):
-        return Image.fromarray(_stretched(np.asarray(image)))
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
-
-
 def _stretched(pixels):
     values = pixels.astype(np.float32)  # and in place from here: it may be a gigabyte
     is_finite = np.isfinite(values)
@@ -125,3 +114,22 @@ def _stretched(pixels):
     values *= 255
     values[np.isnan(values)] = 0
     return np.rint(values, out=values).astype(np.uint8)
+
+
+def eight_bits(
+    image: Image.Image, scaled: Callable[[np.ndarray], np.ndarray] = _stretched
+) -> Image.Image:
+    """An image in L, RGB or RGBA.
+
+    Args:
+        image: of any mode.
+        scaled: brings values of more than eight bits to uint8; by default, each image
+            is stretched from its darkest to its brightest value.
+    """
+    if image.mode in DEEP or image.mode.startswith("I;"):
+        return Image.fromarray(scaled(np.asarray(image)))
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "LA") else "RGB")
