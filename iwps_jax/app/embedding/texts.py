@@ -13,6 +13,7 @@ from iwps_jax.app.embedding.source import (
     Source,
     digest_of_file,
     flaw_of_id,
+    sha256_of,
 )
 from iwps_jax.app.files.tables import opened
 from iwps_jax.app.files.unreadable import FileError, require_file
@@ -66,7 +67,12 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
     size = _require_distinct(columns)
     return Source(
         TEXTS,
-        {"file": str(path.absolute()), "text": columns.text, "id": columns.id},
+        {
+            "file": str(path.absolute()),
+            "sha256": sha256_of(path),
+            "text": columns.text,
+            "id": columns.id,
+        },
         digest_of_file(path, columns.text, columns.id),
         size,
         partial(_samples, columns),
@@ -76,7 +82,7 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
 def _require_distinct(columns: Columns) -> int:
     """How many rows there are; refuses two with one id."""
     size, seen = 0, dict[str, int]()
-    for row, (id_, _) in enumerate(_cells(columns)):
+    for row, (id_, _) in enumerate(cells_of(columns)):
         size += 1
         if columns.id is not None:
             first = seen.setdefault(form(id_), row)
@@ -91,7 +97,7 @@ def _require_distinct(columns: Columns) -> int:
 
 
 def _samples(columns: Columns, start: int) -> Iterator[Sample]:
-    for id_, text in islice(_cells(columns), start, None):
+    for id_, text in islice(cells_of(columns), start, None):
         if flaw := flaw_of_id(id_):
             yield Sample(id_, flaw=f"its id {flaw}")
         elif text is None:
@@ -106,7 +112,7 @@ def _samples(columns: Columns, start: int) -> Iterator[Sample]:
             yield Sample(id_, text)
 
 
-def _cells(columns: Columns) -> Iterator[tuple[str, Any]]:
+def cells_of(columns: Columns) -> Iterator[tuple[str, Any]]:
     """Id and text of each row."""
     if columns.text is None:
         with opened(columns.path, None) as file:
