@@ -112,7 +112,7 @@ def count(page):
 
 
 def shown_answers(page):
-    return page.locator(".card .chip").all_inner_texts()
+    return page.locator(".card .chip").all_text_contents()
 
 
 def saved(page, act):
@@ -271,7 +271,7 @@ def test_a_button_pressed_by_key_does_what_it_says(tmp_path, open_page):
 
 def test_without_storage_the_page_works_and_says_so(tmp_path, open_page):
     page = open_page(make_page(tmp_path, list("01"), ["cat", "dog"]), NO_STORAGE)
-    assert "save before you close" in page.get_by_role("alert").inner_text()
+    assert "save them before you close" in page.get_by_role("alert").inner_text()
     press(page, "Enter", "1")
     assert saved(page, lambda: press(page, "Control+s")) == (
         b"id,label\r\n0,cat\r\n1,cat\r\n"
