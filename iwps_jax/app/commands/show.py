@@ -12,6 +12,7 @@ An image that cannot be shown has a card that says why.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -207,7 +208,7 @@ def _known_of_campaign(options: Options, path: Path) -> Known:
     state = folder.read_record(path)
     task, labels = task_of(state), labels_of(state)
     if contents is None:
-        contents = _embedded(folder.paths_of(path).pool, len(task.pool))
+        contents = _embedded(options, folder.paths_of(path).pool, len(task.pool))
     ids = ids_of(task, np.array([*labels], np.int64))
     names = (task.classes[label] for label in labels.values())
     counts = counts_as(state).tolist()
@@ -232,7 +233,7 @@ def _known_of_files(options: Options) -> Known:
     contents = None if options.images is None else open_images(options.images)
     pool = None if options.pool is None else read_pool(options.pool)
     if contents is None:
-        contents = _embedded(options.pool, 0 if pool is None else len(pool))
+        contents = _embedded(options, options.pool, 0 if pool is None else len(pool))
     size = contents.size if pool is None else len(pool)
     if options.ids is not None and size is None:
         raise Refusal("--ids names rows: give --pool, or an .npy file of --images.")
@@ -252,13 +253,19 @@ def _known_of_files(options: Options) -> Known:
 # What iwps embed has read
 
 
-def _embedded(pool: Path | None, size: int) -> Contents:
+def _embedded(options: Options, pool: Path | None, size: int) -> Contents:
     """The samples of which a pool was made."""
     found = None if pool is None else samples.open_samples(pool, size)
     if found is None:
         raise Refusal(
             f"iwps show needs --images, because {pool} was not made by iwps embed."
         )
+    real = Path(os.path.realpath(options.out))
+    for path in (found.source, found.ids, found.ids.with_name(pool_folder.ABOUT)):
+        if outputs.is_same(real, path):
+            raise Refusal(
+                f"--out must not replace {options.out}: the command reads it."
+            )
     return Contents(size, partial(_read, found))
 
 

@@ -47,24 +47,33 @@ function textOf(text) {
   return folding(() => shown(text), () => shown(`${first} …`), `all ${text.length.toLocaleString("en")} characters`);
 }
 
-function tableOf(values) {
-  const isLong = values.length > FEW_VALUES || values.some(([, value]) => beginning(value, FEW_LETTERS_OF_VALUE) !== null);
+function cellOf(value, isWhole) {
+  if (value === undefined || value === "") return element("td", { className: "faint", textContent: "empty" });
+  const first = isWhole ? null : beginning(value, FEW_LETTERS_OF_VALUE);
+  return element("td", { dir: "auto", textContent: first === null ? value : `${first} …` });
+}
+
+function tableOf(values, example) {
+  // Names and values; beside them those of the nearest labeled example.
+  const others = example && new Map(example.values);
+  const all = [...values.map(([name, value]) => [name, value, others?.get(name)])];
+  const isLong = ([, ...cells]) => cells.some((cell) => cell !== undefined && beginning(cell, FEW_LETTERS_OF_VALUE) !== null);
   const table = (isWhole) => {
-    const lines = isWhole ? values : values.slice(0, FEW_VALUES);
-    return element("table", {}, element("tbody", {}, ...lines.map(([name, value]) => {
-      const first = isWhole ? null : beginning(value, FEW_LETTERS_OF_VALUE);
-      const cell = value === "" ? element("td", { className: "faint", textContent: "empty" })
-        : element("td", { dir: "auto", textContent: first === null ? value : `${first} …` });
-      return element("tr", {}, element("th", { scope: "row", dir: "auto", textContent: name }), cell);
-    })));
+    const lines = (isWhole ? all : all.slice(0, FEW_VALUES)).map(([name, value, other]) => element("tr", {},
+      element("th", { scope: "row", dir: "auto", textContent: name }), cellOf(value, isWhole),
+      others ? cellOf(other, isWhole) : null));
+    const head = others && element("thead", {}, element("tr", {}, element("td"),
+      element("th", { scope: "col", textContent: "this row" }),
+      element("th", { scope: "col", title: `nearest labeled sample: ${example.id}` }, "nearest labeled: ",
+        element("strong", { dir: "auto", textContent: example.label }))));
+    return element("table", {}, head ?? null, element("tbody", {}, ...lines));
   };
-  if (!isLong) return table(true);
-  return folding(() => table(true), () => table(false), `all of ${values.length} ${values.length === 1 ? "value" : "values"}`);
+  if (all.length <= FEW_VALUES && !all.some(isLong)) return table(true);
+  return folding(() => table(true), () => table(false), `all of ${all.length} ${all.length === 1 ? "value" : "values"}`);
 }
 
 function contentOf(sample, alt, place) {
   if (sample.text !== undefined) return textOf(sample.text);
-  if (sample.values !== undefined) return tableOf(sample.values);
   return element("div", { className: "place" }, imageOf(sample.picture, alt, place));
 }
 
@@ -73,6 +82,7 @@ function kindOf(sample) {
 }
 
 function sampleOf(card, example, side) {
+  if (card.values !== undefined) return element("div", { className: "sample" }, tableOf(card.values, example));
   const made = element("div", { className: "sample" }, contentOf(card, `image of ${card.id}`, side));
   if (example === undefined) return made;
   const small = Math.round(side * 0.55);

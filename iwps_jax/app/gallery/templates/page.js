@@ -133,7 +133,11 @@
     keep();
   }
 
-  const reveal = () => shells[current].scrollIntoView({ block: "nearest" });
+  function reveal() {
+    const room = window.innerHeight - heights[0] - heights[1];
+    const block = shells[current].offsetHeight > room ? "start" : "nearest";
+    shells[current].scrollIntoView({ block });
+  }
 
   function go(index) {
     select(index);
