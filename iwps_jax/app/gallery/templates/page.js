@@ -59,16 +59,17 @@
   const chips = new Map();
   const numberOf = (card) => Number(card.id.slice("card-".length));
   const exampleOf = (card) => (card.neighbor === undefined ? undefined : examples[card.neighbor]);
-  const watch = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) fill(numberOf(entry.target));
-  }, { rootMargin: AHEAD });
+  const watched = "oncontentvisibilityautostatechange" in shells[0] ? null
+    : new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) fill(numberOf(entry.target));
+    }, { rootMargin: AHEAD });
 
   function fill(index) {
     if (chips.has(index)) return;
     const card = cards[index], chip = element("div", { className: "chip", dir: "auto" });
     chips.set(index, chip);
     shells[index].append(sampleOf(card, exampleOf(card), side), factsOf(card), chip);
-    watch.unobserve(shells[index]);
+    watched?.unobserve(shells[index]);
     showAnswer(index);
   }
 
@@ -329,7 +330,7 @@
   for (const [name, letter] of keyOf) addButton(name, letter);
   showMore();
   recall();
-  shells.forEach((shell, index) => { showAnswer(index); watch.observe(shell); });
+  shells.forEach((shell, index) => { showAnswer(index); watched?.observe(shell); });
   at("cards").append(...shells);
   at("cards").addEventListener("click", (event) => {
     const card = event.target.closest(".card");
@@ -339,6 +340,10 @@
     const index = numberOf(event.target.closest(".card"));
     if (index !== current) select(index);
   });
+  // Browsers tell which cards come near; old ones have to be asked, which takes longer.
+  at("cards").addEventListener("contentvisibilityautostatechange", (event) => {
+    if (!event.skipped) fill(numberOf(event.target));
+  }, true);
   onButton("undo", undo);
   onButton("save", save);
   onButton("finish", save);
