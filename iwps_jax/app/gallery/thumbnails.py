@@ -53,7 +53,9 @@ def of_file(path: Path, side: int) -> Picture:
 
 def of_files(paths: Sequence[Path], side: int) -> list[Picture]:
     """The thumbnails of image files, some at a time, as `of_file` makes each."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:  # decoders leave Python's lock alone
+    # Decoders leave Python's lock alone. Threads share the filters of warnings, which
+    # each changes: they are as before at the end.
+    with warnings.catch_warnings(), ThreadPoolExecutor(AT_ONCE) as threads:
         return [*threads.map(lambda path: of_file(path, side), paths)]
 
 
