@@ -33,13 +33,17 @@ def elements(html):
 
 
 def data_of(html):
-    """What the page's script is given."""
+    """What the page's script is given, with each neighbor in its place."""
     (text,) = [
         text
         for tag, attributes, text in elements(html)
         if tag == "script" and attributes.get("id") == "data"
     ]
-    return json.loads(text)
+    data = json.loads(text)
+    for card in data["cards"]:
+        if "neighbor" in card:
+            card["neighbor"] = data["examples"][card["neighbor"]]
+    return data
 
 
 def image_of(picture):

@@ -206,7 +206,7 @@ TABLE = {
     "an image that is not": (
         ("show", "batch.csv", "--images", ".", "--campaign", "campaign"),
         nothing,
-        ". must hold an image for '3', got none",
+        ". must hold an image for '249', got none",
     ),
 }
 

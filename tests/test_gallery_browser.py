@@ -1,10 +1,19 @@
 """The gallery in a real browser, from a file: keys, reload, download."""
 
 import csv
-import shutil
 
 import numpy as np
-import pytest
+from browsers import (
+    NO_STORAGE,
+    count,
+    current,
+    needs_browser,
+    press,
+    saved,
+    shown_answers,
+)
+from browsers import browser as browser
+from browsers import open_page as open_page
 from gallery_pages import gray_images, write_csv
 from PIL import Image
 from some_campaigns import run, some_digits, write_digits
@@ -12,58 +21,7 @@ from some_campaigns import run, some_digits, write_digits
 from iwps_jax.app.campaign import folder, labels_of, unanswered_of
 from iwps_jax.app.files.picks import read_answers, read_picks
 
-playwright = pytest.importorskip("playwright.sync_api")
-
-BROWSER = next(
-    filter(
-        None,
-        map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")),
-    ),
-    None,
-)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium")
-
-# Storage that refuses, as in some private windows.
-NO_STORAGE = """
-Object.defineProperty(window, "localStorage", { get() { throw new Error("denied"); } });
-"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Opens a file of a gallery; at the end, nothing was asked for or complained of."""
-    contexts, wrong = [], []
-
-    def opened(path, script="", **options):
-        context = browser.new_context(accept_downloads=True, **options)
-        contexts.append(context)
-        context.add_init_script(script)
-        page = context.new_page()
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: _note(wrong, request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def _note(wrong, url):
-    if not url.startswith(("file:", "data:", "blob:")):
-        wrong.append(url)
+pytestmark = needs_browser
 
 
 def make_page(folder, ids, classes, predicted=None):
@@ -87,41 +45,6 @@ def make_page(folder, ids, classes, predicted=None):
     )
     assert status == 0
     return page
-
-
-def press(page, *keys):
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def current(page):
-    """The number of the current card, which has the focus and can be seen."""
-    card = page.locator("[aria-current=true]")
-    assert card.count() == 1
-    number = int(card.get_attribute("id").removeprefix("card-"))
-    assert page.evaluate("document.activeElement.id") == f"card-{number}"
-    box = card.bounding_box()
-    top = page.locator("header").bounding_box()
-    assert box["y"] >= top["y"] + top["height"]
-    assert box["y"] + box["height"] <= page.locator("footer").bounding_box()["y"]
-    return number
-
-
-def count(page):
-    return page.locator("#count").inner_text()
-
-
-def shown_answers(page):
-    return page.locator(".card .chip").all_inner_texts()
-
-
-def saved(page, act):
-    """The bytes of the file that an act makes the browser save."""
-    with page.expect_download() as started:
-        act()
-    assert started.value.suggested_filename == "labels.csv"
-    with open(started.value.path(), "rb") as file:
-        return file.read()
 
 
 def test_labels_go_back_into_the_campaign(tmp_path, monkeypatch, open_page):
@@ -271,7 +194,7 @@ def test_a_button_pressed_by_key_does_what_it_says(tmp_path, open_page):
 
 def test_without_storage_the_page_works_and_says_so(tmp_path, open_page):
     page = open_page(make_page(tmp_path, list("01"), ["cat", "dog"]), NO_STORAGE)
-    assert "save before you close" in page.get_by_role("alert").inner_text()
+    assert "save them before you close" in page.get_by_role("alert").inner_text()
     press(page, "Enter", "1")
     assert saved(page, lambda: press(page, "Control+s")) == (
         b"id,label\r\n0,cat\r\n1,cat\r\n"

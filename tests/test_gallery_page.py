@@ -156,7 +156,7 @@ def test_colors_have_the_contrast_that_guidelines_ask_for():
             for ground in ("paper", "raised", "sunk"):
                 assert contrast(colors[text], colors[ground]) >= 4.5
         assert contrast(colors["ink"], colors["key"]) >= 4.5
-        for chip in ("agreed", "changed", "skipped"):
+        for chip in ("agreed", "changed", "skipped", "labeled"):
             assert contrast("#ffffff", colors[chip]) >= 4.5
         for mark in ("focus", "edge"):
             assert contrast(colors[mark], colors["paper"]) >= 3

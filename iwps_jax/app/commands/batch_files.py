@@ -15,10 +15,10 @@ from iwps_jax.app.campaign.control import handed_out
 from iwps_jax.app.campaign.events import NO_MODEL, Reissue
 from iwps_jax.app.campaign.journal import share
 from iwps_jax.app.campaign.state import ids_of, task_of
-from iwps_jax.app.commands import answers
+from iwps_jax.app.commands import answers, batch_columns
 from iwps_jax.app.commands.jax_settings import Computing
 from iwps_jax.app.files import label_studio
-from iwps_jax.app.files.picks import Pick, as_text, text_of
+from iwps_jax.app.files.picks import Pick, as_text
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import create_atomically
 
@@ -137,7 +137,8 @@ def _commit_and_write(before, state, options: Output, picks, suffix) -> list[Pat
     batches = options.campaign / folder.BATCHES
     batches.mkdir(exist_ok=True)  # some tools do not keep empty folders
     path = options.out or _free(batches, f"{len(state.events):06}{suffix}")
-    texts = {path: text_of(picks, COLUMNS)}
+    more = batch_columns.columns_of(options.campaign, len(state.task.pool), picks)
+    texts = {path: batch_columns.text_of(picks, COLUMNS, more)}
     if options.label_studio is not None and options.image_url is not None:
         tasks = label_studio.tasks_of(picks, options.image_url)
         texts[options.label_studio] = tasks

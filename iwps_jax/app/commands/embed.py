@@ -33,7 +33,14 @@ from iwps_jax.app.embedding import blocks, duplicates, encoders, pool_folder, ro
 from iwps_jax.app.embedding.duplicates import Duplicates
 from iwps_jax.app.embedding.photos import open_photos
 from iwps_jax.app.embedding.pool_folder import Content
-from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, Source, digest_of_file
+from iwps_jax.app.embedding.source import (
+    IMAGES,
+    ROWS,
+    TEXTS,
+    Source,
+    digest_of_file,
+    sha256_of,
+)
 from iwps_jax.app.embedding.texts import open_texts
 from iwps_jax.app.files.unreadable import FileError, require_file, require_no_address
 from iwps_jax.app.options import Flag
@@ -127,7 +134,12 @@ def _embed_table(options: Options, path: Path) -> None:
     without = [name.strip() for name in names if name.strip()]
     identity = {"digest": digest_of_file(path), "id": options.id, "without": without}
     table = rows.read_table(path, options.id, without)
-    about = {"file": str(path.absolute()), "id": options.id, "columns": table.kinds}
+    about = {
+        "file": str(path.absolute()),
+        "sha256": sha256_of(path),
+        "id": options.id,
+        "columns": table.kinds,
+    }
     content = Content(
         {"kind": ROWS, "source": about},
         table.ids,

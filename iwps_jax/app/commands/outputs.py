@@ -42,7 +42,7 @@ def require_no_loss(options: Options) -> None:
             continue
         option, path = f"--{name.replace('_', '-')}", values[name]
         real = Path(os.path.realpath(path))
-        if any(_is_same(real, given) for given in inputs):
+        if any(is_same(real, given) for given in inputs):
             raise Refusal(f"{option} must not replace {path}: the command reads it.")
         if any(_is_of_campaign(folder, real) for folder in real.parents[:2]):
             raise Refusal(
@@ -73,7 +73,7 @@ def require_writable(path: Path) -> None:
         raise Refusal(f"--out must be in a folder that can be written: {path}.")
 
 
-def _is_same(real: Path, given: Path) -> bool:
+def is_same(real: Path, given: Path) -> bool:
     """Whether both are one file, or `given` is a folder that holds the file."""
     try:
         if given.is_dir():

@@ -59,6 +59,12 @@ def digest_of_file(path: Path, *parts: object) -> str:
     return digest_of(map(str, (*parts, stat.st_size, stat.st_mtime_ns)))
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal: it stays when a file is moved."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def flaw_of_id(name: str) -> str | None:
     r"""Why a text can be no id in a file with one a line; None if it can.
 

@@ -14,6 +14,7 @@ from iwps_jax.app.embedding.source import (
     digest_of_file,
     flaw_of_id,
     require_distinct_ids,
+    sha256_of,
 )
 from iwps_jax.app.files.tables import opened
 from iwps_jax.app.files.unreadable import FileError, require_file
@@ -65,7 +66,12 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
     size = _require_distinct(columns)
     return Source(
         TEXTS,
-        {"file": str(path.absolute()), "text": columns.text, "id": columns.id},
+        {
+            "file": str(path.absolute()),
+            "sha256": sha256_of(path),
+            "text": columns.text,
+            "id": columns.id,
+        },
         digest_of_file(path, columns.text, columns.id),
         size,
         partial(_samples, columns),
@@ -74,7 +80,7 @@ def open_texts(path: Path, text: str | None, id_: str | None) -> Source:
 
 def _require_distinct(columns: Columns) -> int:
     """How many rows there are; refuses two with one id."""
-    ids = (id_ for id_, _ in _cells(columns))
+    ids = (id_ for id_, _ in cells_of(columns))
     if columns.id is None:  # these are numbers
         size = sum(1 for _ in ids)
     else:
@@ -87,7 +93,7 @@ def _require_distinct(columns: Columns) -> int:
 
 
 def _samples(columns: Columns, start: int) -> Iterator[Sample]:
-    for id_, text in islice(_cells(columns), start, None):
+    for id_, text in islice(cells_of(columns), start, None):
         if flaw := flaw_of_id(id_):
             yield Sample(id_, flaw=f"its id {flaw}")
         elif text is None:
@@ -102,7 +108,7 @@ def _samples(columns: Columns, start: int) -> Iterator[Sample]:
             yield Sample(id_, text)
 
 
-def _cells(columns: Columns) -> Iterator[tuple[str, Any]]:
+def cells_of(columns: Columns) -> Iterator[tuple[str, Any]]:
     """Id and text of each row."""
     if columns.text is None:
         with opened(columns.path, None) as file:

@@ -92,8 +92,12 @@ def write_picks(
 
 def text_of(picks: Sequence[Pick], columns: Sequence[str]) -> str:
     """These columns of the picks as CSV."""
-    rows = [[_cell(pick, name) for name in columns] for pick in picks]
-    return table_of([columns, *rows])
+    return table_of([columns, *as_lines(picks, columns)])
+
+
+def as_lines(picks: Sequence[Pick], columns: Sequence[str]) -> list[list[str]]:
+    """The cells of each pick in these columns."""
+    return [[_cell(pick, name) for name in columns] for pick in picks]
 
 
 def _cell(pick, name) -> str:

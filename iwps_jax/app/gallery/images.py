@@ -3,38 +3,23 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from iwps_jax.app.files.arrays import open_array
 from iwps_jax.app.gallery import thumbnails
-from iwps_jax.app.gallery.page import Picture
+from iwps_jax.app.gallery.contents import Content, Contents, Place
 from iwps_jax.app.naming import form
 from iwps_jax.refusal import Refusal
 
 CHANNELS = (1, 3, 4)
 
 
-class Images(NamedTuple):
-    """The images of a pool.
-
-    Attributes:
-        size: how many rows the array has; None for a folder.
-        thumbnail: function of an id, its row of the pool (None if unknown) and the
-            largest side in pixels. Raises a `Refusal` that names the id, if no image
-            or several have it; that of a file which cannot be read has a flaw.
-    """
-
-    size: int | None
-    thumbnail: Callable[[str, int | None, int], Picture]
-
-
-def open_images(path: Path) -> Images:
+def open_images(path: Path) -> Contents:
     """The images in a folder or an array.
 
     Args:
@@ -45,7 +30,7 @@ def open_images(path: Path) -> Images:
         Refusal: if it is neither.
     """
     if path.is_dir():
-        return Images(None, partial(_of_file, _finder(path)))
+        return Contents(None, partial(_of_files, _finder(path)))
     images = open_array(path, "images")
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise Refusal(
@@ -64,7 +49,11 @@ def open_images(path: Path) -> Images:
         raise Refusal(
             f"{path} must be uint8 or floating point from 0 to 1, got {images.dtype}."
         )
-    return Images(len(images), partial(_of_row, images, path))
+    return Contents(len(images), partial(_of_rows, images, path))
+
+
+def _of_rows(images, path, places: Sequence[Place], side: int) -> Sequence[Content]:
+    return [_of_row(images, path, id_, row, side) for id_, row in places]
 
 
 def _of_row(images, path, id_, row, side):
@@ -91,9 +80,8 @@ def _of_row(images, path, id_, row, side):
     return thumbnails.thumbnail(Image.fromarray(image), side)
 
 
-def _of_file(find, id_, row, side):
-    del row  # an id names a file
-    return thumbnails.of_file(find(id_), side)
+def _of_files(find, places: Sequence[Place], side: int) -> Sequence[Content]:
+    return thumbnails.of_files([find(id_) for id_, _ in places], side)
 
 
 def _finder(folder: Path) -> Callable[[str], Path]:

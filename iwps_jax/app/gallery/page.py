@@ -10,13 +10,15 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from iwps_jax.refusal import Refusal
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = "parts.js", "content.js", "finder.js", "page.js"
+"""In one script; only the last one does something when it is loaded."""
 
 
 class Picture(NamedTuple):
@@ -28,12 +30,28 @@ class Picture(NamedTuple):
     flaw: str = ""
 
 
+class Text(NamedTuple):
+    """A text, in any script; the page shows all of it."""
+
+    text: str
+
+
+class Row(NamedTuple):
+    """A row of a table: names of columns and values."""
+
+    values: tuple[tuple[str, str], ...]
+
+
+Content = Picture | Text | Row
+"""What a card shows of its sample."""
+
+
 class Neighbor(NamedTuple):
-    """The nearest labeled example: its id, its label and its image."""
+    """The nearest labeled example: its id, its label and its content."""
 
     id: str
     label: str
-    picture: Picture
+    content: Content
 
 
 class Card(NamedTuple):
@@ -45,7 +63,7 @@ class Card(NamedTuple):
     """
 
     id: str
-    picture: Picture
+    content: Content
     predicted: str = ""
     confidence: float | None = None
     score: float | None = None
@@ -56,7 +74,12 @@ class Card(NamedTuple):
 
 
 def page(
-    cards: Sequence[Card], classes: Sequence[str], title: str, *, side: int = 160
+    cards: Sequence[Card],
+    classes: Sequence[str],
+    title: str,
+    *,
+    side: int = 160,
+    grows: bool = False,
 ) -> str:
     """Makes the page.
 
@@ -65,30 +88,36 @@ def page(
         classes: names of the classes; the first get the keys 1 to 9, 0 and a to z.
         title: title of the page.
         side: width and height of the frame for an image, in CSS pixels.
+        grows: whether people may answer with the name of a class that is not there yet.
 
     Returns:
         HTML; equal inputs give equal text.
 
     Raises:
-        Refusal: if there is no card or no class, a name or an id occurs twice, or a
-            prediction is not one of the classes.
+        Refusal: if there is no card, or no class that one could answer; if a name or
+            an id occurs twice; or if a prediction is not one of the classes.
 
     Example:
         >>> dot = Picture("data:image/gif;base64,R0lGODlhAQABAAAAACw=", 1, 1)
         >>> "digits" in page([Card("17", dot)], ["cat", "dog"], "Some digits")
         True
     """
-    _check(cards, classes)
+    _check(cards, classes, grows)
+    # An example that is nearest to several picks stands in the page once.
+    examples = [*dict.fromkeys(card.neighbor for card in cards if card.neighbor)]
+    places = {example: place for place, example in enumerate(examples)}
     shown = {
         "side": side,
+        "grows": grows,
         "classes": list(classes),
-        "cards": [_plain(card) for card in cards],
+        "examples": [_plain(example) for example in examples],
+        "cards": [_plain(card, places) for card in cards],
     }
     # The browser stores the answers under the hash of the page's content, so that
     # another page with the same ids never shows them.
     key = hashlib.sha256(_json(shown).encode()).hexdigest()
     style = _template("page.css")
-    script = _template("parts.js") + _template("page.js")
+    script = "".join(map(_template, SCRIPTS))
     values = {
         "title": html.escape(title),
         "policy": f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
@@ -101,8 +130,8 @@ def page(
     return re.sub(r"\{\{(\w+)\}\}", lambda m: values[m[1]], _template("page.html"))
 
 
-def _check(cards, classes):
-    if not cards or not classes:
+def _check(cards, classes, grows):
+    if not cards or not (classes or grows):
         raise Refusal(
             f"cards and classes must not be empty, got {len(cards)} and {len(classes)}."
         )
@@ -120,14 +149,23 @@ def _check(cards, classes):
             )
 
 
-def _plain(card):
-    """A card for JSON, without unknown fields."""
-    pairs = card._asdict()
-    pairs["picture"] = _known(card.picture._asdict())
-    if card.neighbor is not None:
-        picture = _known(card.neighbor.picture._asdict())
-        pairs["neighbor"] = {**card.neighbor._asdict(), "picture": picture}
+def _plain(shown: Card | Neighbor, places: Mapping[Neighbor, int] | None = None):
+    """A card or an example for JSON, without unknown fields.
+
+    Its content stands under the name of its kind, and its neighbor is a place in the
+    list of examples.
+    """
+    pairs = shown._asdict()
+    pairs |= _plain_content(pairs.pop("content"))
+    if places is not None and pairs["neighbor"] is not None:
+        pairs["neighbor"] = places[pairs["neighbor"]]
     return _known(pairs)
+
+
+def _plain_content(content: Content) -> dict[str, Any]:
+    if isinstance(content, Picture):
+        return {"picture": _known(content._asdict())}
+    return content._asdict()
 
 
 def _known(pairs):

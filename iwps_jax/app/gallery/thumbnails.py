@@ -3,7 +3,8 @@
 import base64
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ FORMATS = {
 """The formats that are read. Pillow knows more: for PostScript it starts a program."""
 MOST_PIXELS = 1 << 26
 """The most pixels of an image that is decoded: 67 million, which take a gigabyte."""
+AT_ONCE = 4  # files that are decoded at the same time; each may take a gigabyte
 FEW_PIXELS = 64  # up to this side, every pixel counts: no lossy compression
 DEEP = ("I", "F")  # modes of more than eight bits; others begin with I;16
 
@@ -47,6 +49,14 @@ def of_file(path: Path, side: int) -> Picture:
         reason = reason_of(error)
     flaw = printable(f"{path} cannot be read as an image: {reason}")
     return Picture("", 0, 0, flaw)
+
+
+def of_files(paths: Sequence[Path], side: int) -> list[Picture]:
+    """The thumbnails of image files, some at a time, as `of_file` makes each."""
+    # Decoders leave Python's lock alone. Threads share the filters of warnings, which
+    # each changes: they are as before at the end.
+    with warnings.catch_warnings(), ThreadPoolExecutor(AT_ONCE) as threads:
+        return [*threads.map(lambda path: of_file(path, side), paths)]
 
 
 @contextmanager

@@ -1,23 +1,27 @@
-"use strict";
 (() => {
-  const SKIP = "skip", UNSURE = "unsure", MOST_FOUND = 50;
+  const SKIP = "skip", UNSURE = "unsure", AHEAD = "1500px 0px";
   const at = (id) => document.getElementById(id);
-  const { key, side, classes, cards } = JSON.parse(at("data").textContent);
+  const { key, side, grows, classes: given, examples, cards } = JSON.parse(at("data").textContent);
   const title = document.title;
   const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
-  // State: answers by number of the card; what to undo; the current card.
+  // State: answers by number of the card; what to undo; the current card; new classes.
   let answers = cards.map((card) => card.label || null);
   let past = [];
   let current = 0;
   let isKept = true; // in the browser's storage
-  let isSaved = true; // in a file
+  let isSaved = false; // in a file, all that is answered
+  const classes = [...given];
+  const keyOf = keysOfClasses(classes);
+  const classOf = new Map([...keyOf].map(([name, letter]) => [letter, name]));
+  const buttons = new Map();
 
   // Storage: a page opened from a file, or in a private window, may have none.
 
   function keep() {
     try {
-      localStorage.setItem(key, JSON.stringify({ answers, past, current }));
+      const added = classes.slice(given.length);
+      localStorage.setItem(key, JSON.stringify({ answers, past, current, added, isSaved }));
       isKept = true;
     } catch {
       isKept = false;
@@ -29,12 +33,16 @@
     try {
       const kept = JSON.parse(localStorage.getItem(key));
       if (!kept || !Array.isArray(kept.answers) || kept.answers.length !== cards.length) return;
+      for (const name of grows && Array.isArray(kept.added) ? kept.added : []) {
+        if (typeof name === "string" && name && !classes.includes(name)) addClass(name);
+      }
       const known = new Set([...classes, SKIP, UNSURE]);
       const clean = (answer) => (known.has(answer) ? answer : null);
       answers = kept.answers.map(clean);
       past = (kept.past || []).filter(([index]) => index in cards)
         .map(([index, answer]) => [index, clean(answer)]);
       current = kept.current in cards ? kept.current : 0;
+      isSaved = kept.isSaved === true;
     } catch {
       // As if nothing had been kept; the first answer tells whether it can be.
     }
@@ -43,93 +51,61 @@
   function warn(text) {
     at("warning").textContent = text;
     at("warning").hidden = false;
-    measure();
   }
 
-  const keyOf = keysOfClasses(classes);
-  const classOf = new Map([...keyOf].map(([name, letter]) => [letter, name]));
+  // Cards: all have a place on the page; what they show is made when they come near.
 
-  // Building
+  const shells = cards.map((_, index) => element("li", { className: "card", tabIndex: -1, id: `card-${index}` }));
+  const chips = new Map();
+  const numberOf = (card) => Number(card.id.slice("card-".length));
+  const exampleOf = (card) => (card.neighbor === undefined ? undefined : examples[card.neighbor]);
+  const watched = "oncontentvisibilityautostatechange" in shells[0] ? null
+    : new IntersectionObserver((entries) => {
+      for (const entry of entries) if (entry.isIntersecting) fill(numberOf(entry.target));
+    }, { rootMargin: AHEAD });
 
-  function image(picture, alt, place) {
-    if (picture.flaw !== undefined) return element("span", { className: "flaw", title: picture.flaw, textContent: picture.flaw });
-    const made = element("img", { src: picture.url, alt, decoding: "async", draggable: false });
-    // As large as the place, also where that needs more pixels than there are.
-    const scale = place / Math.max(picture.width, picture.height);
-    made.width = Math.max(1, Math.round(picture.width * scale));
-    made.height = Math.max(1, Math.round(picture.height * scale));
-    return made;
+  function fill(index) {
+    if (chips.has(index)) return;
+    const card = cards[index], chip = element("div", { className: "chip", dir: "auto" });
+    chips.set(index, chip);
+    shells[index].append(sampleOf(card, exampleOf(card), side), factsOf(card), chip);
+    watched?.unobserve(shells[index]);
+    showAnswer(index);
   }
 
-  function facts(card) {
-    const made = element("div", { className: "facts" });
-    made.append(element("div", { className: "id", title: card.id, textContent: card.id }));
-    if (card.predicted !== undefined) {
-      const sure = card.confidence === undefined ? "" : ` ${percent(card.confidence)}`;
-      made.append(element("div", { className: "predicted" },
-        element("span", { className: "faint", textContent: "predicted " }),
-        element("b", { textContent: card.predicted }),
-        element("span", { className: "faint", textContent: sure })));
-    }
-    if (card.score !== undefined || card.method !== undefined) {
-      const score = card.score === undefined ? "" : brief(card.score);
-      const text = [card.method, score].filter(Boolean).join(" ");
-      made.append(element("div", { className: "faint", textContent: text, title: "method and score" }));
-    }
-    if (card.hurts !== undefined) {
-      const rows = card.hurts.map(([row, change]) => `${row} (${signed(change)})`).join(", ");
-      const text = `Would hurt holdout rows ${rows}`;
-      const trained = `If the head learned ${card.predicted ?? "the prediction"} for this sample, the loss of these holdout rows would change by the numbers in brackets`;
-      made.append(element("div", { className: "faint hurts", textContent: text, title: trained }));
-    }
-    return made;
+  function showAnswer(index) {
+    const answer = answers[index], predicted = cards[index].predicted;
+    const kind = answer === null ? "" : answer === SKIP || answer === UNSURE ? "skipped"
+      : predicted === undefined ? "labeled" : answer === predicted ? "agreed" : "changed";
+    shells[index].dataset.answer = kind;
+    const shown = { [SKIP]: "skipped", [UNSURE]: "unsure" }[answer] ?? (answer === null ? "" : `✓ ${answer}`);
+    if (chips.has(index)) chips.get(index).textContent = shown;
+    const said = answer === null ? "not labeled" : kind === "skipped" ? shown : `labeled ${answer}`;
+    shells[index].setAttribute("aria-label", describe(cards[index], exampleOf(cards[index]), said, `${index + 1} of ${cards.length}`));
   }
 
-  function build(card, index) {
-    const pictures = element("div", { className: "pictures" },
-      element("div", { className: "place" }, image(card.picture, `image of ${card.id}`, side)));
-    if (card.neighbor) {
-      const { id, label, picture } = card.neighbor;
-      pictures.append(element("figure", { title: `nearest labeled: ${id}` },
-        element("div", { className: "place" },
-          image(picture, `nearest labeled example, ${id}`, Math.round(side * 0.55))),
-        element("figcaption", {}, "nearest: ", element("b", { textContent: label }))));
-    }
-    const made = element("li", { className: "card", tabIndex: -1, id: `card-${index}` },
-      pictures, facts(card), element("div", { className: "chip" }));
-    made.addEventListener("click", () => go(index));
-    made.addEventListener("focus", () => { if (index !== current) go(index); });
-    return made;
-  }
-
-  // Showing
-
-  const shown = cards.map(build);
-  const buttons = new Map();
-
-  function showCard(index) {
-    const card = cards[index], answer = answers[index], made = shown[index];
-    const isCurrent = index === current;
+  function showPlace(index) {
+    const made = shells[index], isCurrent = index === current;
     made.classList.toggle("current", isCurrent);
     made.tabIndex = isCurrent ? 0 : -1;
     if (isCurrent) made.setAttribute("aria-current", "true");
     else made.removeAttribute("aria-current");
-    const kind = answer === null ? "" : answer === SKIP ? "skipped" : answer === card.predicted ? "agreed" : "changed";
-    made.dataset.answer = kind;
-    made.querySelector(".chip").textContent = answer === null ? "" : answer === SKIP ? "skipped" : `✓ ${answer}`;
-    const said = answer === null ? "not labeled" : answer === SKIP ? "skipped" : `labeled ${answer}`;
-    const predicted = card.predicted === undefined ? "" : `, predicted ${card.predicted}`;
-    const nearest = card.neighbor ? `, nearest labeled example is ${card.neighbor.label}` : "";
-    made.setAttribute("aria-label", `${index + 1} of ${cards.length}: ${card.id}${predicted}${nearest}, ${said}`);
   }
 
   function showRest() {
-    const skipped = answers.filter((answer) => answer === SKIP).length;
-    const labeled = answers.filter((answer) => answer !== null).length - skipped;
+    const counts = { [SKIP]: 0, [UNSURE]: 0 };
+    let labeled = 0, open = 0;
+    for (const answer of answers) {
+      if (answer === null) open += 1;
+      else if (answer in counts) counts[answer] += 1;
+      else labeled += 1;
+    }
+    const done = cards.length - open;
     at("bar").max = cards.length;
-    at("bar").value = labeled + skipped;
-    at("count").textContent = `${labeled} of ${cards.length} labeled` + (skipped ? `, ${skipped} skipped` : "");
-    document.title = `${labeled + skipped}/${cards.length} ${title}`;
+    at("bar").value = done;
+    at("count").textContent = `${labeled} of ${cards.length} labeled`
+      + (counts[SKIP] ? `, ${counts[SKIP]} skipped` : "") + (counts[UNSURE] ? `, ${counts[UNSURE]} unsure` : "");
+    document.title = `${done}/${cards.length} ${title}`;
     const answer = answers[current], predicted = cards[current].predicted;
     for (const [name, button] of buttons) {
       button.setAttribute("aria-pressed", String(name === answer));
@@ -138,37 +114,74 @@
     at("skip").setAttribute("aria-pressed", String(answer === SKIP));
     at("accept").disabled = predicted === undefined;
     at("undo").disabled = past.length === 0;
-    at("save").disabled = labeled + skipped === 0;
+    at("save").disabled = done === 0;
+    at("done").hidden = open > 0;
+    at("end").textContent = isSaved
+      ? "labels.csv is saved. Give it to: iwps label labels.csv"
+      : "Every pick has an answer. Now save them, and give the file to: iwps label labels.csv";
+    at("finish").hidden = isSaved;
   }
 
-  function go(index) {
+  // Moving
+
+  function select(index) {
     const before = current;
     current = Math.max(0, Math.min(cards.length - 1, index));
-    showCard(before);
-    showCard(current);
+    fill(current);
+    showPlace(before);
+    showPlace(current);
     showRest();
-    measure();
-    shown[current].focus({ preventScroll: true });
-    shown[current].scrollIntoView({ block: "nearest" });
     keep();
   }
 
-  const say = (text) => { at("said").textContent = text; };
+  function reveal() {
+    const room = window.innerHeight - heights[0] - heights[1];
+    const block = shells[current].offsetHeight > room ? "start" : "nearest";
+    shells[current].scrollIntoView({ block });
+  }
+
+  function go(index) {
+    select(index);
+    shells[current].focus({ preventScroll: true });
+    reveal();
+    // Cards that come near after a long way are filled in the next frame, and move it.
+    requestAnimationFrame(() => { reveal(); requestAnimationFrame(reveal); });
+  }
+
+  function columns() {
+    const top = shells[0].offsetTop;
+    const below = shells.findIndex((card) => card.offsetTop !== top);
+    return below === -1 ? cards.length : below;
+  }
+
+  function moveBy(rows) {
+    const wide = columns(), last = cards.length - 1;
+    const index = current + rows * wide;
+    if (index < 0) return;
+    // The last row may be short.
+    const isBelow = Math.floor(last / wide) > Math.floor(current / wide);
+    if (index <= last) go(index);
+    else if (isBelow) go(last);
+  }
 
   // Answering
 
-  function next() {
-    const open = (index) => answers[index] === null;
-    const indices = cards.map((_, step) => (current + 1 + step) % cards.length);
-    return indices.find(open);
+  const say = (text) => { at("said").textContent = text; };
+
+  function nextOpen() {
+    for (let step = 1; step <= cards.length; step += 1) {
+      const index = (current + step) % cards.length;
+      if (answers[index] === null) return index;
+    }
+    return undefined;
   }
 
   function answer(label) {
     past.push([current, answers[current]]);
     answers[current] = label;
     isSaved = false;
-    showCard(current);
-    const id = cards[current].id, open = next();
+    showAnswer(current);
+    const id = cards[current].id, open = nextOpen();
     go(open ?? current);
     say(`${id}: ${label}. ${at("count").textContent}.` + (open === undefined ? " All picks have an answer: save them." : ""));
   }
@@ -182,6 +195,7 @@
     const [index, before] = past.pop();
     answers[index] = before;
     isSaved = false;
+    showAnswer(index);
     go(index);
     say(`${cards[index].id}: undone. ${at("count").textContent}.`);
   }
@@ -196,87 +210,46 @@
     link.remove();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
     isSaved = true;
+    keep();
+    showRest();
     say(`labels.csv with ${rows.length} answers was saved.`);
   }
 
-  // Moving
+  // Classes
 
-  function columns() {
-    const top = shown[0].offsetTop;
-    const below = shown.findIndex((card) => card.offsetTop !== top);
-    return below === -1 ? cards.length : below;
+  function addClass(name) {
+    classes.push(name);
+    const letter = keyOfNewClass(name, keyOf);
+    if (letter === undefined) return showMore();
+    keyOf.set(name, letter);
+    classOf.set(letter, name);
+    addButton(name, letter);
   }
 
-  function moveBy(rows) {
-    const wide = columns(), last = cards.length - 1;
-    const index = current + rows * wide;
-    if (index < 0) return;
-    // The last row may be short.
-    const isBelow = Math.floor(last / wide) > Math.floor(current / wide);
-    if (index <= last) go(index);
-    else if (isBelow) go(last);
+  function addButton(name, letter) {
+    const button = element("button", { type: "button", "aria-keyshortcuts": letter },
+      element("kbd", { textContent: letter }),
+      name === letter ? null : element("span", { dir: "auto", textContent: name }));
+    button.addEventListener("click", () => answer(name));
+    buttons.set(name, button);
+    at("classes").insertBefore(button, at("others"));
   }
 
-  // Finding a class by its name
-
-  let found = [], chosen = 0;
-
-  function find() {
-    at("query").value = "";
-    search();
-    at("finder").showModal();
-    at("query").focus();
+  function showMore() {
+    const keyless = classes.length - keyOf.size;
+    const new_ = grows ? "a new class" : "";
+    const more = keyless > 0 ? `${keyless} more ${keyless === 1 ? "class" : "classes"}` : "";
+    at("others").hidden = !more && !new_;
+    at("others").firstChild.textContent = [more, new_].filter(Boolean).join(", ") + ": ";
   }
 
-  function search() {
-    const query = at("query").value.trim().toLowerCase();
-    const place = (name) => name.toLowerCase().indexOf(query);
-    const rank = (name) => (name.toLowerCase() === query ? 0 : place(name) === 0 ? 1 : 2);
-    const matching = classes.filter((name) => place(name) !== -1);
-    matching.sort((a, b) => rank(a) - rank(b)); // stable: else in the classes' order
-    found = matching.slice(0, MOST_FOUND);
-    chosen = 0;
-    const more = matching.length - found.length;
-    at("found").replaceChildren(...found.map((name, index) => {
-      const option = element("li", { id: `found-${index}`, role: "option", textContent: name });
-      if (keyOf.has(name)) option.append(element("kbd", { textContent: keyOf.get(name) }));
-      option.addEventListener("click", () => choose(index));
-      return option;
-    }));
-    if (more > 0) at("found").append(element("li", { className: "faint", role: "presentation", textContent: `and ${more} more` }));
-    if (found.length === 0) at("found").append(element("li", { className: "faint", role: "presentation", textContent: "no class has this name" }));
-    mark();
-  }
-
-  function mark() {
-    [...at("found").children].forEach((option, index) => {
-      if (index >= found.length) return;
-      option.setAttribute("aria-selected", String(index === chosen));
-      if (index === chosen) option.scrollIntoView({ block: "nearest" });
-    });
-    if (found.length) at("query").setAttribute("aria-activedescendant", `found-${chosen}`);
-    else at("query").removeAttribute("aria-activedescendant");
-  }
-
-  function choose(index) {
-    if (!(index in found)) return;
-    at("finder").close();
-    answer(found[index]);
-  }
+  const find = makeFinder({
+    at, grows, others: [SKIP, UNSURE], names: () => classes, keyOf: () => keyOf,
+    choose: (name, isNew) => { if (isNew) addClass(name); answer(name); },
+    close: () => shells[current].focus({ preventScroll: true }),
+  });
 
   // Listening
-
-  function onFinderKey(event) {
-    if (event.isComposing) return;
-    // The Enter that closes this must not answer the next pick as well.
-    if (event.key === "Enter") event.stopPropagation();
-    if (event.key === "ArrowDown") chosen = Math.min(chosen + 1, Math.max(found.length - 1, 0));
-    else if (event.key === "ArrowUp") chosen = Math.max(chosen - 1, 0);
-    else if (event.key === "Enter" && !event.repeat) choose(chosen);
-    else return;
-    event.preventDefault();
-    mark();
-  }
 
   const MOVES = {
     ArrowLeft: () => go(current - 1),
@@ -292,9 +265,10 @@
     "-": () => answer(SKIP),
     Delete: () => answer(SKIP),
     Backspace: undo,
-    "/": find,
+    "/": () => find(),
     "?": toggleLegend,
-    " ": () => {}, // would scroll away from the current card
+    // Would scroll away from the current card.
+    " ": () => { shells[current].querySelector(".more")?.click(); reveal(); },
   };
 
   function actOf(event) {
@@ -327,14 +301,20 @@
   function toggleLegend() {
     const isHidden = at("legend").toggleAttribute("hidden");
     at("keys").setAttribute("aria-expanded", String(!isHidden));
-    measure();
   }
+
+  const bars = ["header", "footer"].map((tag) => document.querySelector(tag));
+  const heights = [];
 
   function measure() {
     // What the bars at the top and at the bottom cover is not where a card may stop.
-    const root = document.documentElement.style;
-    root.setProperty("--above", `${document.querySelector("header").offsetHeight + 12}px`);
-    root.setProperty("--below", `${document.querySelector("footer").offsetHeight + 12}px`);
+    // To set a property of the root costs time on each card: only if it differs.
+    bars.forEach((bar, at) => {
+      const height = bar.offsetHeight + 12;
+      if (heights[at] === height) return;
+      heights[at] = height;
+      document.documentElement.style.setProperty(["--above", "--below"][at], `${height}px`);
+    });
   }
 
   function onButton(id, act) {
@@ -344,43 +324,48 @@
   // Starting
 
   document.documentElement.style.setProperty("--side", `${side}px`);
+  document.body.classList.add(`of-${kindOf(cards[0])}`);
   document.body.classList.toggle("many", classes.length > 20);
-  document.body.classList.toggle("pairs", cards.some((card) => card.neighbor));
-  at("cards").append(...shown);
-  for (const [name, letter] of keyOf) {
-    const button = element("button", { type: "button", title: name, "aria-keyshortcuts": letter },
-      element("kbd", { textContent: letter }),
-      name === letter ? null : element("span", { textContent: name }));
-    button.addEventListener("click", () => answer(name));
-    buttons.set(name, button);
-    at("classes").append(button);
-  }
-  const keyless = classes.length - keyOf.size;
-  if (keyless > 0) at("classes").append(element("span", { className: "faint", textContent: `and ${keyless} more: /` }));
+  document.body.classList.toggle("pairs", examples.length > 0);
+  for (const [name, letter] of keyOf) addButton(name, letter);
+  showMore();
+  recall();
+  shells.forEach((shell, index) => { showAnswer(index); watched?.observe(shell); });
+  at("cards").append(...shells);
+  at("cards").addEventListener("click", (event) => {
+    const card = event.target.closest(".card");
+    if (card && !event.target.closest(".more")) go(numberOf(card));
+  });
+  at("cards").addEventListener("focusin", (event) => {
+    const index = numberOf(event.target.closest(".card"));
+    if (index !== current) select(index);
+  });
+  // Browsers tell which cards come near; old ones have to be asked, which takes longer.
+  at("cards").addEventListener("contentvisibilityautostatechange", (event) => {
+    if (!event.skipped) fill(numberOf(event.target));
+  }, true);
   onButton("undo", undo);
   onButton("save", save);
+  onButton("finish", save);
   onButton("keys", toggleLegend);
   onButton("accept", accept);
   onButton("skip", () => answer(SKIP));
-  onButton("find", find);
-  at("query").addEventListener("input", search);
-  at("query").addEventListener("keydown", onFinderKey);
-  at("finder").addEventListener("close", () => shown[current].focus({ preventScroll: true }));
-  at("finder").addEventListener("click", (event) => { if (event.target === at("finder")) at("finder").close(); });
+  onButton("find", () => find());
   document.addEventListener("keydown", onKey);
-  window.addEventListener("resize", measure);
   window.addEventListener("storage", (event) => {
     // The same page in another tab.
     if (event.key !== key) return;
     recall();
-    shown.forEach((_, index) => showCard(index));
+    shells.forEach((_, index) => { showAnswer(index); showPlace(index); });
     showRest();
   });
   window.addEventListener("beforeunload", (event) => {
-    if (!isKept && !isSaved) event.preventDefault();
+    if (!isKept && !isSaved && past.length) event.preventDefault();
   });
+  window.addEventListener("beforeprint", () => cards.forEach((_, index) => fill(index)));
   if (isMac) document.querySelectorAll("kbd").forEach((made) => { made.textContent = made.textContent.replace("Ctrl ", "⌘ "); });
-  recall();
-  shown.forEach((_, index) => showCard(index));
+  measure();
+  new ResizeObserver(measure).observe(bars[0]);
+  new ResizeObserver(measure).observe(bars[1]);
   go(current);
 })();

@@ -3,8 +3,10 @@
 
 // Keys: a class whose name is a letter or digit has that key, the others the next free.
 
+const KEYS = "1234567890abcdefghijklmnopqrstuvwxyz";
+
 function keysOfClasses(classes) {
-  const free = new Set("1234567890abcdefghijklmnopqrstuvwxyz");
+  const free = new Set(KEYS);
   const given = new Map();
   for (const name of classes) {
     if (/^[0-9A-Za-z]$/.test(name)) {
@@ -22,6 +24,13 @@ function keysOfClasses(classes) {
     given.set(name, next.value);
   }
   return given;
+}
+
+function keyOfNewClass(name, keyOf) {
+  // The keys of the others stay as they are; undefined if all are taken.
+  const taken = new Set([...keyOf.values()].flatMap((letter) => [letter, letter.toLowerCase()]));
+  if (/^[0-9A-Za-z]$/.test(name) && !taken.has(name)) return name;
+  return [...KEYS].find((letter) => !taken.has(letter));
 }
 
 function pressedClass(event, classOf) {
