@@ -16,7 +16,8 @@ from some_blobs import CLASSES, FAR, SIZE, WIDTH, begin, read_lines
 from some_campaigns import files_of, run
 
 BACKBONE = {"name": "own:colors", "function": "own:colors", "module": "ab" * 32}
-ABOUT = {"format": 1, "kind": "images", "rows": SIZE, "backbone": BACKBONE}
+OF_TABLE = {"format": 1, "kind": "rows", "rows": SIZE, "source": {}}
+ABOUT = {**OF_TABLE, "kind": "images", "backbone": BACKBONE}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_the_file_names_the_backbone_and_its_hash(here, capsys):
     )
 
 
-@pytest.mark.parametrize("about", [None, {**ABOUT, "rows": 7}, {"rows": SIZE}], ids=str)
+@pytest.mark.parametrize("about", [None, OF_TABLE], ids=str)
 def test_a_pool_of_another_origin_has_no_backbone(here, about):
     os.remove("pool/source.json")
     if about is not None:
@@ -128,8 +129,9 @@ def test_a_pool_of_another_origin_has_no_backbone(here, about):
     assert str(model["backbone"]) == "" and str(model["backbone_identity"]) == "null"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", json.dumps({**ABOUT, "backbone": 7})])
-def test_a_damaged_source_is_refused(here, capsys, text):
+@pytest.mark.parametrize("change", [{"backbone": 7}, {"rows": 7}, {"format": 2}, None])
+def test_a_damaged_source_is_refused(here, capsys, change):
+    text = "{" if change is None else json.dumps(ABOUT | change)
     Path("pool/source.json").write_text(text)
     before = files_of(".")
     assert run("export", "--out", "model.npz") == 2

@@ -283,6 +283,16 @@ def classes_of(
     ]
 
 
+def some_of(names: Sequence[str]) -> str:
+    """The first names of many, as a sentence lists them.
+
+    Example:
+        >>> some_of(["cat", "dog"])
+        'cat, dog'
+    """
+    return ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
+
+
 def _class_of(label, number, classes, name) -> int | None:
     if label is None or label == "":
         return None
@@ -297,7 +307,7 @@ def _class_of(label, number, classes, name) -> int | None:
     elif isinstance(label, int | np.integer) and not isinstance(label, bool):
         if 0 <= label < len(classes):
             return int(label)
-    listed = ", ".join(classes[:NAMED]) + ", ..." * (len(classes) > NAMED)
+    listed = some_of(classes)
     raise AnswerError(
         name,
         f"the label of {_quoted(name)} must be {listed or 'a class number'}, "

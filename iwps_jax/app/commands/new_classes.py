@@ -10,7 +10,7 @@ from iwps_jax.app.commands.answers import naming_source
 from iwps_jax.app.files.labels import require_single
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import NAMED, close_to, form
+from iwps_jax.app.naming import NAMED, SKIP, UNSURE, close_to, form, some_of
 from iwps_jax.refusal import printable
 
 NEW, STOP = "n", "q"
@@ -66,8 +66,7 @@ def say(before: Campaign, after: Campaign) -> None:
     """Tells which classes are new."""
     new = task_of(after).classes[len(task_of(before).classes) :]
     if new:
-        more = ", ..." * (len(new) > NAMED)
-        print(f"New classes: {', '.join(new[:NAMED])}{more}.")
+        print(f"New classes: {some_of(new)}.")
 
 
 def _refuse_strangers(state, path, answers, unknown):
@@ -77,8 +76,9 @@ def _refuse_strangers(state, path, answers, unknown):
         if form(name) in unknown and close_to(name, open_classes(state)) is None:
             raise FileError(
                 f"{path}: {answer.unit} {answer.line}: the label of {answer.id!r} must "
-                f"be a class of the campaign, got {name!r}. iwps classes --add "
-                f"{name!r} adds it; --new-classes adds all that are new in the file."
+                f"be {some_of(open_classes(state))}, {SKIP} or {UNSURE}, got {name!r}. "
+                f"iwps classes --add {name!r} adds it; --new-classes adds all that are "
+                "new in the file."
             )
 
 

@@ -40,7 +40,7 @@ from iwps_jax.app.commands import (
 )
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.prediction_files import Table
-from iwps_jax.app.naming import NAMED
+from iwps_jax.app.naming import some_of
 from iwps_jax.app.options import Flag
 from iwps_jax.atomic_write import open_atomically
 from iwps_jax.heads.calibration import HIGHEST
@@ -100,7 +100,7 @@ def say_limits(state: Campaign, model: FinalModel) -> None:
         )
     names = never_labeled(state, model)
     if names:
-        listed = ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
+        listed = some_of(names)
         print(f"No sample has a label of these classes, so none is predicted: {listed}")
 
 

@@ -35,7 +35,7 @@ from iwps_jax.app.campaign.state import batches_of, holdout_of, task_of
 from iwps_jax.app.commands import answers, exit_status
 from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import NAMED
+from iwps_jax.app.naming import some_of
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
 LINES = 40  # of the learning curve at most
@@ -113,8 +113,7 @@ def _text(state: Campaign, now: Outlook, measured: Measured | None) -> str:
         lines += ["", f"labels of each class: {listed}"]
     few = [name for name, n in counts.items() if n < FEW]
     if few:
-        more = ", ..." * (len(few) > NAMED)
-        lines.append(f"fewer than {FEW} labels: {', '.join(few[:NAMED])}{more}")
+        lines.append(f"fewer than {FEW} labels: {some_of(few)}")
     return "\n".join([*lines, "", now.hint, _next_step(now)])
 
 

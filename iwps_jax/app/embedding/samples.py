@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from iwps_jax.app.embedding.pool_folder import ABOUT, FORMAT, IDS, POOL
+from iwps_jax.app.embedding.pool_folder import ABOUT, IDS
 from iwps_jax.app.embedding.records import SUFFIXES, id_in, records_of
 from iwps_jax.app.embedding.source import IMAGES, ROWS, TEXTS, sha256_of
+from iwps_jax.app.embedding.source_file import read_about
 from iwps_jax.app.embedding.texts import Columns, cells_of
-from iwps_jax.app.files.json_file import read_json
 from iwps_jax.app.files.tables import opened
 from iwps_jax.app.files.unreadable import FileError, require_file
 from iwps_jax.app.naming import form
@@ -58,18 +58,10 @@ def open_samples(pool: Path, size: int) -> Samples | None:
         FileError: if `source.json` is damaged or belongs to another pool, or the source
             is gone.
     """
-    path = pool.parent / ABOUT
-    if pool.name != POOL or not path.exists():
+    about = read_about(pool, size)
+    if about is None:
         return None
-    about = read_json(path)
-    place = about.get("source") if isinstance(about, dict) else None
-    if not isinstance(place, dict) or about.get("format") != FORMAT:
-        raise FileError(f"{path} is damaged: no command writes it so.")
-    if about.get("rows") != size:
-        raise FileError(
-            f"{path} must be about {pool} with its {size:,} rows, got "
-            f"{short(str(about.get('rows')))}."
-        )
+    path, place = pool.parent / ABOUT, about["source"]
     kind = about.get("kind")
     if kind not in _READ or not _is_place(kind, place):
         raise FileError(f"{path} is damaged: it does not say where the samples are.")
