@@ -3,10 +3,11 @@
     iwps score --pool pool.npy --head head.npz --holdout holdout.npz --k 200
 
 Without --method the command takes the method that it recommends for the given files,
-and says why: iwps_batch with --training-set, iwps with --head and --holdout, margin
-with --head or --logits, and max_herding with --pool alone. The command writes picks.csv
-with the columns method, id, row and score and, with a head or logits, predicted and
-confidence. The methods are:
+and says why: iwps_batch with --head, --holdout and --training-set, iwps with --head and
+--holdout, balanced_herding with --head and --training-set, margin with --head or
+--logits, and max_herding with --pool alone. The command writes picks.csv with the
+columns method, id, row and score and, with a head or logits, predicted and confidence.
+The methods are:
 
 {methods}
 
