@@ -8,14 +8,12 @@ import math
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Integer
 
 from iwps_jax import checks
 from iwps_jax.heads import logistic
 from iwps_jax.heads.folds import dealt, have_others
-from iwps_jax.heads.linear_probe import TOLERANCE
 from iwps_jax.types import AnyArray
 
 LOWEST, HIGHEST = 0.01, 100.0
@@ -182,15 +180,8 @@ def _heads_of(extended, labels, is_learned, penalty, num_classes):
 
 @partial(jax.jit, static_argnames="num_classes")
 def _heads(extended, labels, weights, penalty, *, num_classes):
-    is_penalized = jnp.ones((extended.shape[1], 1)).at[-1].set(0)
-
     def fit(weights):
-        return logistic.minimum(
-            *(extended, labels, weights),
-            penalty=penalty * is_penalized,
-            num_classes=num_classes,
-            # Large penalties would let the bias, which has none, stop early.
-            tolerance=TOLERANCE * jnp.minimum(penalty, 1e-2),
-        )
+        arrays = extended, labels, weights
+        return logistic.minimum_with_bias(*arrays, penalty, num_classes=num_classes)
 
     return jax.lax.map(fit, weights)

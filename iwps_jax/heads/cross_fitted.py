@@ -16,10 +16,6 @@ from iwps_jax.heads import logistic
 from iwps_jax.scores.cross_fitted import CrossFit
 from iwps_jax.types import AnyArray
 
-# No farther than this from the minimum: the distance is at most ‖gradient‖ / penalty,
-# since the penalty makes the loss strongly convex.
-TOLERANCE = 1e-3
-
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
 
 
@@ -141,7 +137,7 @@ def _head(features, labels, where, penalty, num_classes):
         *(scaled, labels, weights),
         penalty=penalty,
         num_classes=num_classes,
-        tolerance=TOLERANCE * penalty,
+        tolerance=logistic.TOLERANCE * penalty,
     )
     kernel = found[:-1] / size
     return kernel, found[-1] - _matmul(mean, kernel)

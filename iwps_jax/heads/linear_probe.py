@@ -21,9 +21,6 @@ from iwps_jax.heads import logistic
 from iwps_jax.heads.folds import dealt, have_others
 from iwps_jax.types import AnyArray, Head
 
-# No farther than this from the kernel of the minimum: the distance is at most
-# ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
-TOLERANCE = 1e-3
 MANY = 4096  # rows from which on padding would cost more than another program
 # Largest first: each is ten times weaker than the one before.
 PENALTIES = (10.0, 1.0, 0.1, 1e-2, 1e-3)
@@ -94,16 +91,9 @@ def fit_linear_probe(
         >>> probe.holdout_accuracy
         1.0
     """
-    checks.require_finite("features", features, "n d")
-    checks.require_finite("holdout_features", holdout_features, "m d")
+    _check_samples("", features, labels, num_classes)
+    _check_samples("holdout_", holdout_features, holdout_labels, num_classes)
     checks.require_size("holdout_features", holdout_features, 1, features.shape[1], "d")
-    for name, of, its in (
-        ("labels", features, labels),
-        ("holdout_labels", holdout_features, holdout_labels),
-    ):
-        checks.batch_size(name.replace("labels", "features"), of)
-        checks.require_labels(name, its, num_classes)
-        checks.require_size(name, its, 0, len(of), "its features")
     heads = _fitted(features, labels, num_classes)
     losses, is_right = _losses(heads, holdout_features, holdout_labels)
     return _chosen(heads, losses, is_right, dealt(holdout_labels, 2))
@@ -143,10 +133,7 @@ def fit_cross_validated_probe(
         >>> fit_cross_validated_probe(features, labels, num_classes=2).holdout_accuracy
         1.0
     """
-    checks.require_finite("features", features, "n d")
-    checks.batch_size("features", features)
-    checks.require_labels("labels", labels, num_classes)
-    checks.require_size("labels", labels, 0, len(features), "its features")
+    _check_samples("", features, labels, num_classes)
     heads, labels = _fitted(features, labels, num_classes), np.asarray(labels)
     can_judge = have_others(labels)
     if not can_judge.any():
@@ -164,6 +151,15 @@ def fit_cross_validated_probe(
     return _chosen(
         heads, losses[:, can_judge], is_right[:, can_judge], folds[can_judge]
     )
+
+
+def _check_samples(prefix, features, labels, num_classes):
+    """Refuses samples that no head can learn or be judged by."""
+    name = f"{prefix}features"
+    checks.require_finite(name, features, "n d" if not prefix else "m d")
+    checks.batch_size(name, features)
+    checks.require_labels(f"{prefix}labels", labels, num_classes)
+    checks.require_size(f"{prefix}labels", labels, 0, len(features), "its features")
 
 
 def _losses(heads, features, labels):
@@ -261,15 +257,9 @@ def _size_of_program(n: int) -> int:
 @partial(jax.jit, static_argnames="num_classes")
 def _heads(features, labels, weights, *, num_classes):
     """The heads of all penalties; `weights` are zero for rows that are not there."""
-    is_penalized = jnp.ones((features.shape[1], 1)).at[-1].set(0)
 
     def fit(penalty):
-        return logistic.minimum(
-            *(features, labels, weights),
-            penalty=penalty * is_penalized,
-            num_classes=num_classes,
-            # Large penalties would let the bias, which has none, stop early.
-            tolerance=TOLERANCE * jnp.minimum(penalty, 1e-2),
-        )
+        arrays = features, labels, weights
+        return logistic.minimum_with_bias(*arrays, penalty, num_classes=num_classes)
 
     return jax.lax.map(fit, jnp.array(PENALTIES))

@@ -18,6 +18,9 @@ from jaxtyping import Array, Float, Int
 from iwps_jax import checks, numerics
 
 MAX_GRADIENTS = 1000
+# Kernels are no farther than this from that of the minimum: the distance is at most
+# ‖gradient‖ / penalty, since the penalty makes the loss strongly convex.
+TOLERANCE = 1e-3
 MEMORY = 10  # moves that L-BFGS remembers
 
 _matmul = partial(jnp.matmul, precision=numerics.PRECISION)
@@ -103,6 +106,27 @@ def minimum(
         checks.require_size(name, its, 0, len(features), "features")
     with jax.numpy_dtype_promotion("standard"):  # Optax knows no other
         return _minimum(features, labels, weights, penalty, num_classes, tolerance)
+
+
+def minimum_with_bias(
+    features: Float[Array, "n d"],
+    labels: Int[Array, " n"],
+    weights: Float[Array, " n"],
+    penalty: Float[Array, ""],
+    *,
+    num_classes: int,
+) -> Float[Array, "d classes"]:
+    """`minimum` where the last feature is always one, and its weights are the biases.
+
+    All other weights have the same penalty.
+    """
+    return minimum(
+        *(features, labels, weights),
+        penalty=penalty * jnp.ones((features.shape[1], 1)).at[-1].set(0),
+        num_classes=num_classes,
+        # Large penalties would let the bias, which has none, stop early.
+        tolerance=TOLERANCE * jnp.minimum(penalty, 1e-2),
+    )
 
 
 def _minimum(features, labels, weights, penalty, num_classes, tolerance):
