@@ -272,7 +272,7 @@ def as_arrays(given):
         ({}, "iwps", "iwps_batch also needs the samples"),
         ({"has_labels": True}, "iwps_batch", "which classes are rare"),
         ({"holdout": None}, "margin", "nothing can judge"),
-        ({"holdout": None, "has_labels": True}, "margin", "nothing can judge"),
+        ({"holdout": None, "has_labels": True}, "balanced_herding", "each class as"),
         ({"predicted": [300, 100, 100, 90]}, "iwps", "3.33 times as many rows"),
         ({"predicted": [500, 500, 500, 0]}, "iwps", "500 times as many rows"),
         ({"agreement": 0.995}, "iwps", "correlation 0.995) and is cheaper"),

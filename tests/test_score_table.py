@@ -62,10 +62,10 @@ def test_random_picks_beside_draws(drawn):
     assert rows_of(picks[:K]) == rows_of(alone)
 
 
-def test_a_training_set_without_a_holdout_recommends_margin(here, capfd):
+def test_a_training_set_without_a_holdout_recommends_herding(here, capfd):
     picks = score(*FILES[:4], "--training-set", "training.npz")
-    assert {pick.method for pick in picks} == {"margin"}
-    assert "it does not look at labeled samples." in capfd.readouterr().out
+    assert {pick.method for pick in picks} == {"balanced_herding"}
+    assert "counts each class as much" in capfd.readouterr().out
 
 
 def test_draws_of_logits_are_scored(drawn):
