@@ -118,7 +118,7 @@ def test_damage_is_named(week, damage):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("pool", 3), ("ids", []), ("pool_probes", [1]), ("classes", ["a"])),
+        *(("pool", 3), ("ids", []), ("pool_probes", [1]), ("classes", ["a", "a"])),
         *(("steps", None), ("learning_rate", []), ("seed", "x"), ("pool_shape", [1])),
     ],
 )

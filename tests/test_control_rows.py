@@ -13,6 +13,7 @@ from iwps_jax.app.campaign import (
     labels_of,
     measure,
     next_batch,
+    retire_class,
     start,
     tell,
 )
@@ -43,7 +44,7 @@ def labeled(digits):
 
 def test_one_in_ten_and_at_least_two_are_control_rows(digits):
     state = start(digits["pool"])
-    expected = {1: 0, 2: 1, 3: 1, 4: 2, 20: 2, 21: 3, 50: 5}
+    expected = {1: 0, 2: 1, 3: 1, 4: 2, 20: 2, 26: 3, 50: 5}
     assert {k: control.num_control(state, k) for k in expected} == expected
     without = start(digits["pool"], control=0)
     assert control.num_control(without, 50) == 0
@@ -181,5 +182,31 @@ def test_control_rows_stand_anywhere_in_the_file(labeled):
         for rows in control.handed_out(labeled)
     ]
     assert len({*places}) > 1
-    picks = [batch.scores[at] for batch, at in control.handed_out(labeled)[-1]]
-    assert np.isnan(picks).sum() == 10
+    purposes = [batch.purpose for batch, _ in control.handed_out(labeled)[-1]]
+    assert purposes.count("control") == 10
+
+
+def test_the_share_holds_for_batches_of_one(digits):
+    state = start(digits["pool"][:100])
+    for _ in range(30):
+        state, _ = ask(state, 1)
+    assert len(control_rows(state)) == 3
+
+
+def test_samples_of_retired_classes_count_as_wrong(digits, labeled):
+    measured, labels = measure(labeled), control.control_labels(labeled)
+    name = CLASSES[[*labels.values()][0]]
+    after = measure(retire_class(labeled, name))
+    assert after.total == measured.total and after.right < after.total
+    rows = [str(row) for row in control_rows(labeled)[:2]]
+    skipped = measure(tell(labeled, rows, ["skip", "unsure"]))
+    assert (skipped.total, skipped.unclear) == (measured.total - 2, 2)
+
+
+def test_a_class_of_control_rows_alone_is_learned_at_the_end(digits):
+    state, ids = ask(start(digits["pool"], classes=("a", "b")), 20)
+    held = {str(row) for row in control_rows(state)}
+    state = tell(state, ids, ["b" if id_ in held else "a" for id_ in ids])
+    assert state.head is None and measure(state) is None
+    head = final_head(state)
+    assert head.kernel.shape == (64, 2) and head.holdout_accuracy is not None

@@ -100,7 +100,7 @@ def test_a_week_from_nothing(folder, given, capsys):
     run("label", "wednesday.csv")
     capsys.readouterr()
     run("status", "--json", "status.json")
-    assert "of 6 control rows, 95% interval" in capsys.readouterr().out
+    assert "of 6 control rows (95% interval" in capsys.readouterr().out
     run("predict", "--out", "labels.csv")
     with open("labels.csv", newline="", encoding="utf-8") as file:
         found = {row["id"]: row for row in csv.DictReader(file)}

@@ -116,17 +116,20 @@ def lookalikes(names: Sequence[str]) -> list[tuple[str, str]]:
 def close_to(name: str, known: Sequence[str]) -> str | None:
     """A known name that another one may be a misspelling of; None if there is none.
 
-    It differs in case, spaces or invisible characters alone; or, for names of at least
-    three letters, in one letter that is added, left out, replaced or swapped with the
-    next. A digit is no such letter: `run 1` and `run 2` are two names.
+    It differs in case, spaces or invisible characters alone; or it is the same number,
+    as `1.0` and `1`; or, for names of at least three letters, in one letter that is
+    added, left out, replaced or swapped with the next. A digit is no such letter: `run
+    1` and `run 2` are two names.
 
     Example:
         >>> [close_to(name, ["cat", "run 1"]) for name in ("Cat", "cta", "run 2")]
         ['cat', 'cat', None]
     """
-    seen = _visible(name)
+    seen, number = _visible(name), _number_in(name)
     for other in known:
-        if seen == _visible(other) or _is_one_edit(seen, _visible(other)):
+        visible = _visible(other)
+        is_same = number is not None and number == _number_in(other)
+        if is_same or seen == visible or _is_one_edit(seen, visible):
             return other
     return None
 

@@ -42,8 +42,8 @@ def add_class(state: Campaign, name: str) -> Campaign:
 
 
 def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
-    """The names among answers that no class has, each once, in their order."""
-    known = {*map(naming.form, task_of(state).classes)}
+    """The names among answers that no class has or had, each once, in their order."""
+    known = {*map(naming.form, all_names(state))}
     found: dict[str, str] = {}
     for label in filter(naming.is_class, labels):
         if naming.form(label) not in known:

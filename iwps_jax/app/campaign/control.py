@@ -27,13 +27,14 @@ from iwps_jax.app.campaign.state import (
     free_rows,
     holdout_of,
     labels_of,
+    last_answers,
     task_of,
 )
 from iwps_jax.types import Holdout
 
 PURPOSE = "control"
 FEWEST = 2
-"""Control rows in a batch, where it has at least twice as many rows."""
+"""Control rows in a batch of twice as many rows or more; half of a smaller one."""
 TRUSTED = 5
 """Control rows of every class from which on they can judge as a holdout set."""
 # The increment of SplitMix64 and its two multipliers.
@@ -97,9 +98,19 @@ def pickable_rows(state: Campaign) -> np.ndarray:
 
 
 def num_control(state: Campaign, k: int) -> int:
-    """How many control rows a batch of k rows has."""
+    """How many control rows a batch of k rows has.
+
+    With them their share of all rows handed out is as wanted, and no batch of four or
+    more has fewer than `FEWEST`.
+    """
     share = state.task.control
-    return min(k // 2, max(FEWEST, math.ceil(share * k))) if share else 0
+    if not share:
+        return 0
+    batches = batches_of(state)
+    before = sum(len(batch.rows) for batch in batches)
+    drawn = sum(len(batch.rows) for batch in batches if batch.purpose == PURPOSE)
+    wanted = round(share * (before + k)) - drawn
+    return min(k, max(wanted, min(FEWEST, k // 2)))
 
 
 def next_rows(state: Campaign, number: int) -> np.ndarray:
@@ -136,13 +147,15 @@ class Measured(NamedTuple):
 
     Attributes:
         right: how many it classifies right.
-        total: how many there are.
+        total: how many there are; those of retired classes are wrong.
+        unclear: control rows that were skipped, or of which people were unsure.
         interval: exact 95 % interval of the accuracy in the pool.
         balanced: mean share over the open classes; None if one has no control row.
     """
 
     right: int
     total: int
+    unclear: int
     interval: tuple[float, float]
     balanced: float | None
 
@@ -158,19 +171,22 @@ def measure(state: Campaign) -> Measured | None:
     Args:
         state: with the head fitted to its labels.
     """
-    labels = control_labels(state)
+    is_control = {*control_rows(state).tolist()}
+    answers = {row: c for row, c in last_answers(state) if row in is_control}
+    labels = {row: c for row, c in answers.items() if c >= 0}
     if state.head is None or not labels:
         return None
-    task, true = task_of(state), np.array([*labels.values()])
+    task, true = task_of(state), counts_as(state)[[*labels.values()]]
     features = task.scaling.rows(task.pool, [*labels])
     logits = features @ state.head.kernel + state.head.bias
     is_right = logits.argmax(-1) == true
     right, total = int(is_right.sum()), len(true)
     numbers, balanced = _open_numbers(state), None
-    if {*numbers} == {*true.tolist()}:
+    if {*numbers} <= {*true.tolist()}:
         shares = [is_right[true == number].mean() for number in numbers]
         balanced = float(np.mean(shares))
-    return Measured(right, total, clopper_pearson(right, total), balanced)
+    unclear = len(answers) - total
+    return Measured(right, total, unclear, clopper_pearson(right, total), balanced)
 
 
 def clopper_pearson(count: int, total: int) -> tuple[float, float]:

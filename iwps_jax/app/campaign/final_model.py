@@ -73,7 +73,7 @@ def fit_final_model(state: Campaign) -> FinalModel:
         Refusal: if fewer than two classes are labeled.
     """
     head = final_head(state)
-    if state.head is None or head is None:
+    if head is None:
         raise Refusal(
             "two classes must have labels before there is a model, got "
             f"{len({*labels_of(state).values()})}: label more samples with iwps next "
@@ -89,7 +89,7 @@ def fit_final_model(state: Campaign) -> FinalModel:
         features,
         places.astype(np.int32),
         num_classes=len(numbers),
-        penalty=state.head.penalty,
+        penalty=head.penalty,
     )
     return FinalModel(
         tuple(task.classes[number] for number in numbers.tolist()),

@@ -9,6 +9,7 @@ from iwps_jax.app.campaign.control import control_labels, training_labels
 from iwps_jax.app.campaign.events import Answers
 from iwps_jax.app.campaign.state import (
     Campaign,
+    all_names,
     counts_as,
     holdout_of,
     labels_of,
@@ -22,7 +23,6 @@ from iwps_jax.heads.linear_probe import (
     fit_to_all,
 )
 from iwps_jax.refusal import Refusal
-from iwps_jax.types import Head
 
 NO_ANSWER = -3
 
@@ -63,7 +63,7 @@ def tell(
     names = [str(name) for name in ids]
     rows = naming.rows_of(task.ids, len(task.pool), names)
     _refuse_holdout(task, names, rows)
-    classes = naming.classes_of(task.classes, names, labels)
+    classes = naming.classes_of(task.classes, names, _renamed(state, labels))
     _refuse_retired(state, names, classes)
     rows = rows[[c is not None for c in classes]]
     told = np.array([c for c in classes if c is not None], int)
@@ -105,21 +105,32 @@ def refitted(state: Campaign) -> Campaign:
     return state._replace(head=_fitted(state))
 
 
-def final_head(state: Campaign) -> Head | None:
+def final_head(state: Campaign) -> LinearProbe | None:
     """The head to deliver: it has learned control rows and holdout samples as well.
+
+    Its penalty is that of the campaign's head. If there is none, because all labels but
+    those of control rows are of one class, it is cross-validated anew.
 
     Args:
         state: with the head fitted to its labels, as `refitted` returns it.
 
     Returns:
-        The head for scaled features; None if fewer than two classes are labeled.
+        The head for scaled features, with what is known of the campaign's head; None if
+        fewer than two classes are labeled.
     """
-    if state.head is None:
+    learned = [
+        _samples(state, training_labels(state)),
+        _samples(state, control_labels(state)),
+        _holdout(state),
+    ]
+    features, classes = map(np.concatenate, zip(*learned, strict=True))
+    if len({*labels_of(state).values()}) < 2:
         return None
-    features, classes = _samples(state, training_labels(state))
-    kept = _samples(state, control_labels(state)), _holdout(state)
-    others, their_classes = map(np.concatenate, zip(*kept, strict=True))
-    return fit_to_all(state.head, features, classes, others, their_classes)
+    if state.head is None:
+        num_classes = len(task_of(state).classes)
+        return fit_cross_validated_probe(features, classes, num_classes=num_classes)
+    kernel, bias = fit_to_all(state.head, features, classes, features[:0], classes[:0])
+    return state.head._replace(kernel=kernel, bias=bias)
 
 
 def _fitted(state) -> LinearProbe | None:
@@ -145,6 +156,17 @@ def _holdout(state):
     """Scaled features and classes of the holdout set, if there is one."""
     holdout = holdout_of(state)
     return state.task.scaling.of(holdout.features), holdout.labels
+
+
+def _renamed(state, labels):
+    """Labels by the names that classes have now: a file may have an older one."""
+    now = task_of(state).classes
+    old = {naming.form(name): now[c] for name, c in all_names(state).items()}
+    old |= {naming.form(name): name for name in now}
+    return [
+        old.get(naming.form(label), label) if isinstance(label, str) else label
+        for label in labels
+    ]
 
 
 def _checked_annotators(annotator, size) -> list[str]:

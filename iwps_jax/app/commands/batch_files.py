@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -115,6 +116,12 @@ def say(written: Iterable[Path]) -> None:
     """Tells where a batch is."""
     for path in written:
         print(f"Samples to label, best first: {path}")
+        if path.suffix.lower() == ".csv":
+            name = shlex.quote(str(path))
+            print(
+                f"Next: fill in its column label, by iwps show {name} or in a "
+                f"spreadsheet; then iwps label {name}"
+            )
 
 
 def picks_of(state: Campaign, places: Sequence[tuple[Batch, int]]) -> list[Pick]:

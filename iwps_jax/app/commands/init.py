@@ -28,6 +28,7 @@ from iwps_jax.app.campaign import (
 )
 from iwps_jax.app.campaign.control import judges_of
 from iwps_jax.app.campaign.next_batch import FIRST, method_now
+from iwps_jax.app.campaign.state import MOST_CONTROL
 from iwps_jax.app.commands import advice, exit_status
 from iwps_jax.app.commands.answers import (
     OfCampaign,
@@ -86,6 +87,13 @@ class Options(OfHoldout, OfCampaign, Computing):
                 "iwps init needs a folder that iwps embed has made, or --pool: one of "
                 "the two."
             )
+        if self.embedded is not None and self.embedded.is_file():
+            raise Refusal(
+                f"iwps init takes a folder, and {self.embedded} is a file: a file of "
+                "features needs --pool."
+            )
+        if self.control is not None and not 0 <= self.control <= MOST_CONTROL:
+            raise Refusal(f"--control must be in [0, {MOST_CONTROL}].")
         if self.embedded is not None and self.ids is not None:
             raise Refusal("--ids needs --pool: the folder has ids of its own.")
         if self.method in ROWS and self.method not in METHODS:
@@ -158,7 +166,7 @@ def _say(options: Options, state: Campaign) -> None:
     print(
         f"{options.campaign}: {len(task.pool):,} samples, {classes}, {judges}"
         f"{len(labels_of(state))} labeled, method {task.method}. "
-        "Next: iwps next --k 50"
+        "Next: iwps next --k 20"
     )
     _warn(options, state)
     if options.chosen == WITH_HOLDOUT.method and options.holdout is not None:
@@ -167,8 +175,8 @@ def _say(options: Options, state: Campaign) -> None:
         print(f"Until two classes have labels, {FIRST.label} covers the pool.")
     if task.control:
         print(
-            f"{task.control:.0%} of each batch, two samples or more, are drawn at "
-            "random to measure how often the model is right."
+            f"{100 * task.control:.3g}% of the samples, and at least two of a batch of "
+            "four or more, are drawn at random to measure how often the model is right."
         )
 
 

@@ -164,9 +164,13 @@ def _refuse_surprise(path: Path, before: Campaign, told: Campaign, taken: Taken)
             f"{_changes(before, told)}. {remedy}"
         )
     if taken.same == sum(taken[:5]):
+        waiting = len(unanswered_of(before))
+        step = "Take more samples with iwps next."
+        if waiting:
+            step = f"{waiting} samples wait: iwps next --unanswered writes them again."
         raise FileError(
             f"{path} has nothing new: all {taken.same} answers are in the campaign "
-            "already. Take more samples with iwps next."
+            f"already. {step}"
         )
     if taken.unasked and taken.unasked >= taken.awaited:
         raise FileError(

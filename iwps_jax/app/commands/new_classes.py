@@ -15,6 +15,9 @@ from iwps_jax.refusal import printable
 
 NEW, STOP = "n", "q"
 """Answers on the terminal; the empty one takes the known class."""
+NO_ANSWER = ""
+MISSING = ("nan", "null", "none", "na", "n/a", "?")
+"""Names that programs write, or people, into a cell without an answer."""
 
 
 def take(
@@ -93,10 +96,10 @@ def _refuse_free_text(path, names, answers):
 
 
 def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
-    """New names that may be known ones, or one another, misspelled."""
-    known, found = [*open_classes(state)], []
+    """New names that may be known answers, or one another, misspelled."""
+    known, found = [*open_classes(state), SKIP, UNSURE], []
     for name in names:
-        other = close_to(name, known)
+        other = NO_ANSWER if name.casefold() in MISSING else close_to(name, known)
         if other is not None:
             found.append((name, other))
         known.append(name)
@@ -106,9 +109,11 @@ def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
 def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
     """By the form of a misspelled name the class that was meant."""
     if doubtful and not is_terminal():
-        pairs = ", ".join(f"{name!r} ({other!r}?)" for name, other in doubtful[:NAMED])
+        pairs = ", ".join(
+            f"{name!r} ({_shown(other)}?)" for name, other in doubtful[:NAMED]
+        )
         raise FileError(
-            f"{path} has names that may be known classes, misspelled: {pairs}. Correct "
+            f"{path} has names that may be other answers, misspelled: {pairs}. Correct "
             f"the file, or add a class with iwps classes --add "
             f"{doubtful[0][0]!r}; --new-classes takes all names as they are."
         )
@@ -116,8 +121,8 @@ def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
     for name, other in doubtful:
         other = meant.get(form(other), other)
         question = (
-            f"{name!r} is no class yet. Enter: it is {other!r}. {NEW}: it is a new "
-            f"class. {STOP}: stop. "
+            f"{name!r} is no class yet. Enter: it is {_shown(other)}. {NEW}: it is a "
+            f"new class. {STOP}: stop. "
         )
         reply = input(printable(question)).strip().casefold()
         if reply == "":
@@ -125,3 +130,7 @@ def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
         elif reply != NEW:
             raise FileError(f"{path} was not taken.")
     return meant
+
+
+def _shown(other: str) -> str:
+    return repr(other) if other else "no answer"

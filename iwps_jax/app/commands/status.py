@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import numpy as np
 from tyro import conf
 
 from iwps_jax.app.campaign import (
@@ -29,13 +30,23 @@ from iwps_jax.app.campaign import (
     open_classes,
     outlook,
 )
-from iwps_jax.app.campaign.control import PURPOSE, control_labels
+from iwps_jax.app.campaign.control import (
+    PURPOSE,
+    control_labels,
+    training_labels,
+)
 from iwps_jax.app.campaign.learn import final_head, refitted
-from iwps_jax.app.campaign.state import batches_of, holdout_of, task_of
+from iwps_jax.app.campaign.state import (
+    batches_of,
+    counts_as,
+    holdout_of,
+    last_answers,
+    task_of,
+)
 from iwps_jax.app.commands import answers, exit_status
 from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import some_of
+from iwps_jax.app.naming import SKIPPED, some_of
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
 
 LINES = 40  # of the learning curve at most
@@ -72,6 +83,7 @@ def _status(options: Options) -> None:
     if options.json is not None:
         told = now._asdict() | {
             "measured": None if measured is None else measured._asdict(),
+            "accuracy_is": judged_by(state),
             "curve": [point._asdict() for point in now.curve],
             "labels_per_class": dict(
                 zip(task_of(state).classes, now.labels_per_class.tolist(), strict=True)
@@ -88,7 +100,7 @@ def _text(state: Campaign, now: Outlook, measured: Measured | None) -> str:
     judges, width = judged_by(state), len(judged_by(state))
     lines = [
         f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
-        f"{now.num_skipped:,} skipped, {now.num_unsure:,} unsure, "
+        f"{now.num_skipped:,} skipped, {now.num_unsure:,} unsure, {_retired(state)}"
         f"{now.num_unanswered:,} waiting for an answer, {now.num_left:,} left; "
         f"{_method(state)}",
         "",
@@ -117,6 +129,14 @@ def _text(state: Campaign, now: Outlook, measured: Measured | None) -> str:
     return "\n".join([*lines, "", now.hint, _next_step(now)])
 
 
+def _retired(state: Campaign) -> str:
+    """The rows whose class was retired, if there are some."""
+    target = counts_as(state)
+    given = np.array([c for _, c in last_answers(state) if c >= 0], int)
+    number = int((target[given] == SKIPPED).sum())
+    return f"{number:,} of retired classes, " if number else ""
+
+
 def _method(state: Campaign) -> str:
     name = task_of(state).method
     if name != RECOMMENDED:
@@ -130,7 +150,7 @@ def _accuracy(state: Campaign, now: Outlook, measured: Measured | None) -> str:
     if measured is not None:
         return f"{sentence_of(measured)}."
     accuracy = now.curve[-1].holdout_accuracy if now.curve else None
-    if accuracy is None:
+    if accuracy is None or len({*training_labels(state).values()}) < 2:
         return "How often the model is right is not known yet."
     if len(holdout_of(state).labels):
         return f"The model is right on {accuracy:.1%} of the holdout set."
@@ -148,8 +168,10 @@ def _next_step(now: Outlook) -> str:
             "--unanswered writes them again."
         )
     if now.num_left:
-        return "Next: iwps next --k 50"
-    return "Next: iwps predict --out labels.csv"
+        return "Next: iwps next --k 20"
+    if np.count_nonzero(now.labels_per_class) > 1:
+        return "Next: iwps predict --out labels.csv"
+    return "Only one class has labels: there is nothing to predict."
 
 
 def _shown(curve: Sequence[Point]) -> list[Point]:

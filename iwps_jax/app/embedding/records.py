@@ -15,7 +15,7 @@ from iwps_jax.refusal import short
 
 TABLES = {".csv": DELIMITERS, ".tsv": "\t"}
 SUFFIXES = (*TABLES, ".jsonl", ".parquet")
-OPTIONS = "--text and --id name columns"
+OPTIONS = "--text and --id name columns; --table is for rows of measures"
 MOST_LETTERS = 1_000_000
 """Of a cell: the csv module refuses more than 131,072 by default."""
 

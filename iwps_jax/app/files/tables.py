@@ -174,4 +174,7 @@ def read_text(path: str | Path) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise FileError(f"{path} must be UTF-8 text, line {line} is not.") from error
+        raise FileError(
+            f"{path} must be UTF-8 text, line {line} is not: "
+            'spreadsheets save it as "CSV UTF-8".'
+        ) from error
