@@ -348,8 +348,8 @@ TITLED = "Report of May, with notes\n\nnumber,body\n1,a\n"
         (
             ("--text", "body"),
             "t.csv must have a column body in line 2, the header, got Report of May, "
-            "with notes: --text and --id name columns; --table is for rows of measures; "
-            "delete titles above the header.",
+            "with notes: --text and --id name columns; --table is for rows of "
+            "measures; delete titles above the header.",
         ),
         (
             ("--table", "--id", "number"),
