@@ -57,6 +57,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(blocks, "SIZE", 4)
+    sys.modules.pop("own", None)  # that of a page of the documentation
     yield tmp_path
     sys.modules.pop("own", None)
 

@@ -91,7 +91,7 @@ def test_one_column_does_not_tell_three_classes_apart(model, capfd):
     np.savez("three.npz", features=FEATURES[:3], labels=[0, 2, 1])
     files = "--pool", "pool.npy", "--head", "head.npz", "--holdout", "three.npz"
     for command in (("score", "--k", 1), ("check",)):
-        assert run(*command, *files, "--no-cache") == 2
+        assert run(*command, *files) == 2
         told = capfd.readouterr().err
         assert "three.npz: labels must be 0 or 1, because one column of the" in told
         assert "got 2 in row 1: for more classes, the head needs a column" in told
@@ -197,7 +197,7 @@ def test_several_classes_in_a_cell_are_multi_label(capfd):
         file.write('id,label\n0,cat\n1,dog\n2,cat; dog\n3,"Paris, France"\n')
     with open("judged.csv", "w") as file:
         file.write("id,label\n5,cat\n6,dog\n")
-    words = "--pool", "pool.npy", "--holdout", "judged.csv", "--no-cache"
+    words = "--pool", "pool.npy", "--holdout", "judged.csv"
     for classes in ((), ("--classes", "cat,dog")):
         assert run("init", *words, "--labels", "labels.csv", *classes) == 2
         told = capfd.readouterr().err
@@ -213,13 +213,13 @@ def test_a_class_may_have_a_comma_in_its_name():
 
 
 def test_no_campaign_takes_several_classes_in_a_cell_for_a_new_class(capfd):
-    assert run("init", "--pool", "pool.npy", "--no-cache") == 0
+    assert run("init", "--pool", "pool.npy") == 0
     for number, (told, status) in enumerate(
         [("cat", 0), ("dog", 0), ("cat;dog", 2), ("cat;gnu", 0)]
     ):
         with open("labels.csv", "w") as file:
             file.write(f"id,label\n{number},{told}\n")
-        words = "labels.csv", "--no-cache", "--overwrite-labels"
+        words = "labels.csv", "--overwrite-labels"
         assert run("label", *words) == status
         assert ("multi-label" in capfd.readouterr().err) == (status == 2)
     assert run("label", *words, "--new-classes") == 0

@@ -175,6 +175,6 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise FileError(
-            f"{path} must be UTF-8 text, line {line} is not: "
-            'spreadsheets save it as "CSV UTF-8".'
+            f"{path} must be UTF-8 text, line {line} is not. "
+            'Spreadsheets save it as "CSV UTF-8".'
         ) from error
