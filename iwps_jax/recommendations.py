@@ -43,8 +43,9 @@ TABLE = (
         methods.BALANCED_HERDING.name,
         "you have a head and the samples that it learned from, and no holdout set",
         "balanced_herding covers the samples that margin is unsure of, and counts each "
-        "class as much; on the data that chose it, it was first or close to it in all "
-        "settings, and a verdict on unseen data is not out yet.",
+        "class as much; it was chosen on data on which it was first or close to the "
+        "first wherever all methods had as many labels. A verdict on other data is not "
+        "out yet.",
     ),
     Recommendation(
         ("head",),

@@ -27,19 +27,15 @@ def digits():
     return some_digits(0)
 
 
-def answered(digits, state, k):
-    """After a batch of k, all answered."""
-    state, ids = ask(state, k)
-    truth = digits["truth"]
-    return tell(state, ids, [CLASSES[truth[int(id_)]] for id_ in ids]), ids
-
-
 @pytest.fixture(scope="module")
 def labeled(digits):
-    state = start(digits["pool"], classes=CLASSES)
+    """After three batches, answered at once: so one head is fitted."""
+    state, asked = start(digits["pool"], classes=CLASSES), []
     for k in (20, 40, 100):
-        state, _ = answered(digits, state, k)
-    return state
+        state, ids = ask(state, k)
+        asked += ids
+    truth = digits["truth"]
+    return tell(state, asked, [CLASSES[truth[int(id_)]] for id_ in asked])
 
 
 def test_one_in_ten_and_at_least_two_are_control_rows(digits):
@@ -137,6 +133,7 @@ def test_control_rows_judge_once_every_class_has_five(digits):
     for _ in range(3):
         state, ids = ask(state, 20)
         methods.append(state.events[-2].method)
+        assert not {*state.events[-2].rows} & {*control.kept_rows(state)}
         names = [("low", "high")[labels[int(id_)]] for id_ in ids]
         state = tell(state, ids, names)
     assert methods[0] == "max_herding" and methods[-1] == "iwps"
@@ -210,3 +207,12 @@ def test_a_class_of_control_rows_alone_is_learned_at_the_end(digits):
     assert state.head is None and measure(state) is None
     head = final_head(state)
     assert head.kernel.shape == (64, 2) and head.holdout_accuracy is not None
+
+
+def test_where_only_damaged_rows_are_left_the_number_is_said(digits):
+    pool = digits["pool"][:30].copy()
+    state = start(pool, control=0.2)
+    pool[control.order_of(state.task)[:4]] = np.nan
+    with pytest.raises(Refusal, match="at most 26, got 30"):
+        ask(state, 30)
+    assert len(ask(state, 26)[1]) == 26

@@ -38,7 +38,8 @@ FEWEST = 2
 TRUSTED = 5
 """Control rows of every class from which on they can judge as a holdout set."""
 # The increment of SplitMix64 and its two multipliers.
-GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+INCREMENT = 0x9E3779B97F4A7C15
+MULTIPLIERS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def order_of(task: Task) -> np.ndarray:
@@ -51,35 +52,43 @@ def order_of(task: Task) -> np.ndarray:
         Steele, Lea, Flood 2014, "Fast Splittable Pseudorandom Number Generators",
         Figure 17.
     """
-    return _order(task.seed, len(task.pool))
+    return _order(task.seed, len(task.pool))[0]
 
 
 @functools.lru_cache(maxsize=2)
-def _order(seed: int, size: int) -> np.ndarray:
+def _order(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order, and the place of every row in it."""
     stream = _mixed(np.array([seed % 2**64], np.uint64))
     with np.errstate(over="ignore"):
         rows = np.arange(1, size + 1, dtype=np.uint64)
-        order = np.argsort(_mixed(stream + rows * np.uint64(GOLDEN)), kind="stable")
-    order.setflags(write=False)
-    return order
+        order = np.argsort(_mixed(stream + rows * np.uint64(INCREMENT)), kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(size)
+    for array in (order, places):
+        array.setflags(write=False)
+    return order, places
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(FIRST)
-        numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(SECOND)
+        numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(MULTIPLIERS[0])
+        numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(MULTIPLIERS[1])
     return numbers ^ (numbers >> np.uint64(31))
 
 
 def control_rows(state: Campaign) -> np.ndarray:
     """The rows that the order has passed, but for holdout samples, in its order."""
+    passed = order_of(state.task)[: _num_passed(state)]
+    return passed[~np.isin(passed, state.task.holdout_rows)]
+
+
+def _num_passed(state) -> int:
+    """How many rows of the order are up to the last control row handed out."""
     handed = [batch.rows for batch in batches_of(state) if batch.purpose == PURPOSE]
     if not handed:
-        return np.zeros(0, np.int64)
-    order = order_of(state.task)
-    last = np.flatnonzero(np.isin(order, np.concatenate(handed))).max()
-    passed = order[: last + 1]
-    return passed[~np.isin(passed, state.task.holdout_rows)]
+        return 0
+    places = _order(state.task.seed, len(state.task.pool))[1]
+    return int(places[np.concatenate(handed)].max()) + 1
 
 
 def kept_rows(state: Campaign) -> np.ndarray:
@@ -115,12 +124,8 @@ def num_control(state: Campaign, k: int) -> int:
 
 def next_rows(state: Campaign, number: int) -> np.ndarray:
     """The next rows of the order that may still be asked for, with finite features."""
-    order, is_free = order_of(state.task), free_rows(state)
-    passed = control_rows(state)
-    start = 0
-    if len(passed):
-        start = int(np.flatnonzero(order == passed[-1])[0]) + 1
-    waiting, found = order[start:][is_free[order[start:]]], []
+    ahead = order_of(state.task)[_num_passed(state) :]
+    waiting, found = ahead[free_rows(state)[ahead]], []
     for at in range(0, len(waiting), max(number, 1)):
         some = waiting[at : at + number]
         features = state.task.scaling.of(rows_of(state.task.pool, some.tolist()))

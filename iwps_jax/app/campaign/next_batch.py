@@ -86,6 +86,11 @@ def _batches(state, k) -> list[Batch]:
     number = max(control.num_control(state, k), k - int(where.sum()))
     drawn = control.next_rows(state, number)
     where[drawn] = False
+    if k - len(drawn) > where.sum():
+        raise Refusal(
+            f"k must be at most {where.sum() + len(drawn)}, got {k}: the features of "
+            "all other samples that are left are not finite."
+        )
     found = []
     if len(drawn) < k:
         found.append(_picked(state, k - len(drawn), where))
@@ -98,7 +103,7 @@ def _batches(state, k) -> list[Batch]:
 
 
 def _picked(state, k, where) -> Batch:
-    """K rows of the method, of those in `where`."""
+    """The method picks k of the rows in `where`."""
     task, method = task_of(state), method_now(state)
     model = _model(state, method)
     if method.is_scan:
@@ -131,7 +136,8 @@ def _model(state: Campaign, method: Method) -> Model:
     if head is not None:
         own = Head(np.asarray(head.kernel), np.asarray(head.bias))
         model = model._replace(head=own)
-        judges = control.judges_of(state)
+        looks = "holdout" in {*method.needs, *method.uses}
+        judges = control.judges_of(state) if looks else None
         if judges is not None:
             model = model._replace(holdout=judges)
             if not len(holdout_of(state).labels):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from iwps_jax.app.campaign.final_model import FinalModel
+from iwps_jax.app.commands.outputs import format_of
 from iwps_jax.app.files.unreadable import FileError
 
 Encode = Callable[[FinalModel, dict[str, Any] | None], bytes]
@@ -21,13 +22,10 @@ def encoder_of(path: Path) -> Encode:
     Raises:
         FileError: if the suffix names no format, or a package is missing.
     """
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        *names, last = FORMATS
-        raise FileError(f"{path} must end in {', '.join(names)} or {last}.")
-    if FORMATS[suffix] is _as_joblib:
+    encode = format_of(path, FORMATS)
+    if encode is _as_joblib:
         _require_sklearn(path)
-    return FORMATS[suffix]
+    return encode
 
 
 def arrays_of(model: FinalModel) -> dict[str, np.ndarray]:

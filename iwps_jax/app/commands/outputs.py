@@ -2,12 +2,16 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.options import Options
 from iwps_jax.refusal import Refusal
 
+Kind = TypeVar("Kind")
 SETTINGS = "campaign.json"
 """The file that makes a folder that of a campaign."""
 BATCHES = "batches"
@@ -71,6 +75,19 @@ def require_writable(path: Path) -> None:
         folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise Refusal(f"--out must be in a folder that can be written: {path}.")
+
+
+def format_of(path: Path, formats: Mapping[str, Kind]) -> Kind:
+    """The entry of a table of formats for a file's suffix, in any case.
+
+    Raises:
+        FileError: if the suffix names none of them.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in formats:
+        *names, last = formats
+        raise FileError(f"{path} must end in {', '.join(names)} or {last}.")
+    return formats[suffix]
 
 
 def is_same(real: Path, given: Path) -> bool:

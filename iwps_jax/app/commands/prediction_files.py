@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from iwps_jax.app.campaign.predictions import Predictions
+from iwps_jax.app.commands.outputs import format_of
 from iwps_jax.app.files.tables import guarded, table_of
 from iwps_jax.app.files.unreadable import FileError
 
@@ -120,12 +121,10 @@ FORMATS: dict[str, Any] = {".csv": _as_csv, ".parquet": _as_parquet}
 
 
 def _format_of(path: Path) -> Any:
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise FileError(f"{path} must end in {' or '.join(FORMATS)}.")
-    if FORMATS[suffix] is _as_parquet:
+    write = format_of(path, FORMATS)
+    if write is _as_parquet:
         _require_pyarrow(path)
-    return FORMATS[suffix]
+    return write
 
 
 def _require_pyarrow(path):
