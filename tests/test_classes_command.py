@@ -133,6 +133,9 @@ def test_two_names_are_close_if_one_edit_makes_them_one():
     assert close_to("class 12", ["class 1", "class 2", "class 11"]) is None
     assert close_to("hound", ["sound", "house"]) == "sound"
     assert close_to("abcd", ["badc"]) is None
+    assert close_to("type b", ["type a"]) is None
+    assert close_to("tpye a", ["type a"]) == "type a"
+    assert close_to("newyork", ["new york"]) == "new york"
 
 
 @pytest.mark.parametrize("labels", [False, True])

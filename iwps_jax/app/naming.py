@@ -117,9 +117,9 @@ def close_to(name: str, known: Sequence[str]) -> str | None:
     """A known name that another one may be a misspelling of; None if there is none.
 
     It differs in case, spaces or invisible characters alone; or it is the same number,
-    as `1.0` and `1`; or, for names of at least three letters, in one letter that is
+    as `1.0` and `1`; or, in a word of at least three letters, in one letter that is
     added, left out, replaced or swapped with the next. A digit is no such letter: `run
-    1` and `run 2` are two names.
+    1` and `run 2` are two names, and so are `type a` and `type b`.
 
     Example:
         >>> [close_to(name, ["cat", "run 1"]) for name in ("Cat", "cta", "run 2")]
@@ -135,8 +135,13 @@ def close_to(name: str, known: Sequence[str]) -> str | None:
 
 
 def _is_one_edit(one, other) -> bool:
-    if min(len(one), len(other)) < 3 or abs(len(one) - len(other)) > 1:
+    if abs(len(one) - len(other)) > 1:
         return False
+    words, others = one.split(), other.split()
+    if len(words) == len(others):  # a short word, as in `type a`, may be meant
+        pairs = [pair for pair in zip(words, others, strict=True) if len({*pair}) > 1]
+        if any(min(map(len, pair)) < 3 for pair in pairs):
+            return False
     start = len(os.path.commonprefix([one, other]))
     end = len(os.path.commonprefix([one[start:][::-1], other[start:][::-1]]))
     left, right = one[start : len(one) - end], other[start : len(other) - end]
