@@ -19,8 +19,8 @@ ROOT = Path(iwps_jax.__file__).parents[1]
 
 FLOORS = {  # a room may import from those before it only
     "iwps_jax": (
-        *("types", "versions", "moved", "cache", "refusal", "command_line"),
-        "atomic_write",
+        *("types", "versions", "moved", "cache", "wording", "refusal"),
+        *("command_line", "atomic_write"),
         *("checks", "series", "dialect", "numerics", "blocks", "masks", "method"),
         *("scores", "selection", "pixels", "contrib", "heads", "backbones"),
         *("pool", "known_step", "rows", "methods", "recommendations", "picking"),

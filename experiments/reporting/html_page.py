@@ -27,6 +27,7 @@ from experiments.reporting.summary import (
     has_bootstrap,
     total_seconds,
 )
+from iwps_jax.wording import plural
 
 FIRST_PICTURES = ("selected.png", "tsne.png", "class_iou.png")
 LAST_PICTURES = ("curves.png",)
@@ -102,7 +103,7 @@ def merged_page(
     runs = summary["runs"]
     return _render(
         "merged.html",
-        title=f"{tables.plural(len(runs), 'run')} side by side",
+        title=f"{plural(len(runs), 'run')} side by side",
         summary=summary,
         measure=measure_of(runs[0]),
         runs=[

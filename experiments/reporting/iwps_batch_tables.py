@@ -11,6 +11,7 @@ from experiments.reporting import tables
 from experiments.reporting.iwps_batch_headline import KINDS, headline
 from experiments.reporting.iwps_batch_study import VERDICTS
 from experiments.reporting.styles import display_name, setting_name
+from iwps_jax.wording import plural
 
 
 def verdict_in_words(summary: Mapping[str, Any]) -> str:
@@ -23,7 +24,7 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
     if undecided:
         few = ", ".join(f"{name} against {display_name(m)}" for name, m in undecided)
         return f"No verdict: fewer than three shared seeds in {few}."
-    count = tables.plural(len(summary["settings"]), "setting")
+    count = plural(len(summary["settings"]), "setting")
     worse = "; ".join(
         f"{setting} against {display_name(method)} ({after_holm} after Holm)"
         for setting, method, after_holm in rule["worse_in"]
@@ -32,7 +33,7 @@ def verdict_in_words(summary: Mapping[str, Any]) -> str:
         f"1. Not met: the 95 % interval lies below zero in {worse}."
         if worse
         else f"1. Met: in none of {count} and against none of "
-        f"{tables.plural(len(baselines), 'baseline')}, of the settings in which they "
+        f"{plural(len(baselines), 'baseline')}, of the settings in which they "
         "ran, does the 95 % interval lie below zero."
     )
     sentences = [first]

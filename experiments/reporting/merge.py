@@ -21,6 +21,7 @@ from experiments.reporting.summary import as_json, summarize
 from iwps_jax import methods
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.refusal import Refusal
+from iwps_jax.wording import plural
 
 COLUMN_SETTINGS = {
     "base_size": "base size {}",
@@ -96,7 +97,7 @@ def write_merged_report(
         for place, title, record in zip(places, titles, records, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    png = plots.grid_png(cells, tables.plural(len(records), "run"), measure=measure)
+    png = plots.grid_png(cells, plural(len(records), "run"), measure=measure)
     write_atomically(out / "curves.png", png)
     pictures = []
     shown = _first_picks(records, datasets)

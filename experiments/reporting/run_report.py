@@ -7,8 +7,8 @@ from experiments.reporting import class_plots, html_page, pick_plots, plots, sce
 from experiments.reporting.records import Record, read_record
 from experiments.reporting.styles import setting_of
 from experiments.reporting.summary import as_json, summarize
-from experiments.reporting.tables import plural
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.wording import plural
 
 
 def write_report(out: Path, dataset: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from experiments.reporting.styles import (
     style_of,
 )
 from experiments.reporting.summary import BASELINE, has_bootstrap, total_seconds
+from iwps_jax.wording import plural
 
 TABLE_WIDTH = 100
 MISSING = "-"
@@ -332,16 +333,6 @@ def difference(
         if result[low] is not None:
             text += f" [{100 * result[low]:+.1f}, {100 * result[high]:+.1f}]"
     return text, result["verdict"]
-
-
-def plural(number: int, noun: str) -> str:
-    """Count a noun.
-
-    Example:
-        >>> plural(1, "seed"), plural(2, "seed")
-        ('1 seed', '2 seeds')
-    """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def ranges(numbers: Sequence[int]) -> str:

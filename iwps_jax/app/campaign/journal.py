@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from iwps_jax.app.files.unreadable import FileError, short
 from iwps_jax.atomic_write import naming_file, sync_folder, write_atomically
+from iwps_jax.wording import plural
 
 try:
     import fcntl
@@ -237,7 +238,8 @@ def _tail(folder, root) -> Tail:
         with (folder / name).open("rb") as file:
             if file.seek(0, os.SEEK_END) < begun:
                 raise FileError(
-                    f"{folder / name} is truncated: {begun:,} bytes are known."
+                    f"{folder / name} is truncated: "
+                    f"{plural(begun, 'byte is known', 'bytes are known')}."
                 )
             file.seek(begun)
             content = _complete(file.read())

@@ -31,6 +31,7 @@ from iwps_jax.heads.linear_probe import LinearProbe
 from iwps_jax.method import LEARNING_RATE, STEPS
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import AnyArray, Holdout
+from iwps_jax.wording import plural
 
 METHODS = tuple(row.name for row in methods.ROWS.values() if "draws" not in row.needs)
 """The methods that a campaign can use: its head draws no dropout masks."""
@@ -222,7 +223,7 @@ def _checked_ids(ids, size):
         return None
     names = [str(name) for name in ids]
     if len(names) != size or len(set(map(naming.form, names))) < size:
-        raise Refusal(f"ids must be {size} distinct names, one for each row.")
+        raise Refusal(f"ids must be {plural(size, 'distinct name')}, one for each row.")
     for row, name in enumerate(names):
         flaw = naming.flaw_of(name)
         if flaw is not None:

@@ -15,6 +15,7 @@ from iwps_jax import methods
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import printable
 from iwps_jax.types import AnyArray, Head, Holdout
+from iwps_jax.wording import plural
 
 FEWEST = 5
 """The fewest holdout samples of a class that `check` and `init` do not warn of."""
@@ -159,10 +160,9 @@ def head_warnings(head: Head | None, holdout: Holdout | None) -> list[str]:
 
 def outlying_warning(path: str, count: int, names: Sequence[str], scales: float) -> str:
     """Names rows with a feature that many scales from the center."""
-    rows = "row" if count == 1 else "rows"
     return (
-        f"{path}: in {count:,} {rows} a feature lies {scales:,.0f} times the usual "
-        f"distance from the center, or more: {_some(names)}. Are they damaged? "
+        f"{path}: in {plural(count, 'row')} a feature lies {scales:,.0f} times the "
+        f"usual distance from the center, or more: {_some(names)}. Are they damaged? "
         "Campaigns cut such features off; scores of your own head do not."
     )
 

@@ -22,6 +22,7 @@ from iwps_jax.app.files import label_studio
 from iwps_jax.app.files.picks import Pick, as_text
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.atomic_write import create_atomically
+from iwps_jax.wording import plural
 
 COLUMNS = ("id", "row", "score", "predicted", "confidence", "label")
 
@@ -69,7 +70,7 @@ def num_left(state: Campaign, k: int) -> int:
     """k, or as many samples as may still be asked for, where they are fewer."""
     left = int(free_rows(state).sum())
     if k > left > 0:
-        print(f"Only {left} samples are left.")
+        print(f"Only {plural(left, 'sample is', 'samples are')} left.")
         return left
     return k
 

@@ -16,6 +16,7 @@ from iwps_jax.app.campaign.state import (
 )
 from iwps_jax.app.commands import advice, pool_check
 from iwps_jax.types import Head, Holdout
+from iwps_jax.wording import plural
 
 
 def report_on(path: Path) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def report_on(path: Path) -> dict[str, Any]:
     )
     warnings = advice.head_warnings(*_judged(state))
     if bad.total:
-        warnings.append(f"{files.pool}: {bad.total:,} rows are not finite in 32 bits.")
+        rows = plural(bad.total, "row is", "rows are")
+        warnings.append(f"{files.pool}: {rows} not finite in 32 bits.")
     if outlying.total:
         names = ids_of(state.task, np.array(outlying.first))
         warnings.append(

@@ -51,6 +51,7 @@ from iwps_jax.pool import sources
 from iwps_jax.pool.scan import score_pool
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
+from iwps_jax.wording import plural
 
 SAMPLE = 2000
 
@@ -105,8 +106,8 @@ def _check(options: Options):
     if bad:
         rows = listed(report["pool"]["first_bad_rows"], bad)
         raise FileError(
-            f"{report['pool']['path']}: all rows must be finite in 32 bits, got {bad:,}"
-            f" that are not: {rows}."
+            f"{report['pool']['path']}: all rows must be finite in 32 bits, got "
+            f"{plural(bad, 'that is', 'that are')} not: {rows}."
         )
 
 

@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from iwps_jax.wording import plural
+
 CLASSES_NAMED = 12
 COLUMNS = 88
 
@@ -18,34 +20,40 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         )
         finite = "all finite"
         if pool["bad_rows"]:
-            finite = f"{pool['bad_rows']:,} rows not finite"
+            finite = f"{plural(pool['bad_rows'], 'row')} not finite"
         ids = ", each with an id" if pool["ids"] else ""
-        said.append(("pool", f"{pool['rows']:,} rows{ids}: {shapes}; {finite}"))
+        rows = plural(pool["rows"], "row")
+        said.append(("pool", f"{rows}{ids}: {shapes}; {finite}"))
     if (head := report.get("head")) is not None:
-        said.append(("head", f"{head['d']:,} features -> {head['classes']:,} classes"))
+        features, classes = (
+            plural(head[key], noun)
+            for key, noun in (("d", "feature"), ("classes", "class"))
+        )
+        said.append(("head", f"{features} -> {classes}"))
     if (holdout := report.get("holdout")) is not None:
-        text = f"{holdout['samples']:,} samples, {_spread(holdout['counts'])}"
+        text = f"{plural(holdout['samples'], 'sample')}, {_spread(holdout['counts'])}"
         if "accuracy" in holdout:
             text += f"; the head is right on {100 * holdout['accuracy']:.1f} %"
         said.append(("holdout", text))
     if (training := report.get("training_set")) is not None:
-        text = f"{training['samples']:,} samples, {_spread(training['counts'])}"
+        text = f"{plural(training['samples'], 'sample')}, {_spread(training['counts'])}"
         said.append(("training set", text))
     if (labels := report.get("labels")) is not None:
-        text = f"{labels['labeled']:,} labels, {labels['skipped']:,} skipped, "
+        text = f"{plural(labels['labeled'], 'label')}, {labels['skipped']:,} skipped, "
         text += f"{labels['open']:,} not answered"
         if labels["labeled"]:
             text += f"; {_spread(labels['counts'])}"
         said.append(("labels", text))
     if (predicted := report.get("predicted")) is not None:
-        text = f"of {predicted['rows']:,} rows: {_most(predicted['counts'])}"
+        text = f"of {plural(predicted['rows'], 'row')}: {_most(predicted['counts'])}"
         said.append(("predicted", text))
     if (agreement := report.get("agreement")) is not None:
         spearman = agreement["spearman"]
         text = "Spearman " + ("undefined" if spearman is None else f"{spearman:.3f}")
         overlap = agreement["overlap_of_best_tenth"]
         text += f", they share {overlap:.0%} of their best tenth"
-        said.append(("iwps and iwps_app", f"on {agreement['rows']:,} rows: {text}"))
+        rows = plural(agreement["rows"], "row")
+        said.append(("iwps and iwps_app", f"on {rows}: {text}"))
     advised = report["recommended"]
     if said or "campaign" not in report:
         text = f"{advised['method'] or 'nothing'}: {advised['reason']}"
@@ -54,13 +62,15 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     if (campaign := report.get("campaign")) is not None:
         digests = "all digests hold" if campaign["format"] > 1 else "it has no digests"
         text = f"{campaign['path']}, format {campaign['format']}: "
-        text += f"{campaign['events']:,} events, {campaign['answers']:,} answers, "
+        text += f"{plural(campaign['events'], 'event')}, "
+        text += f"{plural(campaign['answers'], 'answer')}, "
         text += f"{campaign['labeled']:,} labeled, {campaign['waiting']:,} waiting for "
         text += f"an answer; {digests}"
         said.append(("campaign", text))
         said += [("warning", text) for text in campaign["warnings"]]
     if (copies := report.get("copies")) is not None and copies["count"]:
-        text = f"{copies['count']:,} holdout samples are copies of rows of the pool: "
+        are_copies = ("holdout sample is a copy", "holdout samples are copies")
+        text = f"{plural(copies['count'], *are_copies)} of rows of the pool: "
         text += f"{listed(copies['first_rows'], copies['count'])}; do not train on "
         text += "these rows, because a holdout sample must be new to the head."
         said.append(("warning", text))
@@ -75,9 +85,9 @@ def _spread(counts) -> str:
     """The extremes of some counts of classes."""
     least, most = min(counts, key=counts.get), max(counts, key=counts.get)
     if counts[least] == counts[most]:
-        return f"{len(counts):,} classes, {counts[most]:,} of each"
+        return f"{plural(len(counts), 'class')}, {counts[most]:,} of each"
     return (
-        f"{len(counts):,} classes, from {counts[least]:,} (class {least}) to "
+        f"{plural(len(counts), 'class')}, from {counts[least]:,} (class {least}) to "
         f"{counts[most]:,} (class {most})"
     )
 
@@ -87,7 +97,7 @@ def _most(counts) -> str:
     names = sorted(counts, key=counts.get, reverse=True)
     told = ", ".join(f"{name} {counts[name]:,}" for name in names[:CLASSES_NAMED])
     more = len(names) - CLASSES_NAMED
-    return told + (f" and {more:,} more classes" if more > 0 else "")
+    return told + (f" and {plural(more, 'more class')}" if more > 0 else "")
 
 
 def listed(rows: Sequence[int], count: int) -> str:

@@ -47,6 +47,7 @@ from iwps_jax.app.options import Flag
 from iwps_jax.backbones.published import BackboneError
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.refusal import Refusal, refusing
+from iwps_jax.wording import plural
 
 CLASSES = {"class", "label", "target", "y"}
 """Names of columns that are often the answer."""
@@ -150,8 +151,8 @@ def _embed_table(options: Options, path: Path) -> None:
         pool_folder.write_features(options.folder, content)
         num_rows = pool_folder.finish(options.folder, content)
     print(
-        f"{num_rows:,} rows of {content.width:,} features in {options.folder}, from "
-        f"{len(table.kinds)} columns: "
+        f"{plural(num_rows, 'row')} of {plural(content.width, 'feature')} in "
+        f"{options.folder}, from {plural(len(table.kinds), 'column')}: "
         + ", ".join(f"{name} ({kind})" for name, kind in table.kinds.items())
     )
     for name, flaw in table.left_out.items():
@@ -224,7 +225,8 @@ def _content(source: Source, paths: list[Path], made_by: dict) -> Content:
 def _tell(options: Options, content: Content, repeated: int, kind: str) -> None:
     num_rows = len(content.ids) - repeated * options.drop_duplicates
     print(
-        f"{num_rows:,} rows of {content.width:,} features of {kind} in {options.folder}"
+        f"{plural(num_rows, 'row')} of {plural(content.width, 'feature')} of {kind} in "
+        f"{options.folder}"
     )
     if content.skipped:
         (id_, reason), file = content.skipped[0], options.folder / pool_folder.SKIPPED

@@ -27,6 +27,7 @@ from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.commands.predict import say_limits
 from iwps_jax.app.embedding.source_file import read_about
 from iwps_jax.atomic_write import write_atomically
+from iwps_jax.wording import plural
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,12 @@ def _export(options: Options) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.out, content)
     print(
-        f"Model of {len(model.classes)} classes in {options.out}, for "
+        f"Model of {plural(len(model.classes), 'class')} in {options.out}, for "
         f"{_features(model, backbone)}."
     )
     say_limits(state, model)
 
 
 def _features(model, backbone: dict[str, Any] | None) -> str:
-    size = f"{len(model.kernel):,} features"
+    size = plural(len(model.kernel), "feature")
     return size if backbone is None else f"{size} of {backbone.get('name')}"

@@ -24,6 +24,7 @@ from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
 from iwps_jax.app.options import Options
 from iwps_jax.types import Holdout
+from iwps_jax.wording import plural
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,8 @@ def _require_holdout(source: Path, holdout, path, pool, classes):
     d, width = holdout.features.shape[1], pool.shape[1]
     if d != width:
         raise FileError(
-            f"{source} must have {width} columns like the pool {path}, got {d}."
+            f"{source} must have {plural(width, 'column')} like the pool {path}, got "
+            f"{d}."
         )
     require_classes(source, holdout.labels, len(classes))
 

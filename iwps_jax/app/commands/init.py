@@ -52,6 +52,7 @@ from iwps_jax.methods import ROWS, row_of
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Head
+from iwps_jax.wording import plural
 
 WITH_HOLDOUT = recommend(["holdout", "labels"])
 
@@ -161,10 +162,12 @@ def _init(options: Options):
 
 def _say(options: Options, state: Campaign) -> None:
     task = state.task
-    classes = f"{len(task.classes)} classes" if task.classes else "no class yet"
-    judges = f"{len(task.holdout_labels)} holdout samples, " * (not not options.holdout)
+    classes = plural(len(task.classes), "class") if task.classes else "no class yet"
+    judges = ""
+    if options.holdout is not None:
+        judges = f"{plural(len(task.holdout_labels), 'holdout sample')}, "
     print(
-        f"{options.campaign}: {len(task.pool):,} samples, {classes}, {judges}"
+        f"{options.campaign}: {plural(len(task.pool), 'sample')}, {classes}, {judges}"
         f"{len(labels_of(state))} labeled, method {task.method}. "
         "Next: iwps next --k 20"
     )
@@ -245,6 +248,7 @@ def _require_small_head(method: str, num_features: int, num_classes: int) -> Non
     most, number = row_of(method).most_weights, num_features * num_classes
     if most is not None and number > most:
         raise FileError(
-            f"--method {method} takes heads of at most {most:,} weights; "
-            f"{num_features:,} features and {num_classes} classes make {number:,}."
+            f"--method {method} takes heads of at most {most:,} weights; with "
+            f"{plural(num_features, 'feature')} and {plural(num_classes, 'class')} "
+            f"there are {number:,}."
         )

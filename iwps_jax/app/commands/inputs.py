@@ -35,6 +35,7 @@ from iwps_jax.pool import sources
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import Head, Holdout
+from iwps_jax.wording import plural
 
 ROWS_LOOKED_AT = 1000
 OFF_BY_ROUNDING = 0.01
@@ -317,8 +318,8 @@ def _classes(options: Files, num_classes):
     classes = read_classes(options.classes)
     if num_classes is not None and len(classes) != num_classes:
         raise FileError(
-            f"--classes {options.classes} must name {num_classes} classes, like the "
-            f"head or logits, got {len(classes)}."
+            f"--classes {options.classes} must name {plural(num_classes, 'class')}, "
+            f"like the head or logits, got {len(classes)}."
         )
     return classes
 

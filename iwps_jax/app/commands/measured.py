@@ -1,6 +1,7 @@
 """The accuracy on the control rows, as people read it."""
 
 from iwps_jax.app.campaign import Measured
+from iwps_jax.wording import plural
 
 FEW = 10
 """Fewer control rows than these say hardly anything."""
@@ -16,7 +17,7 @@ def sentence_of(measured: Measured) -> str:
     """
     low, high = measured.interval
     interval = f"95% interval {low:.0%} to {high:.0%}"
-    counted = f"{measured.right} of {measured.total} control rows"
+    counted = f"{measured.right} of {plural(measured.total, 'control row')}"
     if measured.total < FEW:
         said = (
             "How often the model is right in the pool is not known well yet: it is "
@@ -28,5 +29,6 @@ def sentence_of(measured: Measured) -> str:
     if measured.balanced is not None:
         said += f", and on {measured.balanced:.0%} if every class counts as much"
     if measured.unclear:
-        said += f"; {measured.unclear} more control rows have no class"
+        unclear = ("more control row has no class", "more control rows have no class")
+        said += f"; {plural(measured.unclear, *unclear)}"
     return said

@@ -65,7 +65,7 @@ def _next(options: Options) -> None:
         waiting = len(unanswered_of(before))
         if waiting:
             print(
-                f"{waiting} samples of earlier batches have no answer yet: iwps next "
+                f"Samples of earlier batches without an answer: {waiting:,}; iwps next "
                 "--unanswered writes them again."
             )
         if before.head is None:

@@ -46,6 +46,7 @@ from iwps_jax.atomic_write import open_atomically
 from iwps_jax.heads.calibration import HIGHEST
 from iwps_jax.pool.progress import progress_bar
 from iwps_jax.refusal import refusing
+from iwps_jax.wording import plural
 
 UNSURE = HIGHEST / 2
 """The temperature from which on every class is about as likely as another."""
@@ -76,7 +77,7 @@ def _predict(options: Options) -> None:
         model = fit_final_model(state)
         num_rows, num_given, num_without = _write(options, state, model)
     print(
-        f"{num_rows:,} rows in {options.out}: {num_given:,} labeled by people, "
+        f"{plural(num_rows, 'row')} in {options.out}: {num_given:,} labeled by people, "
         f"{num_rows - num_given - num_without:,} predicted. The confidence is "
         f"calibrated by a temperature of {model.temperature:.2f}."
     )

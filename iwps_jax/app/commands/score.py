@@ -57,6 +57,7 @@ from iwps_jax.pool.sources import PoolError
 from iwps_jax.recommendations import recommend
 from iwps_jax.refusal import Refusal, nearest, refusing
 from iwps_jax.types import Holdout
+from iwps_jax.wording import plural
 
 COLUMNS = ("method", "id", "row", "score")
 PREDICTED = ("predicted", "confidence")
@@ -166,7 +167,7 @@ def _score(options: Options):
     if jax.process_index() == 0:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_picks(options.out, picks, columns)
-        print(f"{len(picks):,} rows, best first, in {options.out}")
+        print(f"{plural(len(picks), 'row')}, best first, in {options.out}")
 
 
 def _chosen(options: Options, files, where) -> tuple[list[Pick], tuple[str, ...]]:
@@ -284,13 +285,14 @@ def _require_shape(options: Options, method, files):
     if "draws" in method.needs and axes != 3:
         raise Refusal(
             f"--method {method.name} needs --logits with the axes [pool, draws, "
-            f"classes], but {options.logits} has {axes} axes."
+            f"classes], but {options.logits} has {plural(axes, 'axis', 'axes')}."
         )
     if "logits" in method.needs and axes != 2:
         of_draws = [r.name for r in methods.ROWS.values() if "draws" in r.needs]
         raise Refusal(
             f"--method {method.name} needs --logits with the axes [pool, classes], but "
-            f"{options.logits} has {axes} axes, which {', '.join(of_draws)} need."
+            f"{options.logits} has {plural(axes, 'axis', 'axes')}, which "
+            f"{', '.join(of_draws)} need."
         )
 
 

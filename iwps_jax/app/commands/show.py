@@ -48,6 +48,7 @@ from iwps_jax.app.gallery.images import open_images
 from iwps_jax.app.gallery.page import Picture, Row, Text, page
 from iwps_jax.atomic_write import write_atomically
 from iwps_jax.refusal import Refusal
+from iwps_jax.wording import plural
 
 SIDES = 16, 1024
 CAMPAIGN = Path("campaign")
@@ -128,7 +129,7 @@ def _show(options: Options) -> None:
         cards, classes, title, side=options.thumbnail, grows=known.grows
     ).encode()
     write_atomically(options.out, html)
-    print(f"{len(cards):,} picks to label in {options.out}")
+    print(f"{plural(len(cards), 'pick')} to label in {options.out}")
     _warn_of_size(options, len(html), len(cards))
     if flaws:
         print(
@@ -137,8 +138,8 @@ def _show(options: Options) -> None:
         )
     if known.classes is None:
         print(
-            f"The page knows the {len(classes)} classes among predictions and labels; "
-            "use --classes to name all classes."
+            f"The page knows the {plural(len(classes), 'class')} among predictions and "
+            "labels; use --classes to name all classes."
         )
 
 
@@ -171,8 +172,8 @@ def _warn_of_size(options: Options, size: int, count: int) -> None:
         warn(
             [
                 f"the page has {size / 1e6:.1f} MB, and browsers are slow to open more "
-                f"than {MOST_BYTES / 1e6:.0f}: take at most {fewer:,} picks a page"
-                f"{images}."
+                f"than {MOST_BYTES / 1e6:.0f}: take at most "
+                f"{plural(fewer, 'pick')} a page{images}."
             ]
         )
 
@@ -195,8 +196,8 @@ def _known(options: Options) -> Known:
     size = known.contents.size if known.pool is None else len(known.pool)
     if known.contents.size not in (None, size):
         raise Refusal(
-            f"{options.images} must have an image for each of the {size:,} "
-            f"rows of the pool, got {known.contents.size:,}."
+            f"{options.images} must have an image for each of the "
+            f"{plural(size, 'row')} of the pool, got {known.contents.size:,}."
         )
     if options.classes is None:
         return known

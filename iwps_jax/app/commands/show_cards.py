@@ -16,6 +16,7 @@ from iwps_jax.app.gallery.contents import Contents
 from iwps_jax.app.gallery.nearest import nearest_rows
 from iwps_jax.app.gallery.page import Card, Neighbor
 from iwps_jax.refusal import Refusal
+from iwps_jax.wording import plural
 
 
 class Known(NamedTuple):
@@ -228,8 +229,9 @@ def _predicted(path, picks, classes) -> list[str]:
     for pick in picks:
         if naming.form(pick.predicted) not in legal:
             raise Refusal(
-                f"{path}: predictions must be names of the {len(classes)} classes, or "
-                f"all be their numbers, but that of {pick.id} is {pick.predicted}."
+                f"{path}: predictions must be names of the "
+                f"{plural(len(classes), 'class')}, or all be their numbers, but that "
+                f"of {pick.id} is {pick.predicted}."
             )
     return [legal[naming.form(pick.predicted)] for pick in picks]
 

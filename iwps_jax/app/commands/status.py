@@ -48,6 +48,7 @@ from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import SKIPPED, some_of
 from iwps_jax.atomic_write import write_arrays_atomically, write_atomically
+from iwps_jax.wording import plural
 
 LINES = 40  # of the learning curve at most
 FEW = 5
@@ -99,7 +100,7 @@ def _status(options: Options) -> None:
 def _text(state: Campaign, now: Outlook, measured: Measured | None) -> str:
     judges, width = judged_by(state), len(judged_by(state))
     lines = [
-        f"{len(state.task.pool):,} samples, {now.num_labeled:,} labeled, "
+        f"{plural(len(state.task.pool), 'sample')}, {now.num_labeled:,} labeled, "
         f"{now.num_skipped:,} skipped, {now.num_unsure:,} unsure, {_retired(state)}"
         f"{now.num_unanswered:,} waiting for an answer, {now.num_left:,} left; "
         f"{_method(state)}",

@@ -7,6 +7,7 @@ import numpy as np
 
 from iwps_jax.app.embedding.source import IMAGES, TEXTS
 from iwps_jax.refusal import Refusal
+from iwps_jax.wording import plural
 
 OWN_AT_ONCE = {IMAGES: 16, TEXTS: 256}
 """Samples of a call of a network of other people: images are in their full size."""
@@ -43,7 +44,7 @@ def checked(
         if not is_right or found.dtype.kind not in "fiu":
             raise Refusal(
                 f"--backbone {name} must return numbers [{len(samples)}, d] for "
-                f"{len(samples)} samples, got {found.dtype} {found.shape}."
+                f"{plural(len(samples), 'sample')}, got {found.dtype} {found.shape}."
             )
         with np.errstate(over="ignore"):  # becomes infinite, and is refused
             found = found.astype(np.float32)

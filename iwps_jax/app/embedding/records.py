@@ -12,6 +12,7 @@ from iwps_jax.app.files.headers import DELIMITERS
 from iwps_jax.app.files.tables import opened, text_of
 from iwps_jax.app.files.unreadable import FileError, readable, require_file
 from iwps_jax.refusal import short
+from iwps_jax.wording import plural
 
 TABLES = {".csv": DELIMITERS, ".tsv": "\t"}
 SUFFIXES = (*TABLES, ".jsonl", ".parquet")
@@ -65,9 +66,9 @@ def _of_table(path, columns):
                 place = f"line {above + reader.line_num}"
                 if any(cells[len(names) :]):
                     raise FileError(
-                        f"{path}: {place} must have at most {len(names)} fields like "
-                        f"the header in {first}, got {len(cells)}: delete titles above "
-                        "the header."
+                        f"{path}: {place} must have at most "
+                        f"{plural(len(names), 'field')} like the header in {first}, "
+                        f"got {len(cells)}: delete titles above the header."
                     )
                 cells += [""] * (len(names) - len(cells))
                 texts = map(text_of, cells)

@@ -7,6 +7,7 @@ from iwps_jax.app.embedding.pool_folder import ABOUT, FORMAT, POOL
 from iwps_jax.app.files.json_file import read_json
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.refusal import short
+from iwps_jax.wording import plural
 
 
 def read_about(pool: Path, size: int) -> dict[str, Any] | None:
@@ -35,7 +36,7 @@ def read_about(pool: Path, size: int) -> dict[str, Any] | None:
         raise FileError(f"{path} is damaged: no command writes it so.")
     if about.get("rows") != size:
         raise FileError(
-            f"{path} must be about {pool} with its {size:,} rows, got "
+            f"{path} must be about {pool} with its {plural(size, 'row')}, got "
             f"{short(str(about.get('rows')))}."
         )
     return about

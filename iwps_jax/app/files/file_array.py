@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from iwps_jax.app.files.unreadable import FileError, naming
+from iwps_jax.wording import plural
 
 GAP = 2**15
 """Bytes between two rows that are read and dropped, which is faster than two reads."""
@@ -174,7 +175,7 @@ class FileArray:
             content = _block(count * entries * itemsize)
         except MemoryError as error:
             raise FileError(
-                f"{self.path}: {count:,} rows need "
+                f"{self.path}: {plural(count, 'row needs', 'rows need')} "
                 f"{count * entries * itemsize:,} bytes of memory, which are not free."
             ) from error
         if self._order == "C":

@@ -10,6 +10,7 @@ from iwps_jax.app.files.numeric import finite, require_matrix, require_real
 from iwps_jax.app.files.readers import require_classes
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.types import Head
+from iwps_jax.wording import plural
 
 TEMPERATURE = "temperature"
 
@@ -106,7 +107,7 @@ def _require_fit(path, form, shape, num_classes) -> None:
         hint = f"; it looks like [d, classes]: save {form.kernel}.T"
     raise FileError(
         f"{path}: {form.kernel} must be {wanted} to match {form.bias} of "
-        f"{num_classes} classes, got {list(shape)}{hint}."
+        f"{plural(num_classes, 'class')}, got {list(shape)}{hint}."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.wording import plural
 
 MOST_HEADER = 10_000
 """Bytes of a header; one of plain numbers has about a hundred, and reading a large one
@@ -95,9 +96,9 @@ def require_plain(path, dtype: np.dtype) -> None:
         )
     if dtype.kind == "V" and dtype.names is None and dtype.subdtype is None:
         raise FileError(
-            f"{path} must hold numbers, got values of {dtype.itemsize} bytes without a "
-            "type, which is how np.save stores bfloat16: save float16 or float32, or a "
-            ".safetensors file."
+            f"{path} must hold numbers, got values of "
+            f"{plural(dtype.itemsize, 'byte')} without a type, which is how np.save "
+            "stores bfloat16: save float16 or float32, or a .safetensors file."
         )
     if dtype.kind in "VMm":
         raise FileError(f"{path} must hold plain numbers, got {str(dtype)[:80]}.")

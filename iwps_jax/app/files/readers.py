@@ -27,6 +27,7 @@ from iwps_jax.app.naming import (
 )
 from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
+from iwps_jax.wording import plural
 
 PAIRS_NAMED = 5  # of classes that look alike
 MOST_CLASSES = 1000  # that are numbers, and mostly missing
@@ -112,8 +113,8 @@ def require_width(path: str | Path, features: AnyRows, head: Head) -> None:
         return
     hint = "; are these logits?" if features.shape[1] == classes else ""
     raise FileError(
-        f"{path} must have {d} columns like the head's kernel [{d}, {classes}], got "
-        f"shape {tuple(features.shape)}{hint}."
+        f"{path} must have {plural(d, 'column')} like the head's kernel "
+        f"[{d}, {classes}], got shape {tuple(features.shape)}{hint}."
     )
 
 
@@ -126,8 +127,8 @@ def require_classes(path: str | Path, labels: np.ndarray, num_classes: int) -> N
     outside = first_bad_row(labels, lambda x: (x < 0) | (x >= num_classes))
     if outside is not None:
         raise FileError(
-            f"{path}: labels must be in [0, {num_classes}) for {num_classes} classes, "
-            f"got {labels[outside]} in row {outside}."
+            f"{path}: labels must be in [0, {num_classes}) for "
+            f"{plural(num_classes, 'class')}, got {labels[outside]} in row {outside}."
         )
 
 
@@ -179,8 +180,8 @@ def read_ids(path: str | Path, size: int) -> np.ndarray:
     if len(ids) != size:
         where = f"; {place} {places[size]} is one too many" if len(ids) > size else ""
         raise FileError(
-            f"{path} must have an id for each of the {size:,} rows of the pool, got "
-            f"{len(ids):,}{where}."
+            f"{path} must have an id for each of the {plural(size, 'row')} of the "
+            f"pool, got {len(ids):,}{where}."
         )
     return np.array(ids, np.dtypes.StringDType())
 

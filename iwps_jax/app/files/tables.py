@@ -16,6 +16,7 @@ from typing import TextIO
 
 from iwps_jax.app.files import headers
 from iwps_jax.app.files.unreadable import FileError, naming, require_file
+from iwps_jax.wording import plural
 
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # how "Unicode text" begins
 SPREADSHEETS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")  # how .xlsx, .ods and .xls begin
@@ -124,8 +125,8 @@ def _fitted(path, line, fields, width):
     """With empty cells added, or taken away, at the end."""
     if any(fields[width:]):
         raise FileError(
-            f"{path}: line {line} must have at most {width} fields like the header, "
-            f"got {len(fields)}."
+            f"{path}: line {line} must have at most {plural(width, 'field')} like the "
+            f"header, got {len(fields)}."
         )
     return fields[:width] + [""] * (width - len(fields))
 

@@ -15,6 +15,7 @@ from iwps_jax.app.gallery import thumbnails
 from iwps_jax.app.gallery.contents import Content, Contents, Place
 from iwps_jax.app.naming import form
 from iwps_jax.refusal import Refusal
+from iwps_jax.wording import plural
 
 CHANNELS = (1, 3, 4)
 
@@ -64,8 +65,8 @@ def _of_row(images, path, id_, row, side):
         )
     if row >= len(images):
         raise Refusal(
-            f"{path} must have an image for {id_!r}, row {row}, got {len(images)} "
-            "images."
+            f"{path} must have an image for {id_!r}, row {row}, got "
+            f"{plural(len(images), 'image')}."
         )
     image = np.asarray(images[row])
     if image.dtype != np.uint8:

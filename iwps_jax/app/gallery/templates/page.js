@@ -212,7 +212,7 @@
     isSaved = true;
     keep();
     showRest();
-    say(`labels.csv with ${rows.length} answers was saved.`);
+    say(`labels.csv with ${rows.length} ${rows.length === 1 ? "answer" : "answers"} was saved.`);
   }
 
   // Classes
