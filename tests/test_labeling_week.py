@@ -167,7 +167,7 @@ def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     assert run(*command) == 2
     assert "b.csv changes 2 earlier labels: " in capsys.readouterr().err
     assert run(*command, "--overwrite-labels") == 0
-    assert "1 new, 2 changed, 0 skipped" in capsys.readouterr().out
+    assert "1 new, 1 changed, 1 changed to skip, 0 skipped" in capsys.readouterr().out
     state = folder.read_record("campaign")
     assert labels_of(state)[int(ids[1])] == 1 and skipped_of(state) == [0]
     assert unanswered_of(state)[:3] == [int(name) for name in ids[3:]]

@@ -48,6 +48,7 @@ from iwps_jax.app.naming import SKIP, SKIPPED, UNSURE, UNSURED
 from iwps_jax.app.options import Flag
 from iwps_jax.pool.sources import PoolError
 from iwps_jax.refusal import refusing
+from iwps_jax.wording import plural
 
 CHANGES_NAMED = 3
 
@@ -70,11 +71,13 @@ class Options(batch_files.Output):
 
 
 class Taken(NamedTuple):
-    """How many answers were taken, by kind; each is of one of the first five.
+    """How many answers were taken, by kind; each is of one of the first seven.
 
     Attributes:
         new: labels of samples that had none.
-        changed: answers to samples that had another label.
+        changed: labels of samples that had another label.
+        changed_to_skip: skips of samples that had a label.
+        changed_to_unsure: `unsure` for samples that had a label.
         skipped: skips of samples that had no label.
         unsure: `unsure` for samples that had no label.
         same: answers as before.
@@ -84,11 +87,23 @@ class Taken(NamedTuple):
 
     new: int
     changed: int
+    changed_to_skip: int
+    changed_to_unsure: int
     skipped: int
     unsure: int
     same: int
     awaited: int
     unasked: int
+
+    @property
+    def total(self) -> int:
+        """How many answers were taken."""
+        return sum(self[:7])
+
+    @property
+    def corrections(self) -> int:
+        """How many of them are to samples that had another label."""
+        return self.changed + self.changed_to_skip + self.changed_to_unsure
 
 
 def run(options: Options) -> int:
@@ -144,9 +159,12 @@ def _taken(before: Campaign, told: Campaign) -> Taken:
     same = sum(had.get(row) == label for row, label in answers)
     others = [(row, label) for row, label in answers if had.get(row) != label]
     first = [label for row, label in others if had.get(row, SKIPPED) < 0]
+    later = [label for row, label in others if had.get(row, SKIPPED) >= 0]
     return Taken(
         sum(label >= 0 for label in first),
-        len(others) - len(first),
+        sum(label >= 0 for label in later),
+        later.count(SKIPPED),
+        later.count(UNSURED),
         first.count(SKIPPED),
         first.count(UNSURED),
         same,
@@ -158,25 +176,31 @@ def _taken(before: Campaign, told: Campaign) -> Taken:
 def _refuse_surprise(path: Path, before: Campaign, told: Campaign, taken: Taken):
     """Refuses a file that is probably another campaign's, or an old one."""
     remedy = "--overwrite-labels takes the file all the same."
-    if taken.changed:
+    waiting = len(unanswered_of(before))
+    if taken.corrections:
         raise FileError(
-            f"{path} changes {taken.changed} earlier labels: "
+            f"{path} changes {plural(taken.corrections, 'earlier label')}: "
             f"{_changes(before, told)}. {remedy}"
         )
-    if taken.same == sum(taken[:5]):
-        waiting = len(unanswered_of(before))
-        step = "Take more samples with iwps next."
+    if taken.same == taken.total:
+        step = "Take more samples with iwps next"
         if waiting:
-            step = f"{waiting} samples wait: iwps next --unanswered writes them again."
+            step = plural(
+                waiting,
+                "sample waits: iwps next --unanswered writes it again",
+                "samples wait: iwps next --unanswered writes them again",
+            )
         raise FileError(
-            f"{path} has nothing new: all {taken.same} answers are in the campaign "
-            f"already. {step}"
+            f"{path} has nothing new: {'all ' * (taken.same > 1)}"
+            f"{plural(taken.same, 'answer is', 'answers are')} in the campaign "
+            f"already. {step}."
         )
     if taken.unasked and taken.unasked >= taken.awaited:
+        wait = plural(waiting, "sample that waits", "samples that wait")
         raise FileError(
-            f"{path} answers {taken.awaited} of the {len(unanswered_of(before))} "
-            f"samples that wait for an answer, and {taken.unasked} that nobody was "
-            f"given. Is it the file of another campaign? {remedy}"
+            f"{path} answers {taken.awaited:,} of the {wait} for an answer, and "
+            f"{taken.unasked:,} that nobody was given. Is it the file of another "
+            f"campaign? {remedy}"
         )
 
 
@@ -194,18 +218,31 @@ def _changes(before: Campaign, told: Campaign) -> str:
 
 def _said(state: Campaign, taken: Taken) -> str:
     now = outlook(state)
+    withdrawn = {
+        "changed to skip": taken.changed_to_skip,
+        "changed to unsure": taken.changed_to_unsure,
+    }
+    kinds = {
+        "new": taken.new,
+        "changed": taken.changed,
+        **{kind: count for kind, count in withdrawn.items() if count},
+        "skipped": taken.skipped,
+        "unsure": taken.unsure,
+        "as before": taken.same,
+    }
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    wait = plural(now.num_unanswered, "sample still waits", "samples still wait")
     lines = [
-        f"Took {sum(taken[:5])} answers: {taken.new} new, {taken.changed} changed, "
-        f"{taken.skipped} skipped, {taken.unsure} unsure, {taken.same} as before.",
-        f"Of these, {taken.awaited} were for samples that waited for an answer, and "
-        f"{taken.unasked} for samples that nobody was given. {now.num_unanswered} "
-        f"samples still wait, {now.num_labeled} are labeled.",
+        f"Took {plural(taken.total, 'answer')}: {listed}.",
+        f"Of these, {plural(taken.awaited, 'was', 'were')} for samples that waited for "
+        f"an answer, and {taken.unasked:,} for samples that nobody was given. {wait}, "
+        f"{plural(now.num_labeled, 'is', 'are')} labeled.",
     ]
     point = now.curve[-1]
     if point.answered:
         lines.append(
-            f"The head was wrong about {point.wrong} of {point.answered} answered "
-            "picks."
+            f"The head was wrong about {point.wrong:,} of "
+            f"{plural(point.answered, 'answered pick')}."
         )
     if point.holdout_accuracy is not None:
         accuracy = judged_by(state)
