@@ -42,6 +42,34 @@ def test_a_column_that_may_be_the_class_is_named(folder, capsys):
     assert "--without Label" in capsys.readouterr().out
 
 
+def test_few_whole_numbers_that_may_be_the_classes_are_named(folder, capsys):
+    """But neither halves, nor eleven values, nor a column that is named already."""
+    lines = [
+        f"{n / 7},{n % 3},{n % 2},{n % 2 == 0},{n % 2 / 2},{n % 11}" for n in range(51)
+    ]
+    header = "x,kind,y,is it,half,eleven"
+    (folder / "t.csv").write_text("\n".join([header, *lines]))
+    embedded("t.csv", "--table", "--without", "x")
+    said = capsys.readouterr().out
+    remedy = ": if it is the label, delete pool and rerun with --without"
+    assert f"\nkind has only the values 0, 1, 2{remedy} x,kind.\n" in said
+    assert f"\nis it has only the values False, True{remedy} 'x,is it'.\n" in said
+    assert said.count("rerun with") == 3 and "If y is the class" in said
+    (folder / "u.csv").write_text("\n".join([header, *lines[:50]]))
+    assert run("u.csv", "--table", "--out", "few") == 0
+    assert "has only" not in capsys.readouterr().out
+
+
+def test_many_columns_of_few_numbers_have_one_note(folder, capsys):
+    names = [f"c{n}" for n in range(5)]
+    lines = [",".join([str(row % 2)] * 5) for row in range(51)]
+    (folder / "t.csv").write_text("\n".join([",".join(names), *lines]))
+    embedded("t.csv", "--table")
+    said = capsys.readouterr().out
+    assert said.count("has only the values 0, 1") == 3
+    assert "at most 10 whole numbers as values: c3, c4." in said
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_a_table_of_another_format_is_the_same(folder, suffix):
     (folder / "t.csv").write_text("a,b\n1,x\n2,y\n,x\n")

@@ -21,6 +21,7 @@ Rerun the same command to resume one that was killed. The backbones are:
 
 import csv
 import dataclasses
+import io
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -43,6 +44,7 @@ from iwps_jax.app.embedding.source import (
 )
 from iwps_jax.app.embedding.texts import open_texts
 from iwps_jax.app.files.unreadable import FileError, require_file, require_no_address
+from iwps_jax.app.naming import some_of
 from iwps_jax.app.options import Flag
 from iwps_jax.backbones.published import BackboneError
 from iwps_jax.pool.progress import progress_bar
@@ -51,6 +53,8 @@ from iwps_jax.wording import plural
 
 CLASSES = {"class", "label", "target", "y"}
 """Names of columns that are often the answer."""
+CODES_NAMED = 3
+"""So many columns of few whole numbers have a note each."""
 __doc__ = (__doc__ or "").replace("{backbones}", encoders.about_backbones())
 
 
@@ -157,12 +161,31 @@ def _embed_table(options: Options, path: Path) -> None:
     )
     for name, flaw in table.left_out.items():
         print(f"The column {name} does not count: {flaw}.")
-    for name in table.kinds:
-        if name.casefold() in CLASSES:
-            print(
-                f"If {name} is the class that you want to learn, delete "
-                f"{options.folder} and rerun with --without {name}."
-            )
+    _note_classes(options.folder, table, without)
+
+
+def _note_classes(out: Path, table: rows.Table, without: list[str]) -> None:
+    """Names the columns that may be the class, by their names or by their values."""
+    named = [name for name in table.kinds if name.casefold() in CLASSES]
+    others = [name for name in table.codes if name not in named]
+    notes = {name: f"If {name} is the class that you want to learn" for name in named}
+    for name in others[:CODES_NAMED]:
+        values = ", ".join(table.codes[name])
+        notes[name] = f"{name} has only the values {values}: if it is the label"
+    for name, note in notes.items():
+        print(f"{note}, delete {out} and rerun with {_leaving_out(*without, name)}.")
+    if len(others) > CODES_NAMED:
+        print(
+            f"Other columns with at most {rows.MOST_CODES} whole numbers as values: "
+            f"{some_of(others[CODES_NAMED:])}."
+        )
+
+
+def _leaving_out(*names: str) -> str:
+    """The option that leaves out these columns, as a shell takes it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return f"--without {shlex.quote(line.getvalue())}"
 
 
 def _embed_samples(options: Options, path: Path) -> None:

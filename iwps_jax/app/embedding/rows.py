@@ -21,6 +21,8 @@ from iwps_jax.app.embedding.source import flaw_of_id, require_distinct_ids
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.refusal import short
 
+NUMBER = "number"
+"""The kind of a column of numbers."""
 CUT_OFF = 100.0
 """No number lies farther out than this many distances of the quartiles."""
 MOST_CATEGORIES = 50
@@ -29,6 +31,8 @@ LARGEST = 1e100
 """What is farther from zero, infinite or NaN is no number."""
 FEW = 0.1
 """Of the cells: a column with fewer that are no number is meant to be of numbers."""
+MOST_CODES, MANY_ROWS = 10, 50
+"""So few whole numbers, in more rows than these, may be codes of classes."""
 MISSING = ("", "nan", "null", "none", "na", "n/a")
 
 
@@ -40,12 +44,15 @@ class Table(NamedTuple):
         features: float32 [rows, d].
         kinds: of each column that counts: number, date or category.
         left_out: why each of the other columns does not count.
+        codes: the values of columns of numbers that may be the classes, as they have
+            few, which are whole.
     """
 
     ids: list[str]
     features: np.ndarray
     kinds: dict[str, str]
     left_out: dict[str, str]
+    codes: dict[str, list[str]]
 
 
 def read_table(path: Path, id_: str | None, without: Sequence[str]) -> Table:
@@ -76,7 +83,7 @@ def read_table(path: Path, id_: str | None, without: Sequence[str]) -> Table:
     if id_ is not None:
         ids = _ids(path, records, id_)
     left_out = {name: "--without names it" for name in without}
-    parts, kinds = [], {}
+    parts, kinds, codes = [], {}, {}
     for name in names:
         if name in left_out or name == id_:
             continue
@@ -87,13 +94,15 @@ def read_table(path: Path, id_: str | None, without: Sequence[str]) -> Table:
         else:
             kinds[name] = kind
             parts.append(_SCALED[kind](cells))
+            if kind == NUMBER and (few := _codes_in(cells)):
+                codes[name] = few
     if not parts:
         raise FileError(
             f"{path} must have a column of numbers, dates or categories, got none: "
             + "; ".join(f"{name} {flaw}" for name, flaw in left_out.items())
             + "."
         )
-    return Table(ids, np.concatenate(parts, axis=1), kinds, left_out)
+    return Table(ids, np.concatenate(parts, axis=1), kinds, left_out, codes)
 
 
 def _ids(path: Path, records, column: str) -> list[str]:
@@ -127,7 +136,7 @@ def _kind_of(cells) -> tuple[str, str]:
         return "", "is empty"
     if len(set(cells)) == 1:
         return "", "has one value"
-    for kind, read in (("number", _number), ("date", _date)):
+    for kind, read in ((NUMBER, _number), ("date", _date)):
         others = [cell for cell in there if read(cell) is None]
         if not others:
             return kind, ""
@@ -140,6 +149,20 @@ def _kind_of(cells) -> tuple[str, str]:
     if len(set(there)) > max(MOST_CATEGORIES, len(there) / 2):
         return "", f"has {len(set(there)):,} different texts (--text embeds texts)"
     return "category", ""
+
+
+def _codes_in(cells) -> list[str]:
+    """The values of numbers that may be codes, as the file has them; else nothing."""
+    if len(cells) <= MANY_ROWS:
+        return []
+    values: dict[float, str] = {}
+    for cell in cells:
+        number = None if cell is None else _number(cell)
+        if number is not None:
+            values.setdefault(number, cell)
+            if len(values) > MOST_CODES or not number.is_integer():
+                return []
+    return [values[number] for number in sorted(values)]
 
 
 def _number(cell: str) -> float | None:
@@ -180,7 +203,7 @@ def _one_hot(cells) -> np.ndarray:
 
 
 _SCALED = {
-    "number": lambda cells: _scaled(_number, cells),
+    NUMBER: lambda cells: _scaled(_number, cells),
     "date": lambda cells: _scaled(_date, cells),
     "category": _one_hot,
 }
