@@ -46,13 +46,13 @@ def batch(ids, rows, predicted="cat,0.75"):
 
 def shown(*options):
     assert run("show", "b.csv", *options) == 0
-    return data_of(Path("picks.html").read_text("utf-8"))
+    return data_of(Path("b.html").read_text("utf-8"))
 
 
 def refused(capsys, *options):
     capsys.readouterr()
     assert run("show", "b.csv", *options) == 2
-    assert not Path("picks.html").exists()
+    assert not Path("b.html").exists()
     return capsys.readouterr().err
 
 
@@ -66,6 +66,17 @@ def test_texts_are_whole_with_the_nearest_labeled_one():
     assert len(data["examples"]) == len(
         {card["neighbor"]["id"] for card in data["cards"]}
     )
+
+
+def test_the_page_is_named_after_the_picks_unless_one_says_otherwise(monkeypatch):
+    monkeypatch.setattr(show, "_show", lambda options: made.append(str(options.page)))
+    made = []
+    Path("deep").mkdir()
+    for picks in ("deep/monday.csv", "picks.csv", "a.b.CSV", "plain"):
+        assert run("show", picks, "--images", "photos") == 0
+    assert run("show", "monday.csv", "--images", "photos", "--out", "o.html") == 0
+    assert made == ["monday.html", "picks.html", "a.b.html", "plain.html", "o.html"]
+    assert run("show", "page.html", "--images", "photos") == 2  # would replace it
 
 
 def test_without_a_prediction_there_is_no_confidence():
@@ -100,7 +111,7 @@ def test_photos_are_found_without_options(photos, capsys):
     Path("photos/a/3.png").unlink()
     assert "cannot be read" in shown()["cards"][0]["picture"]["flaw"]
     shutil.rmtree("campaign")
-    Path("picks.html").unlink()
+    Path("b.html").unlink()
     # Of the pool alone, as a folder or as a file, for picks of iwps score.
     for pool in ("pool", "pool/pool.npy"):
         data = shown("--pool", pool, "--classes", "cat,dog")
@@ -145,7 +156,7 @@ def test_a_page_that_is_too_large_says_what_to_do(monkeypatch, capsys):
     capsys.readouterr()
     assert len(shown()["cards"]) == 2
     error = capsys.readouterr().err
-    assert "Warning: the page has 0.0 MB" in error and "at most 1 picks a page" in error
+    assert "Warning: the page has 0.0 MB" in error and "at most 1 pick a page" in error
 
 
 def test_a_page_without_classes_is_one_that_grows():

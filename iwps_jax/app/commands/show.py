@@ -1,9 +1,10 @@
 """`iwps show`: make a page with the samples of the picks, for people who label them.
 
     iwps show monday.csv
-    iwps show picks.csv --images photos --classes cat,dog --out picks.html
+    iwps show picks.csv --images photos --classes cat,dog --out photos.html
 
-The page is one HTML file, which any browser opens without a network. A key labels a
+The page, monday.html in the first form, is one HTML file, which any browser opens
+without a network; an older page of that name is replaced. A key labels a
 sample. The browser keeps the labels and saves them as labels.csv, which `iwps label`
 reads. The first form finds the photos, texts or rows from which `iwps embed` has made
 the pool: that of --campaign, of the folder campaign, or of --pool. With a campaign, or
@@ -68,8 +69,9 @@ class Options(options.Options):
     file, with or without the suffix, or a number, with or without leading zeros; an
     .npy file holds [pool, height, width] or [pool, height, width, 1 | 3 | 4] (default:
     what iwps embed has read)"""
-    out: Path = Path("picks.html")
-    """file to write"""
+    out: Path | None = None
+    """file to write (default: in the working folder, with the name of the picks file:
+    monday.html for monday.csv)"""
     thumbnail: Annotated[int, conf.arg(metavar="PIXELS")] = 160
     """largest side of an image"""
     title: str | None = None
@@ -86,6 +88,11 @@ class Options(options.Options):
     """CSV with id and label, for --pool"""
     ids: Path | None = None
     """names of the rows of the pool (default: those of iwps embed, or else 0, 1, …)"""
+
+    @property
+    def page(self) -> Path:
+        """The file to write."""
+        return self.out or Path(f"{self.picks.stem or 'picks'}.html")
 
 
 def run(options: Options) -> int:
@@ -106,6 +113,7 @@ def _completed(options: Options) -> Options:
     elif options.images is None and options.campaign is None and options.ids is None:
         if (CAMPAIGN / folder.TASK).is_file():
             options = dataclasses.replace(options, campaign=CAMPAIGN)
+    options = dataclasses.replace(options, out=options.page)
     outputs.require_no_loss(options)  # by what it is now
     return options
 
@@ -128,8 +136,8 @@ def _show(options: Options) -> None:
     html = page(
         cards, classes, title, side=options.thumbnail, grows=known.grows
     ).encode()
-    write_atomically(options.out, html)
-    print(f"{plural(len(cards), 'pick')} to label in {options.out}")
+    write_atomically(options.page, html)
+    print(f"{plural(len(cards), 'pick')} to label in {options.page}")
     _warn_of_size(options, len(html), len(cards))
     if flaws:
         print(
@@ -150,8 +158,8 @@ def _check(options: Options) -> None:
         raise Refusal(
             f"--thumbnail must be in [{low}, {high}], got {options.thumbnail}."
         )
-    if options.out.is_dir() or not options.out.parent.is_dir():
-        raise Refusal(f"--out must be a file in a folder that exists: {options.out}.")
+    if options.page.is_dir() or not options.page.parent.is_dir():
+        raise Refusal(f"--out must be a file in a folder that exists: {options.page}.")
     needs_labels = options.pool is not None and options.images is not None
     if options.labels and not options.pool or needs_labels and not options.labels:
         raise Refusal("--pool and --labels must be given together, got one of them.")
@@ -261,11 +269,11 @@ def _embedded(options: Options, pool: Path | None, size: int) -> Contents:
         raise Refusal(
             f"iwps show needs --images, because {pool} was not made by iwps embed."
         )
-    real = Path(os.path.realpath(options.out))
+    real = Path(os.path.realpath(options.page))
     for path in (found.source, found.ids, found.ids.with_name(pool_folder.ABOUT)):
         if outputs.is_same(real, path):
             raise Refusal(
-                f"--out must not replace {options.out}: the command reads it."
+                f"--out must not replace {options.page}: the command reads it."
             )
     return Contents(size, partial(_read, found))
 
