@@ -370,5 +370,5 @@ def test_a_short_title_is_refused_with_the_remedy(folder, capsys):
     (folder / "t.csv").write_text("text\nnumber,body\n1,a\n")
     assert run("t.csv", "--backbone", "own:letters") == 2
     told = capsys.readouterr().err
-    assert "t.csv: line 2 must have at most 1 fields like the header in line 1" in told
+    assert "t.csv: line 2 must have at most 1 field like the header in line 1" in told
     assert "delete titles above the header." in told

@@ -154,7 +154,7 @@ def test_heads_that_are_none_are_refused(arrays, sentence):
         (KERNEL, BIAS, "coef_ must be [3, d] to match intercept_ of 3 classes, got [4"),
         (KERNEL, BIAS, "it looks like [d, classes]: save coef_.T."),
         (KERNEL[:, :1], BIAS[:1], "save coef_.T."),
-        (KERNEL.T, BIAS[:1], "coef_ must be [1, d] to match intercept_ of 1 classes"),
+        (KERNEL.T, BIAS[:1], "coef_ must be [1, d] to match intercept_ of 1 class"),
     ],
 )
 def test_coefficients_must_have_a_row_for_each_class(coef, intercept, sentence):

@@ -1,6 +1,7 @@
 """What rows and classes are called: one rule, whoever asks."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,11 @@ from hypothesis import strategies as st
 
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import labels_of, skipped_of, start, tell
+from iwps_jax.app.commands.answers import take_answers
+from iwps_jax.app.commands.show_cards import Known, _rows
+from iwps_jax.app.files.picks import Answer
+from iwps_jax.app.files.unreadable import FileError
+from iwps_jax.app.gallery.contents import Contents
 
 NUMBERS = np.array([str(row) for row in range(60)], np.dtypes.StringDType())
 NAMES = np.array(["7", "07", "größe", "", "a,b"], np.dtypes.StringDType())
@@ -51,7 +57,7 @@ def test_an_id_is_no_number_where_rows_have_names():
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        *(("55.0", "55"), ("5.5E+01", "55"), ("55.5", None), ("60.0", None)),
+        *(("55.000", "55"), ("5.5E+01", "55"), ("55.5", None), ("60.0", None)),
         *(("1e999", None), ("x.0", None)),
     ],
 )
@@ -61,8 +67,29 @@ def test_a_row_that_became_a_decimal_number_is_guessed(ids, name, meant):
         naming.rows_of(ids, 60, ["3", name])
 
 
+@pytest.mark.parametrize("ids", [None, NUMBERS])
+def test_a_whole_number_with_a_point_is_that_number(ids):
+    assert naming.rows_of(ids, 60, ["3", "55.0", "7.00"]).tolist() == [3, 55, 7]
+    for twice in (["55", "55.0"], ["55.0", "55.00"]):
+        with pytest.raises(naming.AnswerError, match="ids must be distinct"):
+            naming.rows_of(ids, 60, twice)
+
+
+def test_a_batch_of_a_spreadsheet_is_taken():
+    answers = [Answer("2.0", "cat", 2, row="2.0"), Answer("1", "cat", 3, row="1.00")]
+    state = start(np.eye(4), classes=("cat", "dog"))
+    assert labels_of(take_answers(state, Path("b.csv"), answers)) == {1: 0, 2: 0}
+    known = Known(Contents(4, lambda places, side: []), np.eye(4))
+    assert _rows(known, {"2.0": "2.0", "1": "1.0"}) == [2, 1]
+    wrong = [Answer("2.0", "cat", 2, row="3.0")]
+    with pytest.raises(FileError, match="'2.0' must be row 2 as in the campaign"):
+        take_answers(state, Path("b.csv"), wrong)
+
+
 def test_an_id_of_that_very_text_is_no_other():
-    assert naming.rows_of(np.array(["55", "55.0"]), 2, ["55.0"]).tolist() == [1]
+    ids = np.array(["55", "55.0"])
+    assert naming.rows_of(ids, 2, ["55.0"]).tolist() == [1]
+    assert naming.rows_of(ids, 2, ["55.0", "55"]).tolist() == [1, 0]
 
 
 def test_a_long_name_is_quoted_in_part():

@@ -1,7 +1,8 @@
 """Names of rows and classes.
 
 The same rule holds for every file and function. The name of a row is its id; without
-ids it is the row number, written `7` and not `07`. A label is the name of a class.
+ids it is the row number, written `7` and not `07`; where a spreadsheet has made `7.0`
+of it, and that is no id, it is `7` all the same. A label is the name of a class.
 `skip`, in any case, is the answer for a sample that nobody can label, and `unsure` that
 of a person who cannot decide. An empty label means that there is no answer yet. Only in
 Python may a label be an int.
@@ -31,6 +32,8 @@ UNSURED = -2  # its class
 NAMED = 20  # how many classes a sentence lists at most
 VARIATIONS = "".join(map(chr, range(0xFE00, 0xFE10)))  # of how a letter is drawn
 DIGITS = 18  # of the longest row number; it fits 64 bits
+AS_DECIMAL = re.compile(r"([0-9]+)\.00?")
+"""A whole number as spreadsheets may write it; with three zeros, 1.000 may be 1,000."""
 ONE_CLASS = (
     "Each sample must have one class: run a campaign for each class, with the labels "
     "0 (no) and 1 (yes)."
@@ -172,6 +175,17 @@ def number_of(text: str) -> int | None:
     return int(text) if is_number and str(int(text)) == text else None
 
 
+def whole(text: str) -> str:
+    """A whole number without the zeros behind its point; any other text as it is.
+
+    Example:
+        >>> [whole(text) for text in ("47.0", "47.5", "1.000", "a.0")]
+        ['47', '47.5', '1.000', 'a.0']
+    """
+    matched = AS_DECIMAL.fullmatch(text)
+    return matched[1] if matched else text
+
+
 def is_skip(label: str) -> bool:
     """Whether an answer says that nobody can label the sample."""
     return label.casefold() == SKIP
@@ -207,30 +221,27 @@ def rows_of(ids: Ids, size: int, wanted: Sequence[str]) -> np.ndarray:
     Args:
         ids: names of all rows.
         size: number of rows of the pool.
-        wanted: distinct names.
+        wanted: distinct names; `47.0`, if that is no id, is `47`.
 
     Raises:
         AnswerError: if a name occurs twice or no row has it.
     """
     forms = [form(name) for name in wanted]
+    sought = {*forms, *map(whole, forms)}
+    if ids is None:
+        rows = ((name, number_of(name)) for name in sought)
+        row_of = {name: row for name, row in rows if row is not None and row < size}
+    else:
+        row_of = {
+            name: row for row, name in enumerate(map(form, ids)) if name in sought
+        }
+    forms = [name if name in row_of else whole(name) for name in forms]
     shared, count = Counter(forms).most_common(1)[0] if wanted else ("", 0)
     if count > 1:
         name = wanted[forms.index(shared)]
         raise AnswerError(
             name, f"ids must be distinct, got {_quoted(name)} {count} times."
         )
-    if ids is None:
-        rows = [number_of(name) for name in wanted]
-        row_of = {
-            name: row
-            for name, row in zip(wanted, rows, strict=True)
-            if row is not None and row < size
-        }
-    else:
-        sought = set(forms)
-        row_of = {
-            name: row for row, name in enumerate(map(form, ids)) if name in sought
-        }
     for name, formed in zip(wanted, forms, strict=True):
         if formed not in row_of:
             made_of = _made_of(ids, size, name)

@@ -11,7 +11,7 @@ from tyro import conf
 from iwps_jax.app.campaign import Campaign, tell
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.files.unreadable import FileError
-from iwps_jax.app.naming import AnswerError, rows_of
+from iwps_jax.app.naming import AnswerError, rows_of, whole
 from iwps_jax.app.options import Options
 
 
@@ -60,7 +60,7 @@ def _require_same_rows(task, answers):
     """Refuses a file whose ids are another pool's, where it says their rows."""
     rows = rows_of(task.ids, len(task.pool), [a.id for a in answers])
     for answer, row in zip(answers, rows.tolist(), strict=True):
-        if answer.row not in ("", str(row)):
+        if whole(answer.row) not in ("", str(row)):
             raise AnswerError(
                 answer.id,
                 f"{answer.id!r} must be row {row} as in the campaign, got "

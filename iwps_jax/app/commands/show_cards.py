@@ -172,7 +172,7 @@ def _rows(known: Known, stated: Mapping[str, str]) -> list[int | None]:
     with naming_source(str(known.names_of)):
         rows = naming.rows_of(known.ids, len(known.ids), [*stated]).tolist()
     for (id_, text), row in zip(stated.items(), rows, strict=True):
-        if text not in ("", str(row)):
+        if naming.whole(text) not in ("", str(row)):
             raise Refusal(
                 f"{id_} must be row {row} as in {known.names_of}, got {text}."
             )
@@ -181,10 +181,10 @@ def _rows(known: Known, stated: Mapping[str, str]) -> list[int | None]:
 
 def _row(id_, stated, size) -> int | None:
     """Where there are no ids: the row as stated, or that the id is the number of."""
-    row = naming.number_of(stated or id_)
+    row = naming.number_of(naming.whole(stated or id_))
     if stated and row is None:
         raise Refusal(f"the row of {id_} must be a number, got {stated}.")
-    if stated not in ("", id_) and size is not None:
+    if naming.whole(stated) not in ("", naming.whole(id_)) and size is not None:
         raise Refusal(
             f"{id_} is row {stated} in the picks, but without --ids an id must be the "
             "number of its row: give the --ids that the picks were made with."

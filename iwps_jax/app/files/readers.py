@@ -24,6 +24,7 @@ from iwps_jax.app.naming import (
     is_unsure,
     lookalikes,
     twins,
+    whole,
 )
 from iwps_jax.refusal import printable
 from iwps_jax.types import Head, Holdout
@@ -246,7 +247,7 @@ def _require_rows_in_order(path):
     for row, (line, header, fields) in enumerate(records(path, ("id",))):
         if "row" not in header:
             return
-        if fields[header.index("row")].strip() != str(row):
+        if whole(fields[header.index("row")].strip()) != str(row):
             raise FileError(
                 f"{path}: ids must be in the order of the rows: line {line} must have "
                 f"row {row}, got {short(fields[header.index('row')])}."
