@@ -11,6 +11,7 @@ from iwps_jax.app.campaign import (
     folder,
     labels_of,
     merge_classes,
+    open_classes,
     outlook,
     rename_class,
     retire_class,
@@ -18,7 +19,7 @@ from iwps_jax.app.campaign import (
     tell,
     unsure_of,
 )
-from iwps_jax.app.campaign.state import counts_as, holdout_of, task_of
+from iwps_jax.app.campaign.state import counts_as, holdout_of, last_answers, task_of
 from iwps_jax.app.naming import AnswerError
 from iwps_jax.refusal import Refusal
 
@@ -44,6 +45,22 @@ def round_trip(state, tmp_path):
         tmp_path / "campaign", folder.Paths(tmp_path / "pool.npy", None), state
     )
     return folder.read(tmp_path / "campaign")
+
+
+def test_a_retired_class_that_is_added_again_has_its_labels_back(tmp_path):
+    state = merge_classes(start(POOL, classes=NAMES, is_open=True), "b", "a")
+    state = tell(state, ["0", "1"], ["a", "b"])
+    retired = retire_class(state, "a")
+    assert labels_of(retired) == {} and labels_of(state) == {0: 0, 1: 0}
+    for name in ("b", "c"):  # merged, and there
+        with pytest.raises(Refusal, match="that no class had"):
+            add_class(retired, name)
+    back = round_trip(add_class(retired, "a"), tmp_path)
+    assert labels_of(back) == labels_of(state)
+    assert counts_as(back).tolist() == [0, 0, 2] and open_classes(back) == ("a", "c")
+    assert last_answers(back) == [(0, 0), (1, 1)]  # as they were given
+    with pytest.raises(Refusal, match="that no class had"):
+        add_class(back, "a")
 
 
 def test_a_class_may_be_added_and_is_learned(begun, tmp_path):

@@ -120,11 +120,15 @@ def test_one_command_changes_several_classes_or_none(begun, capsys):
     assert run("check", "--campaign", "campaign") == 0
 
 
-def test_the_last_class_of_an_open_campaign_may_go(desk):
+def test_the_last_class_of_an_open_campaign_may_go(desk, capsys):
     assert run("init", "--pool", "pool.npy") == 0
-    assert run("classes", "--add", "one") == 0
-    assert run("classes", "--retire", "one") == 0 and known() == ()
+    assert run("classes", "--add", "one two", "--add", "three") == 0
+    assert run("classes", "--merge", "three", "one two") == 0
+    assert "now count as one two. No command undoes this" in capsys.readouterr().out
+    assert run("classes", "--retire", "one two") == 0 and known() == ()
+    assert "classes --add 'one two' brings them back." in capsys.readouterr().out
     assert run("next", "--k", "5") == 0
+    assert run("classes", "--add", "one two") == 0 and known() == ("one two",)
 
 
 def test_two_names_are_close_if_one_edit_makes_them_one():

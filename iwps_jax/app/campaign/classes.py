@@ -10,6 +10,7 @@ from iwps_jax.app.campaign.events import (
     ClassAdded,
     ClassMerged,
     ClassRenamed,
+    ClassRestored,
     ClassRetired,
     Event,
     SettingsChanged,
@@ -23,6 +24,7 @@ from iwps_jax.app.campaign.state import (
     counts_as,
     holdout_of,
     require_class_name,
+    retired_classes,
     task_of,
 )
 from iwps_jax.refusal import Refusal, nearest, refusing
@@ -32,11 +34,17 @@ LESS = ClassMerged, ClassRetired
 
 
 def add_class(state: Campaign, name: str) -> Campaign:
-    """One more class. Samples that were labeled before are not asked for again.
+    """One more class, or a retired one again, which then has its labels back.
+
+    Samples that were labeled before are not asked for again.
 
     Raises:
-        Refusal: if there is, or ever was, a class with this name.
+        Refusal: if there is, or ever was, another class with this name.
     """
+    names = task_of(state).classes
+    for number in retired_classes(state):
+        if naming.form(names[number]) == naming.form(name):
+            return _after(state, ClassRestored(number))
     _require_new(state, name)
     return _after(state, ClassAdded(name))
 
@@ -72,6 +80,8 @@ def rename_class(state: Campaign, name: str, new_name: str) -> Campaign:
 def merge_classes(state: Campaign, name: str, into: str) -> Campaign:
     """All labels of one class count as those of another, also later ones.
 
+    No function undoes it. The events keep every label as it was given.
+
     Raises:
         Refusal: if there are no two such classes.
     """
@@ -83,6 +93,8 @@ def merge_classes(state: Campaign, name: str, into: str) -> Campaign:
 
 def retire_class(state: Campaign, name: str) -> Campaign:
     """The class is no answer any more, and its labels no longer count.
+
+    `add_class` brings it back.
 
     Raises:
         Refusal: if there is no such class, or without it no holdout sample, or only

@@ -117,6 +117,16 @@ class ClassRetired(NamedTuple):
     label: int
 
 
+class ClassRestored(NamedTuple):
+    """A retired class that is an answer again, with all its labels.
+
+    Attributes:
+        label: the class.
+    """
+
+    label: int
+
+
 class SettingsChanged(NamedTuple):
     """Settings for the next batches.
 
@@ -139,5 +149,6 @@ Event = (
     | ClassRenamed
     | ClassMerged
     | ClassRetired
+    | ClassRestored
     | SettingsChanged
 )

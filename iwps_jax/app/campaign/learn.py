@@ -186,7 +186,9 @@ def _refuse_retired(state, ids, classes):
         if label is not None and label >= 0 and is_retired[label]:
             retired = task_of(state).classes[label]
             raise naming.AnswerError(
-                name, f"the label of {name!r} must not be {retired!r}, a retired class."
+                name,
+                f"the label of {name!r} must not be {retired!r}, a retired class, "
+                "unless the class is added again.",
             )
 
 

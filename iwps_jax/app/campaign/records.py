@@ -19,6 +19,7 @@ from iwps_jax.app.campaign.events import (
     ClassAdded,
     ClassMerged,
     ClassRenamed,
+    ClassRestored,
     ClassRetired,
     Event,
     Reissue,
@@ -38,6 +39,7 @@ KINDS = {
     "class_renamed": ClassRenamed,
     "class_merged": ClassMerged,
     "class_retired": ClassRetired,
+    "class_restored": ClassRestored,
     "settings_changed": SettingsChanged,
 }
 TYPES = {
@@ -128,7 +130,7 @@ class _History:
                 self._handed_out |= set(rows)
             case ClassAdded():
                 self._num_classes += 1
-            case ClassRenamed(label) | ClassRetired(label):
+            case ClassRenamed(label) | ClassRetired(label) | ClassRestored(label):
                 self._require_classes([label], 0)
             case ClassMerged(label, into):
                 self._require_classes([label, into], 0)

@@ -21,6 +21,7 @@ from iwps_jax.app.campaign.events import (
     ClassAdded,
     ClassMerged,
     ClassRenamed,
+    ClassRestored,
     ClassRetired,
     Event,
     SettingsChanged,
@@ -278,15 +279,26 @@ def counts_as(state: Campaign) -> np.ndarray:
         [classes], the class itself unless it was merged or retired.
     """
     target = list(range(len(state.task.classes)))
+    retired = retired_classes(state)
     for event in state.events:
         match event:
             case ClassAdded():
                 target.append(len(target))
             case ClassMerged(label, into):
                 target = [into if c == label else c for c in target]
+    return np.array([SKIPPED if c in retired else c for c in target], np.int64)
+
+
+def retired_classes(state: Campaign) -> set[int]:
+    """The classes that were retired and not added again."""
+    retired: set[int] = set()
+    for event in state.events:
+        match event:
             case ClassRetired(label):
-                target = [SKIPPED if c == label else c for c in target]
-    return np.array(target, np.int64)
+                retired.add(label)
+            case ClassRestored(label):
+                retired.discard(label)
+    return retired
 
 
 def holdout_of(state: Campaign) -> Holdout:

@@ -7,11 +7,13 @@
     iwps classes --retire fish
 
 A renamed class keeps its labels. A merged class gives its labels, also later ones, to
-another class. A retired class is no answer any more, and its labels do not count. A
-name is never used twice.
+another class; no command undoes this, but the journal of the campaign keeps every label
+as it was given. A retired class is no answer any more, and its labels do not count;
+--add NAME brings it back with its labels. No other class ever has a name again.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -42,13 +44,13 @@ class Options(answers.Changing, Computing):
 
     texts = (*answers.Changing.texts, "add", "rename", "merge", "retire")
     add: Annotated[tuple[str, ...], conf.UseAppendAction, conf.arg(metavar="NAME")] = ()
-    """a new class; give it once for each"""
+    """a new class, or a retired one again; give it once for each"""
     rename: Annotated[Pair, conf.arg(metavar="NAME NEW")] = None
     """another name for a class"""
     merge: Annotated[Pair, conf.arg(metavar="NAME INTO")] = None
-    """a class, and the one that its labels count as from now on"""
+    """a class, and the one that its labels count as from now on; it cannot be undone"""
     retire: Annotated[str | None, conf.arg(metavar="NAME")] = None
-    """a class that is no answer any more"""
+    """a class that is no answer any more; --add brings it back"""
 
 
 def run(options: Options) -> int:
@@ -74,6 +76,23 @@ def _classes(options: Options) -> None:
     for name, other in _alike(before, options.add):
         print(f"{name!r} and {other!r} are two classes that look alike.")
     print(_table(state))
+    _say_ways_back(options)
+
+
+def _say_ways_back(options: Options) -> None:
+    """Tells how to get back what is no answer any more."""
+    if options.merge is not None:
+        name, into = options.merge
+        print(
+            f"The labels of {name} now count as {into}. No command undoes this; the "
+            "journal of the campaign keeps every label as it was given."
+        )
+    if options.retire is not None:
+        name = shlex.quote(options.retire)
+        print(
+            f"The labels of {options.retire} do not count any more. iwps classes --add "
+            f"{name} brings them back."
+        )
 
 
 def _alike(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
