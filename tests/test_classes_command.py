@@ -1,6 +1,7 @@
 """Classes that grow with the answers, and `iwps classes`."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from some_campaigns import some_digits
 
 from iwps_jax.__main__ import main
 from iwps_jax.app.campaign import folder, labels_of, open_classes
-from iwps_jax.app.commands import new_classes
+from iwps_jax.app.commands import holdout_files, init, new_classes
+from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.naming import close_to
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -147,6 +149,22 @@ def test_labels_that_exist_name_the_classes(desk, labels, capsys):
     given = ["--labels", written("old.csv", [(0, "b"), (1, "10"), (2, "9"), (3, "a")])]
     assert run("init", "--pool", "pool.npy", *given * labels) == 0
     assert known() == (("9", "10", "a", "b") if labels else ())
+
+
+def test_labels_that_exist_are_checked_like_answers(desk, capsys, monkeypatch):
+    path = Path(written("old.csv", [(0, "cat"), (1, "Cat"), (2, "cat")]))
+    given = ("init", "--pool", "pool.npy", "--labels", path)
+    assert run(*given) == 2 and not Path("campaign").exists()
+    said = capsys.readouterr().err
+    assert "'Cat' ('cat'?). Correct the file; --new-classes takes all names" in said
+    assert run(*given, "--classes", "cat,Cat", "--new-classes") == 2
+    taken = init.Options(pool=Path("pool.npy"), labels=path, new_classes=True)
+    told = read_answers(path)
+    assert holdout_files._names_in(taken, path, told) == (("Cat", "cat"), told)
+    monkeypatch.setattr(new_classes, "is_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda text: "")
+    assert run(*given) == 0 and known() == ("cat",)
+    assert labels_of(folder.read_record("campaign")) == {0: 0, 1: 0, 2: 0}
 
 
 def test_an_older_name_of_a_class_is_understood(begun):

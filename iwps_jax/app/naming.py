@@ -12,6 +12,7 @@ Unicode writes some letters in two ways. Names are equal if their forms are (see
 """
 
 import difflib
+import functools
 import math
 import os
 import re
@@ -153,6 +154,7 @@ def _is_one_edit(one, other) -> bool:
     return max(len(left), len(right)) <= 1 or (len(left) == 2 and left == right[::-1])
 
 
+@functools.lru_cache(10_000)  # each of many names is compared with all others
 def _visible(name) -> str:
     seen = [
         " " if letter.isspace() else letter

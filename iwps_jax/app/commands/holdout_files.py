@@ -9,6 +9,7 @@ import numpy as np
 
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import scaling
+from iwps_jax.app.commands import new_classes
 from iwps_jax.app.commands.answers import naming_line
 from iwps_jax.app.files.labels import require_single
 from iwps_jax.app.files.picks import Answer, read_answers
@@ -22,7 +23,7 @@ from iwps_jax.app.files.readers import (
 )
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
-from iwps_jax.app.options import Options
+from iwps_jax.app.options import Flag, Options
 from iwps_jax.types import Holdout
 from iwps_jax.wording import plural
 
@@ -39,6 +40,9 @@ class OfHoldout(Options):
     classes: str | None = None
     """names of the classes: cat,dog,... or a file with one name per line (default:
     those in the files; without --holdout, answers may then name new ones)"""
+    new_classes: Flag = False
+    """take every name in --labels for a class of its own, even if it may be another
+    one, misspelled"""
 
 
 class Judges(NamedTuple):
@@ -48,11 +52,13 @@ class Judges(NamedTuple):
         classes: names of the classes; None if none is known.
         rows: rows of the pool that are holdout samples.
         holdout: features and classes of the holdout samples, or nothing.
+        told: labels that exist already, corrected by whoever was asked.
     """
 
     classes: tuple[str, ...] | None
     rows: Sequence[int] | np.ndarray
     holdout: Holdout | tuple[()]
+    told: Sequence[Answer]
 
 
 def read_judges(
@@ -73,33 +79,38 @@ def read_judges(
     """
     if options.holdout is None:
         classes = None if options.classes is None else read_classes(options.classes)
-        if classes is None and told:
-            classes = _names_in(options, told)
-        return Judges(classes, (), ())
+        if classes is None and options.labels is not None:
+            classes, told = _names_in(options, options.labels, told)
+        return Judges(classes or None, (), (), told)
     if options.holdout.suffix.lower() == ".csv":
         judged = read_answers(options.holdout)
         classes = _classes(options, told, judged, None)
         with naming_line(options.holdout, judged):
             rows, holdout = _holdout_of_pool(options, judged, pool, ids, classes)
-        return Judges(classes, rows, holdout)
+        return Judges(classes, rows, holdout, told)
     holdout = read_holdout(options.holdout)
     classes = _classes(options, told, [], holdout)
     _require_holdout(options.holdout, holdout, path, pool, classes)
-    return Judges(classes, (), holdout)
+    return Judges(classes, (), holdout, told)
 
 
-def _names_in(options: OfHoldout, told) -> tuple[str, ...]:
-    """The classes in a file of answers: numbers in their order, then other names."""
-    require_single(options.labels, told)
+def _names_in(
+    options: OfHoldout, path: Path, told: Sequence[Answer]
+) -> tuple[tuple[str, ...], Sequence[Answer]]:
+    """The classes in a file of answers, numbers in their order, then other names."""
+    require_single(path, told)
     named: dict[str, str] = {}
     for answer in told:
         if naming.is_class(answer.label):
             named.setdefault(naming.form(answer.label), answer.label)
-    numbers = [name for name in named.values() if naming.number_of(name) is not None]
-    others = [name for name in named.values() if naming.number_of(name) is None]
-    classes = (*sorted(numbers, key=int), *sorted(others))
-    warn_of_lookalikes(f"{options.labels}", classes)
-    return classes
+    names: Sequence[str] = [*named.values()]
+    if options.new_classes:
+        warn_of_lookalikes(f"{path}", names)
+    else:
+        names, told = new_classes.settle(path, names, told)
+    numbers = [name for name in names if naming.number_of(name) is not None]
+    others = [name for name in names if naming.number_of(name) is None]
+    return (*sorted(numbers, key=int), *sorted(others)), told
 
 
 def _classes(options: OfHoldout, told, judged, holdout) -> tuple[str, ...]:

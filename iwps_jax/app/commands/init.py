@@ -95,6 +95,12 @@ class Options(OfHoldout, OfCampaign, Computing):
             )
         if self.control is not None and not 0 <= self.control <= MOST_CONTROL:
             raise Refusal(f"--control must be in [0, {MOST_CONTROL}].")
+        settled = self.holdout is not None or self.classes is not None
+        if self.new_classes and (settled or self.labels is None):
+            raise Refusal(
+                "--new-classes needs --labels, and applies only without --holdout and "
+                "--classes."
+            )
         if self.embedded is not None and self.ids is not None:
             raise Refusal("--ids needs --pool: the folder has ids of its own.")
         if self.method in ROWS and self.method not in METHODS:
@@ -153,7 +159,7 @@ def _init(options: Options):
             control=options.control,
             is_open=options.holdout is None and options.classes is None,
         )
-    state = take_answers(state, options.labels, told)
+    state = take_answers(state, options.labels, judges.told)
     if options.holdout is not None:
         _refuse_leak(options, state)
     folder.create(options.campaign, files, state)

@@ -47,17 +47,42 @@ def take(
     if not (takes_all or state.task.is_open):
         _refuse_strangers(state, path, answers, {*map(form, names)})
         return state, answers  # what is left is refused as misspelled
-    corrected: dict[str, str] = {}
     if not takes_all:
         _refuse_free_text(path, names, answers)
-        corrected = _asked(path, _doubtful(state, names))
-        names = [name for name in names if form(name) not in corrected]
-        answers = [
-            answer._replace(label=corrected.get(form(answer.label), answer.label))
-            for answer in answers
-        ]
+        remedy = "Correct the file, or add a class with iwps classes --add {name!r}"
+        names, answers = settle(path, names, answers, open_classes(state), remedy)
     with naming_source(path):
         return add_classes(state, names), answers
+
+
+def settle(
+    path: Path,
+    names: Sequence[str],
+    answers: Sequence[Answer],
+    known: Sequence[str] = (),
+    remedy: str = "Correct the file",
+) -> tuple[list[str], Sequence[Answer]]:
+    """Asks which new names are other answers, misspelled.
+
+    Args:
+        path: file of the answers.
+        names: the new ones.
+        answers: in the file.
+        known: classes that are there.
+        remedy: what to do where nobody can be asked; `{name!r}` is the first such name.
+
+    Returns:
+        The names and answers, corrected as somebody at the terminal said.
+
+    Raises:
+        FileError: if a name may be misspelled, and nobody can be asked.
+    """
+    corrected = _asked(path, _doubtful([*known, SKIP, UNSURE], names), remedy)
+    left = [name for name in names if form(name) not in corrected]
+    return left, [
+        answer._replace(label=corrected.get(form(answer.label), answer.label))
+        for answer in answers
+    ]
 
 
 def is_terminal() -> bool:
@@ -95,9 +120,9 @@ def _refuse_free_text(path, names, answers):
         )
 
 
-def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
+def _doubtful(known: list[str], names: Iterable[str]) -> list[tuple[str, str]]:
     """New names that may be known answers, or one another, misspelled."""
-    known, found = [*open_classes(state), SKIP, UNSURE], []
+    found = []
     for name in names:
         other = NO_ANSWER if name.casefold() in MISSING else close_to(name, known)
         if other is not None:
@@ -106,16 +131,18 @@ def _doubtful(state: Campaign, names: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _asked(path: Path, doubtful: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _asked(
+    path: Path, doubtful: Sequence[tuple[str, str]], remedy: str
+) -> dict[str, str]:
     """By the form of a misspelled name the class that was meant."""
     if doubtful and not is_terminal():
         pairs = ", ".join(
             f"{name!r} ({_shown(other)}?)" for name, other in doubtful[:NAMED]
         )
         raise FileError(
-            f"{path} has names that may be other answers, misspelled: {pairs}. Correct "
-            f"the file, or add a class with iwps classes --add "
-            f"{doubtful[0][0]!r}; --new-classes takes all names as they are."
+            f"{path} has names that may be other answers, misspelled: {pairs}. "
+            f"{remedy.format(name=doubtful[0][0])}; --new-classes takes all names as "
+            "they are."
         )
     meant: dict[str, str] = {}
     for name, other in doubtful:

@@ -201,8 +201,8 @@ def _known(options: Options) -> Known:
         known = _known_of_campaign(options, options.campaign)
     else:
         known = _known_of_files(options)
-    size = known.contents.size if known.pool is None else len(known.pool)
-    if known.contents.size not in (None, size):
+    size = 0 if known.pool is None else len(known.pool)
+    if known.pool is not None and known.contents.size not in (None, size):
         raise Refusal(
             f"{options.images} must have an image for each of the "
             f"{plural(size, 'row')} of the pool, got {known.contents.size:,}."
