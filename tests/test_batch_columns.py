@@ -125,8 +125,10 @@ def test_a_source_that_is_gone_costs_the_texts_and_not_the_batch(capsys):
     lines = batch_of(ids, [1, 0])
     assert [*lines[0]] == [*COLUMNS]
     error = capsys.readouterr().err
-    assert "Warning: the batch does not show its samples: " in error
+    assert "Warning: the batch has only the ids of its samples. " in error
     assert "t.jsonl" in error and error.count("\n") == 1
+    place = f"put it back, or move it into the folder {Path.cwd()}. After that, iwps"
+    assert place in error and "--images" not in error
 
 
 def test_pools_of_photos_or_features_have_no_more_columns(folder):

@@ -122,13 +122,16 @@ def test_photos_are_found_without_options(photos, capsys):
     assert data["cards"][1]["neighbor"]["id"] == "a/5.png"
 
 
-def test_images_that_are_named_are_those(photos):
+def test_images_that_are_named_are_those(photos, capsys):
     shutil.copytree("photos", "other")
     save("other/a/3.png", (1, 250, 1), (30, 20))
     options = ("--images", "other", "--classes", "cat,dog")
     (card, _) = shown(*options)["cards"]
     assert image_of(card["picture"]).getpixel((0, 0))[1] == 250
     assert "neighbor" not in card  # the folder campaign counts only without --images
+    shutil.rmtree("photos")
+    Path("b.html").unlink()
+    assert "or name another folder: iwps show --images DIR." in refused(capsys)
 
 
 def test_what_cannot_be_shown_is_refused(folder, capsys):
@@ -141,7 +144,8 @@ def test_what_cannot_be_shown_is_refused(folder, capsys):
     Path("t.jsonl").write_text(text + text)
     assert "t.jsonl has changed since" in refused(capsys)
     Path("t.jsonl").unlink()
-    assert "does not exist any more" in refused(capsys)
+    said = refused(capsys)
+    assert "does not exist any more" in said and "--images" not in said
     Path("pool/source.json").unlink()
     assert "pool.npy was not made by iwps embed" in refused(capsys)
     shutil.rmtree("campaign")

@@ -48,7 +48,13 @@ def columns_of(
         found = samples.open_samples(folder.paths_of(campaign).pool, size)
         values = [] if found is None else samples.read(found, rows)
     except Refusal as error:
-        warn([f"the batch does not show its samples: {error}"])
+        warn(
+            [
+                f"the batch has only the ids of its samples. {error} After that, iwps "
+                "show finds the samples, and iwps next --unanswered writes the batch "
+                "again."
+            ]
+        )
         return {}
     texts = [value for value in values if isinstance(value, str)]
     if texts:

@@ -66,7 +66,7 @@ def open_samples(pool: Path, size: int) -> Samples | None:
     if kind not in _READ or not _is_place(kind, place):
         raise FileError(f"{path} is damaged: it does not say where the samples are.")
     key = "folder" if kind == IMAGES else "file"
-    source = _found(pool.parent, Path(place[key]))
+    source = _found(pool.parent, Path(place[key]), kind)
     if kind != IMAGES:
         _require_same(source, place["sha256"])
     return Samples(
@@ -93,14 +93,16 @@ def _is_place(kind: str, place: dict[str, Any]) -> bool:
     )
 
 
-def _found(folder: Path, source: Path) -> Path:
+def _found(folder: Path, source: Path, kind: str) -> Path:
     """The source where it was, or beside the folder of the pool: both may move."""
     beside = folder.absolute().parent / source.name
     found = source if source.exists() or not beside.exists() else beside
     if not found.exists():
+        remedy = "put it back, or move it into the folder"
+        other = ", or name another folder: iwps show --images DIR" * (kind == IMAGES)
         raise FileError(
-            f"{found}, from which {folder} was made, does not exist any more: put it "
-            f"back, or into {folder.absolute().parent}."
+            f"{found}, from which {folder} was made, does not exist any more: {remedy} "
+            f"{folder.absolute().parent}{other}."
         )
     return found
 
