@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -34,7 +36,11 @@ from iwps_jax.app.campaign import (
     retire_class,
 )
 from iwps_jax.app.campaign.learn import final_head, refitted
-from iwps_jax.app.files.tables import read_table
+from iwps_jax.app.commands.prediction_files import COLUMNS
+from iwps_jax.app.files.tables import read_table, table_of
+from iwps_jax.atomic_write import UNFINISHED
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +262,39 @@ def test_what_stops_it_leaves_the_file_as_it_was(here, monkeypatch, suffix, erro
     monkeypatch.setattr(predictions, "_labeled", labeled)
     assert run("predict", "--out", out) == (130 if error is KeyboardInterrupt else 2)
     assert files_of(".") == before and len(os.listdir()) == 6
+
+
+KILLED = """
+import os, signal
+import numpy as np
+from iwps_jax.__main__ import main
+from iwps_jax.app.campaign import FinalModel, folder
+from iwps_jax.app.commands import predict
+
+def model_of(state):  # without learning, which would take long
+    classes, d = state.task.classes[:3], state.task.pool.shape[1]
+    numbers = np.zeros((d, 3)), np.zeros(3), 1.0
+    return FinalModel(classes, np.arange(3), *numbers, state.task.scaling)
+
+folder.read, predict.fit_final_model = folder.read_record, model_of
+os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
+main(["predict", "--out", "labels.csv"])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_kill_before_the_last_step_leaves_the_older_file_whole(here):
+    older = table_of([COLUMNS, ("id", "cat", "1", "1", "true")])
+    Path("labels.csv").write_text(older)
+    there = {*os.listdir()}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED], env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert Path("labels.csv").read_text() == older
+    (left,) = {*os.listdir()} - there
+    assert left.startswith(".") and left.endswith(UNFINISHED)
+    assert len(read_lines(left)) == SIZE  # it was all written, but for its name
 
 
 def test_one_row_more_than_a_block_is_no_block_of_nothing(state, monkeypatch):
