@@ -253,8 +253,8 @@ def _require_small_head(method: str, num_features: int, num_classes: int) -> Non
     """Refuses a method that cannot do with the head that the labels will train."""
     most, number = row_of(method).most_weights, num_features * num_classes
     if most is not None and number > most:
+        features = plural(num_features, "feature")
         raise FileError(
-            f"--method {method} takes heads of at most {most:,} weights; with "
-            f"{plural(num_features, 'feature')} and {plural(num_classes, 'class')} "
-            f"there are {number:,}."
+            f"--method {method} takes heads of at most {most:,} weights; {features} "
+            f"and {plural(num_classes, 'class')} make {number:,}."
         )
