@@ -1,11 +1,13 @@
 """Words of the sentences that people read."""
 
+from typing import SupportsIndex
 
-def plural(number: int, one: str, many: str | None = None) -> str:
+
+def plural(number: SupportsIndex, one: str, many: str | None = None) -> str:
     """A number with its noun, and with all else that depends on the number.
 
     Args:
-        number: how many.
+        number: how many; NumPy's integers serve as well.
         one: the words that follow 1.
         many: those that follow any other number; None for the same with an s, or with
             `es` after an s.
