@@ -185,7 +185,7 @@ def test_answers_may_be_partial_names_or_numbers(begun):
         (["0", "99999"], [0, 0], "every id must be in the pool, got '99999'"),
         (["0", "-1"], [0, 0], "got '-1'"),
         (["0", "01"], [0, 0], "got '01'"),
-        (["0", "1.0"], [0, 0], "got '1.0'"),
+        (["0", "1.5"], [0, 0], "got '1.5'"),
         (["0", "٣"], [0, 0], "got '٣'"),
         (["0", "0"], [0, 0], "ids must be distinct, got '0' 2 times"),
         (["0", "1"], [0, "digit"], "the label of '1' must be digit 0, .* got 'digit'"),
