@@ -28,7 +28,7 @@ from iwps_jax.app.campaign.events import (
 from iwps_jax.app.campaign.scaling import Scaling, scaling_of
 from iwps_jax.app.naming import SKIPPED, UNSURED
 from iwps_jax.heads.linear_probe import LinearProbe
-from iwps_jax.method import LEARNING_RATE, STEPS
+from iwps_jax.method import LEARNING_RATE, RARITY, STEPS
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import AnyArray, Holdout
 
@@ -60,6 +60,7 @@ class Task(NamedTuple):
         scaling: scaling of the features for head and scores.
         control: share of each batch that is drawn at random, to measure.
         is_open: whether an answer may name a new class.
+        rarity: γ of herding, see `iwps_jax.method.Model`.
     """
 
     pool: Any
@@ -75,6 +76,7 @@ class Task(NamedTuple):
     scaling: Scaling
     control: float = 0.0
     is_open: bool = False
+    rarity: float = RARITY
 
 
 class Campaign(NamedTuple):
@@ -106,6 +108,7 @@ def start(
     seed: int = 0,
     control: float | int | None = None,
     is_open: bool | None = None,
+    rarity: float = RARITY,
 ) -> Campaign:
     """A campaign without labels.
 
@@ -124,6 +127,8 @@ def start(
         control: share of each batch that is drawn at random to measure the accuracy, at
             most 0.5; None: 0.1, or 0 with a holdout set.
         is_open: whether an answer may name a new class; None: if no class was given.
+        rarity: γ of herding: 1 for the mean recall of the classes, 0 for the accuracy
+            on samples as frequent as in the pool, or between.
 
     Raises:
         Refusal: if shapes, names or numbers do not fit together.
@@ -146,6 +151,7 @@ def start(
         raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
     with refusing(ValueError):
         checks.require_steps(steps, learning_rate)
+        checks.require_not_negative("rarity", rarity)
         if has_holdout:
             _check_holdout(pool, holdout_features, holdout_labels, len(names))
     if method is None:
@@ -178,6 +184,7 @@ def start(
         scaling_of(pool),
         float(control),
         bool(is_open),
+        float(rarity),
     )
     return Campaign(task, (), None)
 
