@@ -19,6 +19,8 @@ from iwps_jax.types import AnyArray, Head, Holdout
 
 STEPS, LEARNING_RATE = 3, 1e-3
 """T and η where nobody says otherwise, as in `iwps_last_layer`."""
+RARITY = 1.0
+"""γ where nobody says otherwise: each class counts about as much."""
 ABSENT: Any = None  # of any type: `needs` and `reads` say what a method is given
 
 
@@ -53,6 +55,7 @@ class Model(NamedTuple):
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
         holdout_weights: how much each holdout sample says to IWPS; None: all the same.
+        rarity: γ of herding, from 0 (each row counts as much) to 1 (each class does).
     """
 
     head: Head = ABSENT
@@ -65,6 +68,7 @@ class Model(NamedTuple):
     steps: int = STEPS
     learning_rate: float = LEARNING_RATE
     holdout_weights: Float[AnyArray, " m"] = ABSENT
+    rarity: float = RARITY
 
 
 class Sizes(NamedTuple):
@@ -234,4 +238,4 @@ class Method(NamedTuple):
 NEEDS = ("features", "logits", "draws", "head", "holdout", "labels")
 """What a method may need: features, logits or logits of several dropout masks of the
 pool's rows, the last layer, the holdout set, and the samples the head learned from."""
-OPTIONS = ("steps", "learning_rate", "seed")
+OPTIONS = ("steps", "learning_rate", "rarity", "seed")

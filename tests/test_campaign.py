@@ -232,6 +232,7 @@ POOL = np.eye(4, dtype=np.float32)
         ({"holdout_rows": [4]}, r"holdout_rows must be in \[0, 4\)"),
         ({"steps": 0}, "steps must be"),
         ({"learning_rate": -1.0}, "learning_rate must"),
+        ({"rarity": -1.0}, "rarity must be at least 0"),
         ({"pool": np.ones((4, 4), np.float32)}, "differ from row to row"),
         ({"pool": np.full((4, 4), np.nan, np.float32)}, "those of row 0 are not"),
         ({"pool": POOL[:, :3]}, "holdout_features must"),

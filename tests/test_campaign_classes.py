@@ -113,11 +113,13 @@ def test_a_renamed_class_keeps_its_labels(begun, tmp_path):
 
 def test_settings_hold_for_the_next_batch(begun, tmp_path):
     state, _ = ask(begun, 2)
-    state = round_trip(change_settings(state, method="entropy"), tmp_path)
+    state = change_settings(state, method="entropy", rarity=0.5)
+    state = round_trip(state, tmp_path)
     state, _ = ask(state, 2)
     batches = [event.method for event in state.events if hasattr(event, "scores")]
     assert batches == ["margin", "entropy"]
     assert state.task.method == "margin" and task_of(state).method == "entropy"
+    assert (state.task.rarity, task_of(state).rarity) == (1.0, 0.5)
 
 
 REFUSED = {

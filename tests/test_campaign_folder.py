@@ -30,7 +30,7 @@ def assert_same(state, other):
         assert type(event) is type(its)
         for column, its_column in zip(event, its, strict=True):
             np.testing.assert_array_equal(column, its_column)
-    for name in ("classes", "method", "steps", "learning_rate", "seed"):
+    for name in ("classes", "method", "steps", "learning_rate", "rarity", "seed"):
         assert getattr(state.task, name) == getattr(other.task, name)
     for name in ("ids", "holdout_features", "holdout_labels", "pool"):
         np.testing.assert_array_equal(

@@ -47,6 +47,18 @@ def test_one_in_ten_and_at_least_two_are_control_rows(digits):
     assert not len(control_rows(ask(without, 50)[0]))
 
 
+def test_the_rarity_of_a_campaign_is_that_of_its_batches(labeled):
+    by_default, alike, named = (
+        ask(labeled._replace(task=labeled.task._replace(**changed)), 20)[1]
+        for changed in (
+            {"method": "balanced_herding"},
+            {"method": "balanced_herding", "rarity": 0.0},
+            {"method": "pool_herding"},
+        )
+    )
+    assert alike == named != by_default
+
+
 def test_control_rows_are_the_first_of_the_order(labeled):
     order = control.order_of(labeled.task)
     assert sorted(order.tolist()) == list(range(len(labeled.task.pool)))

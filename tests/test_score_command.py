@@ -141,6 +141,10 @@ def test_labeled_rows_are_never_picked(here):
         ((*FROM_FILES, *several("a:1", 2)), "--process must be in [0, 2), got 2"),
         ((*FROM_FILES, "--peer-timeout", "0"), "--peer-timeout must be at least 1"),
         ((*FROM_FILES, "--method", "entropy", "--steps", "4"), "not to entropy"),
+        (
+            (*FROM_FILES, "--explain", "--rarity", "0"),
+            "--rarity applies only to balanced_herding, not to iwps",
+        ),
         (("--pool", "csv:no_function", *MODEL), "csv has no no_function"),
         (
             ("--logits", "narrow.npy", "--method", "iwps"),

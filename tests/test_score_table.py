@@ -68,6 +68,13 @@ def test_a_training_set_without_a_holdout_recommends_herding(here, capfd):
     assert "counts each class as much" in capfd.readouterr().out
 
 
+def test_the_rarity_states_the_aim(here):
+    asked = (*FILES[:4], "--training-set", "training.npz", "--method")
+    by_default = score(*asked, "balanced_herding,pool_herding")
+    alike = score(*asked, "balanced_herding", "--rarity", 0)
+    assert rows_of(alike) == rows_of(by_default[K:]) != rows_of(by_default[:K])
+
+
 def test_draws_of_logits_are_scored(drawn):
     log_probs = jax.nn.log_softmax(np.float32(np.moveaxis(DRAWN, 1, 0)))
     picks = score("--logits", "draws.npy", "--method", "bald,mc_dropout")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from iwps_jax import checks
 from iwps_jax.contrib.balanced_herding import (
     NUM_TARGETS,
     balanced_herd,
@@ -65,17 +66,20 @@ def rescored(key, scores, features, model, k, where):
     )
 
 
-def herd_by_rarity(rarity: float) -> Callable:
-    """Balanced herding with this weight of rare classes; the scores are logits."""
+def herd_by_rarity(key, logits, features, model, k, where):
+    """Balanced herding with the model's weight of rare classes."""
+    checks.require_not_negative("rarity", model.rarity)
+    weights = target_weights(logits, where, model.rarity)
+    features, is_covered = covered(features, model, where)
+    weights = jnp.pad(weights, (0, len(features) - len(weights)))
+    herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
+    picks, _ = balanced_herd(
+        key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
+    )
+    return picks
 
-    def select(key, logits, features, model, k, where):
-        weights = target_weights(logits, where, rarity)
-        features, is_covered = covered(features, model, where)
-        weights = jnp.pad(weights, (0, len(features) - len(weights)))
-        herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
-        picks, _ = balanced_herd(
-            key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
-        )
-        return picks
 
-    return select
+def herd_all_alike(key, logits, features, model, k, where):
+    """Balanced herding in which each row counts as much, whatever the model says."""
+    model = model._replace(rarity=0.0)
+    return herd_by_rarity(key, logits, features, model, k, where)

@@ -25,16 +25,18 @@ BALANCED_HERDING = UNCERTAINTY_HERDING._replace(
     page="balanced_herding.md",
     source="ours, after Bae et al. 2025. https://arxiv.org/abs/2412.20644",
     uses=("labels",),
-    select=research.herd_by_rarity(1.0),
+    select=research.herd_by_rarity,
     held=partial(cover.numbers_held, num_targets=NUM_TARGETS),
+    options=("rarity", "seed"),
     is_research=True,
 )
 POOL_HERDING = BALANCED_HERDING._replace(
     name="pool_herding",
     label="Pool herding",
-    about="is balanced_herding in which each row counts as much, not each class",
+    about="is balanced_herding with --rarity 0: it counts rows alike, not classes",
     use="you want the accuracy on samples as frequent as in the pool",
-    select=research.herd_by_rarity(0.0),
+    select=research.herd_all_alike,
+    options=("seed",),
 )
 
 IWPS_BATCH_MARGIN = IWPS_BATCH._replace(

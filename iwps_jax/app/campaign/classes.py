@@ -109,6 +109,7 @@ def change_settings(
     method: str | None = None,
     steps: int | None = None,
     learning_rate: float | None = None,
+    rarity: float | None = None,
 ) -> Campaign:
     """Other settings for the next batches; None keeps a setting.
 
@@ -120,11 +121,13 @@ def change_settings(
         now.method if method is None else method,
         now.steps if steps is None else checks.require_integer("steps", steps),
         now.learning_rate if learning_rate is None else float(learning_rate),
+        now.rarity if rarity is None else float(rarity),
     )
     if settings.method not in (RECOMMENDED, *METHODS):
         raise Refusal(nearest(settings.method, "method", METHODS))
     with refusing(ValueError, TypeError):
         checks.require_steps(settings.steps, settings.learning_rate)
+        checks.require_not_negative("rarity", settings.rarity)
     return _after(state, settings)
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from iwps_jax.method import RARITY
+
 NO_MODEL = -1
 PURPOSES = ("pick", "control", "overlap", "audit")
 """Why samples are handed out: the method picked them; drawn at random, to measure; to
@@ -134,11 +136,13 @@ class SettingsChanged(NamedTuple):
         method: the method.
         steps: T of the look-ahead.
         learning_rate: η of the look-ahead.
+        rarity: γ of herding.
     """
 
     method: str
     steps: int
     learning_rate: float
+    rarity: float = RARITY
 
 
 Event = (

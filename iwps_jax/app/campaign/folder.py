@@ -41,6 +41,7 @@ from iwps_jax.atomic_write import (
     write_arrays_atomically,
     write_atomically,
 )
+from iwps_jax.method import RARITY
 
 VERSION = 2
 PROBES = 64
@@ -126,6 +127,7 @@ def _fill(half, folder, paths, state) -> None:
         "seed": task.seed,
         "control": task.control,
         "is_open": task.is_open,
+        "rarity": task.rarity,
     }
     records = [_stamped(record_of(event, task)) for event in state.events]
     _begin(half, about, records)
@@ -180,6 +182,7 @@ def read_record(folder: str | Path) -> Campaign:
         ),
         about.get("control", 0.0),
         about.get("is_open", False),
+        about.get("rarity", RARITY),
     )
     return Campaign(task, events_of(_records(folder, about), task, str(folder)), None)
 

@@ -130,7 +130,12 @@ def _picked(state, k, where) -> Batch:
 def _model(state: Campaign, method: Method) -> Model:
     """All that a method may know."""
     task, head = task_of(state), state.head
-    model = Model(seed=task.seed, steps=task.steps, learning_rate=task.learning_rate)
+    model = Model(
+        seed=task.seed,
+        steps=task.steps,
+        learning_rate=task.learning_rate,
+        rarity=task.rarity,
+    )
     # Two batches without an answer between them draw other rows.
     model = model._replace(batch=len(batches_of(state)))
     if head is not None:

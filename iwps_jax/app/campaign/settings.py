@@ -35,6 +35,7 @@ def require_settings(path: Path, about: dict[str, Any]) -> None:
         "method": lambda value: isinstance(value, str),
         "steps": lambda value: type(value) is int and value > 0,
         "learning_rate": _is_positive,
+        "rarity": lambda value: value == 0 or _is_positive(value),
         "seed": lambda value: type(value) is int and value >= 0,
         "control": lambda value: type(value) is float and 0 <= value <= MOST_CONTROL,
         "is_open": lambda value: type(value) is bool,

@@ -29,7 +29,7 @@ from iwps_jax.app.campaign.events import (
 from iwps_jax.app.campaign.scaling import Scaling, scaling_of
 from iwps_jax.app.naming import SKIPPED, UNSURED
 from iwps_jax.heads.linear_probe import LinearProbe
-from iwps_jax.method import LEARNING_RATE, STEPS
+from iwps_jax.method import LEARNING_RATE, RARITY, STEPS
 from iwps_jax.refusal import Refusal, refusing
 from iwps_jax.types import AnyArray, Holdout
 from iwps_jax.wording import plural
@@ -62,6 +62,7 @@ class Task(NamedTuple):
         scaling: scaling of the features for head and scores.
         control: share of each batch that is drawn at random, to measure.
         is_open: whether an answer may name a new class.
+        rarity: γ of herding, see `iwps_jax.method.Model`.
     """
 
     pool: Any
@@ -77,6 +78,7 @@ class Task(NamedTuple):
     scaling: Scaling
     control: float = 0.0
     is_open: bool = False
+    rarity: float = RARITY
 
 
 class Campaign(NamedTuple):
@@ -108,6 +110,7 @@ def start(
     seed: int = 0,
     control: float | int | None = None,
     is_open: bool | None = None,
+    rarity: float = RARITY,
 ) -> Campaign:
     """A campaign without labels.
 
@@ -126,6 +129,8 @@ def start(
         control: share of each batch that is drawn at random to measure the accuracy, at
             most 0.5; None: 0.1, or 0 with a holdout set.
         is_open: whether an answer may name a new class; None: if no class was given.
+        rarity: γ of herding: 1 for the mean recall of the classes, 0 for the accuracy
+            on samples as frequent as in the pool, or between.
 
     Raises:
         Refusal: if shapes, names or numbers do not fit together.
@@ -148,6 +153,7 @@ def start(
         raise Refusal("pool must have 2 axes [pool, d] and at least one row.")
     with refusing(ValueError):
         checks.require_steps(steps, learning_rate)
+        checks.require_not_negative("rarity", rarity)
         if has_holdout:
             _check_holdout(pool, holdout_features, holdout_labels, len(names))
     if method is None:
@@ -180,6 +186,7 @@ def start(
         scaling_of(pool),
         float(control),
         bool(is_open),
+        float(rarity),
     )
     return Campaign(task, (), None)
 

@@ -28,8 +28,8 @@ from typing import Annotated, Any, ClassVar
 
 from tyro import conf
 
-from iwps_jax.app import options
 from iwps_jax.app.commands import exit_status
+from iwps_jax.app.commands.jax_settings import Computing, start_jax
 from iwps_jax.app.embedding import blocks, duplicates, encoders, pool_folder, rows
 from iwps_jax.app.embedding.duplicates import Duplicates
 from iwps_jax.app.embedding.photos import open_photos
@@ -59,7 +59,7 @@ __doc__ = (__doc__ or "").replace("{backbones}", encoders.about_backbones())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(options.Options):
+class Options(Computing):
     """The options of the command."""
 
     writes: ClassVar = ("out",)
@@ -195,12 +195,14 @@ def _embed_samples(options: Options, path: Path) -> None:
         source = open_photos(path, backbone.side)
     else:
         source = open_texts(path, options.text, options.id)
+    start_jax(options)
     with refusing(BackboneError):
         encoder = backbone.load()
     identity: dict[str, Any] = {"digest": source.digest, "encoder": encoder.identity}
-    identity["block"] = blocks.SIZE
+    identity["block"] = size = blocks.size_of(encoder)
     with pool_folder.unfinished_work(options.folder, identity) as unfinished:
-        done = min(blocks.SIZE * blocks.done_of(source, unfinished), source.size)
+        begun = blocks.done_of(blocks.files_of(source, size, unfinished))
+        done = min(size * begun, source.size)
         with progress_bar(True, source.size, done, doing="embedding") as advance:
             paths = blocks.embed(source, encoder, unfinished, advance)
         content = _content(source, paths, {"name": backbone.name, **encoder.identity})

@@ -47,14 +47,16 @@ from iwps_jax.app.files.readers import (
 )
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import NAMED
-from iwps_jax.method import LEARNING_RATE, STEPS
+from iwps_jax.method import LEARNING_RATE, RARITY, STEPS
 from iwps_jax.methods import ROWS, row_of
-from iwps_jax.recommendations import recommend
+from iwps_jax.recommendations import TABLE, recommend
 from iwps_jax.refusal import Refusal, nearest
 from iwps_jax.types import Head
 from iwps_jax.wording import plural
 
 WITH_HOLDOUT = recommend(["holdout", "labels"])
+RECOMMENDABLE = tuple(line.method for line in TABLE)
+DEFAULTS = {"steps": STEPS, "learning_rate": LEARNING_RATE, "rarity": RARITY}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,9 @@ class Options(OfHoldout, OfCampaign, Computing):
     """T, the number of steps of the look-ahead"""
     learning_rate: float = LEARNING_RATE
     """η, the learning rate of the look-ahead"""
+    rarity: float = RARITY
+    """your aim, for balanced_herding: 1 for accuracy on rare classes as on others, 0
+    for accuracy on samples as frequent as in the pool, or between"""
     seed: int = 0
     """seed of all random choices"""
 
@@ -110,8 +115,9 @@ class Options(OfHoldout, OfCampaign, Computing):
             )
         if self.chosen not in (RECOMMENDED, *METHODS):
             raise Refusal(nearest(self.chosen, "method", (RECOMMENDED, *METHODS)))
-        used = ROWS[self.chosen].options if self.chosen in ROWS else ()
-        for option, default in (("steps", STEPS), ("learning_rate", LEARNING_RATE)):
+        usable = [self.chosen] if self.chosen in ROWS else RECOMMENDABLE
+        used = {option for name in usable for option in ROWS[name].options}
+        for option, default in DEFAULTS.items():
             if getattr(self, option) != default and option not in used:
                 raise Refusal(f"{flag(option)} does not apply to {self.chosen}.")
 
@@ -155,6 +161,7 @@ def _init(options: Options):
             method=options.chosen,
             steps=options.steps,
             learning_rate=options.learning_rate,
+            rarity=options.rarity,
             seed=options.seed,
             control=options.control,
             is_open=options.holdout is None and options.classes is None,
@@ -247,6 +254,8 @@ def _check(options: Options):
         checks.require_steps(options.steps, LEARNING_RATE)
     with naming_source("--learning-rate"):
         checks.require_steps(STEPS, options.learning_rate)
+    with naming_source("--rarity"):
+        checks.require_not_negative("rarity", options.rarity)
 
 
 def _require_small_head(method: str, num_features: int, num_classes: int) -> None:

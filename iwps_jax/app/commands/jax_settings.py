@@ -9,8 +9,6 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-import jax
-
 from iwps_jax.app.options import Flag, Options
 from iwps_jax.cache import cache_root
 
@@ -39,6 +37,8 @@ def start_jax(options: Computing) -> None:
     JAX_COMPILATION_CACHE_DIR is another folder, JAX_ENABLE_COMPILATION_CACHE=0 is none.
     Nothing is said where they cannot be kept: the command works without.
     """
+    import jax  # takes a second, which commands without it need not wait
+
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

@@ -12,6 +12,7 @@ from iwps_jax.method import Method
 from iwps_jax.refusal import Refusal
 
 COLUMN_OF_TEXT = 66
+LOOK_AHEAD = " and --explain"
 OPTION_OF = {
     "features": "pool",
     "draws": "logits",
@@ -20,6 +21,8 @@ OPTION_OF = {
     "labels": "training_set",
 }
 """Which option supplies what a method needs; --pool and --head also give logits."""
+OPTIONAL = {"steps": LOOK_AHEAD, "learning_rate": LOOK_AHEAD, "rarity": ""}
+"""The options that methods do not need, each with who else looks at it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,9 @@ class MethodOptions(inputs.Files):
     """T, the number of steps of the look-ahead (default: 3)"""
     learning_rate: float | None = None
     """η, the learning rate of the look-ahead (default: 1e-3)"""
+    rarity: float | None = None
+    """your aim, for balanced_herding: 1 for accuracy on rare classes as on others, 0
+    for accuracy on samples as frequent as in the pool, or between (default: 1)"""
     seed: int = 0
     """seed of the methods that draw"""
     folder: Path | None = None
@@ -107,10 +113,11 @@ def require_needs(options: MethodOptions, name: str, why: str = "") -> None:
 def require_effect(options: MethodOptions, names: Sequence[str]) -> None:
     """Refuses an option that none of these methods looks at."""
     rows = methods.ROWS.values()
-    for option in ("steps", "learning_rate"):
+    for option, also in OPTIONAL.items():
         takers = [row.name for row in rows if option in row.options]
-        if getattr(options, option) is not None and not options.explain:
-            _require_one(names, takers, option, also=" and --explain")
+        is_given = getattr(options, option) is not None
+        if is_given and not (also and options.explain):
+            _require_one(names, takers, option, also=also)
     if options.training_set is not None:
         takers = [row.name for row in rows if "labels" in (*row.needs, *row.uses)]
         hint = ": use --labeled to name rows that must not be picked"

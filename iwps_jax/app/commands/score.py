@@ -49,7 +49,7 @@ from iwps_jax.app.commands.inputs import Given
 from iwps_jax.app.commands.method_options import MethodOptions
 from iwps_jax.app.files.picks import Pick, as_text, write_picks
 from iwps_jax.app.leaks import NO_COPY, copies_of
-from iwps_jax.method import ABSENT, LEARNING_RATE, STEPS, Model
+from iwps_jax.method import ABSENT, Model
 from iwps_jax.pool import sources
 from iwps_jax.pool.ranking import TopK
 from iwps_jax.pool.scan import score_pool, top_k_of_pool
@@ -155,7 +155,9 @@ def _methods(options: Options) -> list[str]:
 
 def _score(options: Options):
     with refusing(ValueError):  # by JAX, which must have joined the processes before
-        checks.require_steps(*_look_ahead(options))
+        settings = _settings(options)
+        checks.require_steps(settings.steps, settings.learning_rate)
+        checks.require_not_negative("rarity", settings.rarity)
     files = inputs.read(
         options, training_set=options.training_set, labeled=options.labeled
     )
@@ -264,14 +266,8 @@ def _folder(options: Options, name) -> Path | None:
 
 
 def _model(options: Options, files) -> Model:
-    steps, learning_rate = _look_ahead(options)
-    return Model(
-        head=files.head,
-        holdout=files.holdout,
-        labeled=files.training,
-        seed=options.seed,
-        steps=steps,
-        learning_rate=learning_rate,
+    return _settings(options)._replace(
+        head=files.head, holdout=files.holdout, labeled=files.training
     )
 
 
@@ -296,13 +292,11 @@ def _require_shape(options: Options, method, files):
         )
 
 
-def _look_ahead(options: Options) -> tuple[int, float]:
-    """T and η."""
-    steps, learning_rate = options.steps, options.learning_rate
-    return (
-        STEPS if steps is None else steps,
-        LEARNING_RATE if learning_rate is None else learning_rate,
-    )
+def _settings(options: Options) -> Model:
+    """A model of the numbers that were given, and of defaults."""
+    given = {name: getattr(options, name) for name in method_options.OPTIONAL}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Model(seed=options.seed, **given)
 
 
 def _has_predictions(files) -> bool:

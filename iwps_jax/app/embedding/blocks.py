@@ -52,12 +52,13 @@ def embed(
         folder: of the unfinished pool.
         advance: is told how many samples were read.
     """
-    paths = files_of(source, folder)
-    done = done_of(source, folder)
-    samples = source.samples(done * SIZE)
+    size = size_of(encoder)
+    paths = files_of(source, size, folder)
+    done = done_of(paths)
+    samples = source.samples(done * size)
     for path in paths[done:]:
         block = Block([], [], [], [])
-        left = SIZE
+        left = size
         while left and (some := list(islice(samples, min(left, encoder.at_once)))):
             _add(block, some, encoder)
             left -= len(some)
@@ -66,14 +67,18 @@ def embed(
     return paths
 
 
-def files_of(source: Source, folder: Path) -> list[Path]:
-    """The files of all blocks, finished or not."""
-    return [folder / f"{start:09d}.npz" for start in range(0, source.size, SIZE)]
+def size_of(encoder: Encoder) -> int:
+    """Samples of a block."""
+    return SIZE if encoder.block is None else encoder.block
 
 
-def done_of(source: Source, folder: Path) -> int:
+def files_of(source: Source, size: int, folder: Path) -> list[Path]:
+    """The files of all blocks of so many samples, finished or not."""
+    return [folder / f"{start:09d}.npz" for start in range(0, source.size, size)]
+
+
+def done_of(paths: list[Path]) -> int:
     """How many blocks are finished, before the first that is not."""
-    paths = files_of(source, folder)
     return next((at for at, path in enumerate(paths) if not path.exists()), len(paths))
 
 

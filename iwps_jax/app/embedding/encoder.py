@@ -20,11 +20,13 @@ class Encoder(NamedTuple):
         identity: all that the features depend on but the samples.
         encode: `encode(samples) -> float32 [n, d]`.
         at_once: samples of a call.
+        block: samples whose features are kept together; None: `blocks.SIZE`.
     """
 
     identity: dict[str, Any]
     encode: Callable[[Sequence[Any]], np.ndarray]
     at_once: int = 256
+    block: int | None = None
 
 
 def checked(

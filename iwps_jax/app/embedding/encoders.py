@@ -20,6 +20,8 @@ from iwps_jax.refusal import Refusal, nearest, short
 SIDE = 224
 """Pixels of the square that EfficientNet-Lite0 was trained on."""
 IMAGES_AT_ONCE = {"cpu": 2}
+TEXTS_AT_ONCE = 1024
+"""So many have enough of like length: little is padded."""
 THREADS = 2
 """On two CPU cores these are faster than one thread with more images at once."""
 OTHER_IMAGES_AT_ONCE = 128
@@ -75,7 +77,10 @@ def _minilm() -> Encoder:
     path = minilm.find_weights()
     encoder = minilm.load(path)
     return Encoder(
-        minilm.identity(path), lambda texts: minilm.encode(encoder, texts).features
+        minilm.identity(path),
+        lambda texts: minilm.encode(encoder, texts).features,
+        TEXTS_AT_ONCE,
+        TEXTS_AT_ONCE,
     )
 
 
