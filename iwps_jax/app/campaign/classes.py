@@ -1,4 +1,8 @@
-"""Changes of a campaign's classes and settings, each an event."""
+"""Changes of a campaign's classes and settings, each an event.
+
+A state that has a head gets one that fits its classes. A state without one stays so: a
+change labels nothing, so there is nothing to fit, or the caller has not asked for it.
+"""
 
 from collections.abc import Iterable
 
@@ -29,6 +33,8 @@ from iwps_jax.refusal import Refusal, nearest, refusing
 
 LESS = ClassMerged, ClassRetired
 """The events that leave fewer classes."""
+SAME_HEAD = ClassRenamed, SettingsChanged
+"""The events after which the head is as before."""
 
 
 def add_class(state: Campaign, name: str) -> Campaign:
@@ -37,8 +43,7 @@ def add_class(state: Campaign, name: str) -> Campaign:
     Raises:
         Refusal: if there is, or ever was, a class with this name.
     """
-    _require_new(state, name)
-    return _after(state, ClassAdded(name))
+    return add_classes(state, [name])
 
 
 def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
@@ -52,10 +57,12 @@ def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
 
 
 def add_classes(state: Campaign, names: Iterable[str]) -> Campaign:
-    """Several classes more, as `add_class` adds one."""
+    """Several classes more, as `add_class` adds one; one head is fitted for all."""
+    grown = state
     for name in names:
-        state = add_class(state, name)
-    return state
+        _require_new(grown, name)
+        grown = grown._replace(events=(*grown.events, ClassAdded(name)))
+    return grown if grown is state or state.head is None else refitted(grown)
 
 
 def rename_class(state: Campaign, name: str, new_name: str) -> Campaign:
@@ -140,4 +147,5 @@ def _after(state: Campaign, event: Event) -> Campaign:
         raise Refusal("a campaign must keep two or more classes.")
     if len(holdout_of(state).labels) and not len(holdout_of(after).labels):
         raise Refusal("a campaign must keep a class that has a holdout sample.")
-    return refitted(after)
+    is_same = state.head is None or isinstance(event, SAME_HEAD)
+    return after if is_same else refitted(after)
