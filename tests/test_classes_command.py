@@ -1,19 +1,20 @@
 """Classes that grow with the answers, and `iwps classes`."""
 
 import csv
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
-from some_campaigns import some_digits
 
 from iwps_jax.__main__ import main
-from iwps_jax.app.campaign import folder, labels_of, open_classes
+from iwps_jax.app.campaign import folder, labels_of, learn, open_classes
 from iwps_jax.app.commands import holdout_files, init, new_classes
 from iwps_jax.app.files.picks import read_answers
 from iwps_jax.app.naming import close_to
 
-NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NAMES = ("zero", "one", "two", "three")
 
 
 def run(*arguments):
@@ -29,22 +30,40 @@ def written(path, rows):
     return path
 
 
+def clouds():
+    """The classes of a pool of four clouds, which it writes."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(64) % len(NAMES))
+    pool = 3 * np.eye(len(NAMES))[labels] + rng.normal(size=(64, len(NAMES)))
+    np.save("pool.npy", pool.astype(np.float32))
+    return labels
+
+
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def truth(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    digits = some_digits(0)
-    np.save("pool.npy", digits["pool"])
-    return digits
+    return clouds()
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with a campaign and its dozen labels."""
+    path = tmp_path_factory.mktemp("kept")
+    with chdir(path):
+        labels = clouds()
+        rows = [(row, NAMES[labels[row]]) for row in range(12)]
+        assert run("init", "--pool", "pool.npy") == 0
+        assert run("label", written("first.csv", rows)) == 2  # nobody asked for them
+        assert run("label", "first.csv", "--overwrite-labels") == 0
+    return path
 
 
 @pytest.fixture
-def begun(desk, capsys):
-    assert run("init", "--pool", "pool.npy") == 0
-    rows = [(row, NAMES[desk["truth"][row]]) for row in range(12)]
-    assert run("label", written("first.csv", rows)) == 2  # nobody asked for them
-    assert run("label", "first.csv", "--overwrite-labels") == 0
+def begun(kept, truth, capsys):
+    """The present folder is a copy of it."""
+    shutil.copytree(kept, ".", dirs_exist_ok=True)
     capsys.readouterr()
-    return desk
+    return truth
 
 
 def known():
@@ -52,7 +71,7 @@ def known():
 
 
 def test_answers_name_new_classes(begun, capsys):
-    seen = [NAMES[label] for label in begun["truth"][:12]]
+    seen = [NAMES[label] for label in begun[:12]]
     assert known() == tuple(dict.fromkeys(seen))
     assert run("classes") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -60,7 +79,7 @@ def test_answers_name_new_classes(begun, capsys):
     assert lines[1].split() == [str(seen.count(seen[0])), seen[0]]
 
 
-def test_a_campaign_with_given_classes_refuses_others_with_the_remedy(desk, capsys):
+def test_a_campaign_with_given_classes_refuses_others_with_the_remedy(truth, capsys):
     assert run("init", "--pool", "pool.npy", "--classes", "cat,dog") == 0
     path = written("a.csv", [(0, "cat"), (1, "owl")])
     given = ("label", path, "--overwrite-labels")
@@ -122,7 +141,18 @@ def test_one_command_changes_several_classes_or_none(begun, capsys):
     assert run("check", "--campaign", "campaign") == 0
 
 
-def test_the_last_class_of_an_open_campaign_may_go(desk, capsys):
+def test_no_head_is_fitted_unless_answers_are_taken(begun, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(learn, "_fitted", fitted.append)
+    first, second, *_ = known()
+    assert run("classes", "--add", "ten", "--merge", first, second) == 0
+    assert run("label", "first.csv") == 2 and not fitted  # nothing new
+    path = written("a.csv", [(20, "eleven"), (21, "twenty")])
+    assert run("label", path, "--overwrite-labels", "--new-classes") == 0
+    assert len(fitted) == 1
+
+
+def test_the_last_class_of_an_open_campaign_may_go(truth, capsys):
     assert run("init", "--pool", "pool.npy") == 0
     assert run("classes", "--add", "one two", "--add", "three") == 0
     assert run("classes", "--merge", "three", "one two") == 0
@@ -145,13 +175,13 @@ def test_two_names_are_close_if_one_edit_makes_them_one():
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_labels_that_exist_name_the_classes(desk, labels, capsys):
+def test_labels_that_exist_name_the_classes(truth, labels, capsys):
     given = ["--labels", written("old.csv", [(0, "b"), (1, "10"), (2, "9"), (3, "a")])]
     assert run("init", "--pool", "pool.npy", *given * labels) == 0
     assert known() == (("9", "10", "a", "b") if labels else ())
 
 
-def test_labels_that_exist_are_checked_like_answers(desk, capsys, monkeypatch):
+def test_labels_that_exist_are_checked_like_answers(truth, capsys, monkeypatch):
     path = Path(written("old.csv", [(0, "cat"), (1, "Cat"), (2, "cat")]))
     given = ("init", "--pool", "pool.npy", "--labels", path)
     assert run(*given) == 2 and not Path("campaign").exists()
@@ -176,7 +206,7 @@ def test_an_older_name_of_a_class_is_understood(begun):
     assert labels[20] == labels[21] == 0 and first not in known()
 
 
-def test_a_number_in_another_form_is_asked_about(desk, capsys):
+def test_a_number_in_another_form_is_asked_about(truth, capsys):
     assert run("init", "--pool", "pool.npy") == 0
     path = written("a.csv", [(0, "1"), (1, "1.0"), (2, "2")])
     assert run("label", path, "--overwrite-labels") == 2

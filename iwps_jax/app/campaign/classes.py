@@ -1,4 +1,8 @@
-"""Changes of a campaign's classes and settings, each an event."""
+"""Changes of a campaign's classes and settings, each an event.
+
+A state that has a head gets one that fits its classes. A state without one stays so,
+because a change labels nothing, unless a retired class comes back with its labels.
+"""
 
 from collections.abc import Iterable
 
@@ -31,6 +35,8 @@ from iwps_jax.refusal import Refusal, nearest, refusing
 
 LESS = ClassMerged, ClassRetired
 """The events that leave fewer classes."""
+SAME_HEAD = ClassRenamed, SettingsChanged
+"""The events after which the head is as before."""
 
 
 def add_class(state: Campaign, name: str) -> Campaign:
@@ -41,12 +47,7 @@ def add_class(state: Campaign, name: str) -> Campaign:
     Raises:
         Refusal: if there is, or ever was, another class with this name.
     """
-    names = task_of(state).classes
-    for number in retired_classes(state):
-        if naming.form(names[number]) == naming.form(name):
-            return _after(state, ClassRestored(number))
-    _require_new(state, name)
-    return _after(state, ClassAdded(name))
+    return add_classes(state, [name])
 
 
 def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
@@ -60,10 +61,24 @@ def unknown_names(state: Campaign, labels: Iterable[str]) -> list[str]:
 
 
 def add_classes(state: Campaign, names: Iterable[str]) -> Campaign:
-    """Several classes more, as `add_class` adds one."""
+    """Several classes more, as `add_class` adds one; one head is fitted for all."""
+    grown = state
     for name in names:
-        state = add_class(state, name)
-    return state
+        grown = grown._replace(events=(*grown.events, _added(grown, name)))
+    added = grown.events[len(state.events) :]
+    has_labels = any(isinstance(event, ClassRestored) for event in added)
+    is_same = not added or (state.head is None and not has_labels)
+    return grown if is_same else refitted(grown)
+
+
+def _added(state: Campaign, name: str) -> Event:
+    """A retired class of this name comes back; otherwise it is a new class."""
+    names = task_of(state).classes
+    for number in retired_classes(state):
+        if naming.form(names[number]) == naming.form(name):
+            return ClassRestored(number)
+    _require_new(state, name)
+    return ClassAdded(name)
 
 
 def rename_class(state: Campaign, name: str, new_name: str) -> Campaign:
@@ -155,4 +170,5 @@ def _after(state: Campaign, event: Event) -> Campaign:
         raise Refusal("a campaign must keep two or more classes.")
     if len(holdout_of(state).labels) and not len(holdout_of(after).labels):
         raise Refusal("a campaign must keep a class that has a holdout sample.")
-    return refitted(after)
+    is_same = state.head is None or isinstance(event, SAME_HEAD)
+    return after if is_same else refitted(after)

@@ -10,6 +10,7 @@ from iwps_jax.app.campaign.events import Answers
 from iwps_jax.app.campaign.state import (
     Campaign,
     all_names,
+    answers_of,
     counts_as,
     holdout_of,
     labels_of,
@@ -55,6 +56,17 @@ def tell(
             sample, has an impossible label, or has a label but features that are not
             finite.
     """
+    return learned(state, note(state, ids, labels, annotator=annotator))
+
+
+def note(
+    state: Campaign,
+    ids: Sequence[str | int],
+    labels: Sequence[str | int | None],
+    *,
+    annotator: str | Sequence[str] = "",
+) -> Campaign:
+    """As `tell`, but fits no head: that of the state is as before."""
     task = task_of(state)
     if len(ids) != len(labels):
         raise Refusal(
@@ -87,7 +99,18 @@ def tell(
                 events.append(
                     Answers(rows[part], told[part], 0, None, None, name, previous)
                 )
-    after = refitted(state._replace(events=(*state.events, *events)))
+    return state._replace(events=(*state.events, *events))
+
+
+def learned(before: Campaign, noted: Campaign) -> Campaign:
+    """The state with the head fitted to the answers that were noted since `before`.
+
+    They say how it does. If there are none, the state is the same.
+    """
+    told = answers_of(noted)[len(answers_of(before)) :]
+    if not told:
+        return noted
+    after = refitted(noted)
     head, num_labeled = after.head, len(labels_of(after))
     events = [
         event._replace(
@@ -95,9 +118,9 @@ def tell(
             holdout_loss=None if head is None else head.holdout_loss,
             holdout_accuracy=None if head is None else head.holdout_accuracy,
         )
-        for event in events
+        for event in told
     ]
-    return after._replace(events=(*state.events, *events))
+    return after._replace(events=(*noted.events[: -len(told)], *events))
 
 
 def refitted(state: Campaign) -> Campaign:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro import conf
 
-from iwps_jax.app.campaign import Campaign, tell
+from iwps_jax.app.campaign import Campaign
+from iwps_jax.app.campaign.learn import note
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.files.unreadable import FileError
 from iwps_jax.app.naming import AnswerError, rows_of, whole
@@ -32,10 +33,10 @@ class Changing(OfCampaign):
     reading the whole pool"""
 
 
-def take_answers(
+def note_answers(
     state: Campaign, path: Path | None, answers: Sequence[Answer], annotator: str = ""
 ) -> Campaign:
-    """The state after the answers of a file, all or none.
+    """The state after the answers of a file, all or none; no head is fitted to them.
 
     Args:
         state: of the campaign.
@@ -48,7 +49,7 @@ def take_answers(
     """
     with naming_line(path, answers):
         _require_same_rows(state.task, answers)
-        return tell(
+        return note(
             state,
             [answer.id for answer in answers],
             [answer.label for answer in answers],

@@ -27,14 +27,11 @@ from iwps_jax.app.campaign import (
     start,
 )
 from iwps_jax.app.campaign.control import judges_of
+from iwps_jax.app.campaign.learn import learned
 from iwps_jax.app.campaign.next_batch import FIRST, method_now
 from iwps_jax.app.campaign.state import MOST_CONTROL
 from iwps_jax.app.commands import advice, exit_status
-from iwps_jax.app.commands.answers import (
-    OfCampaign,
-    naming_source,
-    take_answers,
-)
+from iwps_jax.app.commands.answers import OfCampaign, naming_source, note_answers
 from iwps_jax.app.commands.holdout_files import OfHoldout, read_judges
 from iwps_jax.app.commands.inputs import require_pool, require_seed
 from iwps_jax.app.commands.jax_settings import Computing, start_jax
@@ -166,9 +163,10 @@ def _init(options: Options):
             control=options.control,
             is_open=options.holdout is None and options.classes is None,
         )
-    state = take_answers(state, options.labels, judges.told)
+    noted = note_answers(state, options.labels, judges.told)
     if options.holdout is not None:
-        _refuse_leak(options, state)
+        _refuse_leak(options, noted)
+    state = learned(state, noted)
     folder.create(options.campaign, files, state)
     _say(options, state)
 

@@ -36,9 +36,10 @@ from iwps_jax.app.campaign import (
     outlook,
     unanswered_of,
 )
+from iwps_jax.app.campaign.learn import learned
 from iwps_jax.app.campaign.state import ids_of, last_answers, task_of
 from iwps_jax.app.commands import batch_files, exit_status, new_classes
-from iwps_jax.app.commands.answers import take_answers
+from iwps_jax.app.commands.answers import note_answers
 from iwps_jax.app.commands.jax_settings import start_jax
 from iwps_jax.app.commands.measured import sentence_of
 from iwps_jax.app.files.label_studio import read_exported
@@ -126,14 +127,15 @@ def _label(options: Options) -> None:
         grown, meant = new_classes.take(
             before, options.answers, answers, takes_all=options.new_classes
         )
-        told = take_answers(grown, options.answers, meant, options.annotator)
-        if told is grown:
+        noted = note_answers(grown, options.answers, meant, options.annotator)
+        if noted is grown:
             raise FileError(
                 f"{options.answers} must have an answer, but all are empty."
             )
-        taken = _taken(before, told)
+        taken = _taken(before, noted)
         if not options.overwrite_labels:
-            _refuse_surprise(options.answers, before, told, taken)
+            _refuse_surprise(options.answers, before, noted, taken)
+        told = learned(grown, noted)
         written: Sequence[Path] = ()
         if options.next is None or not free_rows(told).any():
             folder.commit(options.campaign, before, told)
