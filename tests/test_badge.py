@@ -10,20 +10,32 @@ import reference
 
 import iwps_jax
 
+# conftest.py asks the compiler for haste; thousands of selections take longer than it.
+OPTIMIZED = {"xla_backend_optimization_level": 1}
+
 
 @partial(jax.jit, static_argnums=3)
 def badge(key, features, logits, k, where=None):
     return iwps_jax.badge(key, features, logits, k, where)
 
 
-@partial(jax.jit, static_argnums=3)
 def badge_many(keys, features, logits, k, where=None):
     """One selection per key."""
     return jax.vmap(lambda key: iwps_jax.badge(key, features, logits, k, where))(keys)
 
 
+badge_some = jax.jit(badge_many, static_argnums=3)
+badge_thousands = jax.jit(badge_many, static_argnums=3, compiler_options=OPTIMIZED)
+
+
 def many_keys(seed, number=4000):
     return jax.random.split(jax.random.key(seed), number)
+
+
+def many_picks(seed, features, logits, where=(True,) * 6):
+    """Three picks for each of thousands of keys; one program for all pools here."""
+    features, logits, where = map(jnp.asarray, (features, logits, where))
+    return np.asarray(badge_thousands(many_keys(seed), features, logits, 3, where))
 
 
 def assert_distinct(picks, allowed):
@@ -43,9 +55,9 @@ def assert_follows(picks, law):
     assert np.all(np.abs(counts - len(picks) * law) <= 4.0 * sigma + 1.0), (counts, law)
 
 
-def badge_pool(seed, pool=5, scale=1.0):
+def badge_pool(seed, pool=6, scale=1.0):
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(pool, 3)).astype(np.float32)
+    features = rng.normal(size=(pool, 8)).astype(np.float32)
     logits = (scale * rng.normal(size=(pool, 4))).astype(np.float32)
     return features, logits
 
@@ -57,10 +69,10 @@ def test_oracle_embedding_is_the_gradient_by_autodiff():
         return -jax.nn.log_softmax(logits + change @ feature)[jnp.argmax(logits)]
 
     per_sample = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
-    arrays = jnp.zeros((4, 3)), jnp.asarray(features), jnp.asarray(logits)
+    arrays = jnp.zeros((4, 8)), jnp.asarray(features), jnp.asarray(logits)
     np.testing.assert_allclose(
         reference.badge_embedding(features, logits),
-        np.reshape(per_sample(*arrays), (5, 12)),
+        np.reshape(per_sample(*arrays), (6, 32)),
         rtol=1e-5,
         atol=1e-6,
     )
@@ -94,9 +106,8 @@ def test_badge_starts_at_the_largest_gradient(scale):
 )
 def test_badge_samples_by_squared_distance(scale, masked):
     features, logits = badge_pool(2, scale=scale)
-    where = np.array([True, True, True, not masked, True])
-    arrays = jnp.asarray(features), jnp.asarray(logits)
-    picks = np.asarray(badge_many(many_keys(2), *arrays, 3, jnp.asarray(where)))
+    where = np.array([True, True, True, not masked, True, True])
+    picks = many_picks(2, features, logits, where)
     assert_distinct(picks, where)
     embedding = reference.badge_embedding(features, logits)
     first = np.argmax(reference.badge_law(embedding, [], where))
@@ -113,7 +124,7 @@ def test_badge_never_repeats_a_pick_among_duplicates():
     rows = np.array([0, 1, 0, 1, 2, 0, 2, 1])
     where = np.arange(8) != 4
     arrays = jnp.asarray(features[rows]), jnp.asarray(logits[rows])
-    picks = badge_many(many_keys(3, 500), *arrays, 7, jnp.asarray(where))
+    picks = badge_some(many_keys(3, 500), *arrays, 7, jnp.asarray(where))
     assert_distinct(picks, where)
     # Three different points exist: the first three picks are one of each.
     kinds = np.sort(rows[np.asarray(picks)[:, :3]], axis=1)
@@ -122,14 +133,13 @@ def test_badge_never_repeats_a_pick_among_duplicates():
 
 @pytest.mark.parametrize("pool", ["identical", "saturated"])
 def test_badge_without_distances_left_is_uniform(pool):
-    features, logits = badge_pool(4, pool=6)
+    features, logits = badge_pool(4)
     if pool == "identical":
         features[:], logits[:] = features[3], logits[3]
     else:
         logits = 1e4 * np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0, 1]]
     where = np.array([False, True, True, True, False, True])
-    arrays = jnp.asarray(features), jnp.asarray(logits)
-    picks = np.asarray(badge_many(many_keys(4), *arrays, 3, jnp.asarray(where)))
+    picks = many_picks(4, features, logits, where)
     assert_distinct(picks, where)
     assert np.all(picks[:, 0] == 1)  # a tie of all norms goes to the lower index
     uniform = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 1.0]) / 3.0
@@ -143,11 +153,10 @@ def test_badge_without_distances_left_is_uniform(pool):
 def test_badge_samples_near_duplicates_by_squared_distance(seed):
     """Gradients that differ in the fourth digit: ‖a‖² + ‖b‖² - 2ab has none left."""
     rng = np.random.default_rng(seed)
-    features = 1.0 + 3e-4 * rng.normal(size=(5, 8))
-    logits = rng.normal(size=4) + 3e-4 * rng.normal(size=(5, 4))
+    features = 1.0 + 3e-4 * rng.normal(size=(6, 8))
+    logits = rng.normal(size=4) + 3e-4 * rng.normal(size=(6, 4))
     features, logits = features.astype(np.float32), logits.astype(np.float32)
-    keys, arrays = many_keys(seed), (jnp.asarray(features), jnp.asarray(logits))
-    picks = np.asarray(badge_many(keys, *arrays, 3))
+    picks = many_picks(seed, features, logits)
     embedding = reference.badge_embedding(features, logits)
     assert_follows(picks[:, 1], reference.badge_law(embedding, [picks[0, 0]]))
 
@@ -157,11 +166,10 @@ def test_badge_samples_near_duplicates_by_squared_distance(seed):
 )
 def test_badge_is_uniform_among_copies_of_its_picks(seed):
     rng = np.random.default_rng(seed)
-    rows = np.array([0, 0, 1, 1, 1])
+    rows = np.array([0, 0, 1, 1, 1, 1])
     features = rng.normal(size=(2, 8)).astype(np.float32)[rows]
     logits = rng.normal(size=(2, 4)).astype(np.float32)[rows]
-    keys, arrays = many_keys(seed), (jnp.asarray(features), jnp.asarray(logits))
-    picks = np.asarray(badge_many(keys, *arrays, 3))
+    picks = many_picks(seed, features, logits)
     embedding = reference.badge_embedding(features, logits)
     for second in np.unique(picks[:, 1]):
         law = reference.badge_law(embedding, [picks[0, 0], second])
@@ -177,8 +185,8 @@ def test_badge_ignores_masked_padding(size):
     ]
     where = jnp.arange(16) < 12
     arrays = jnp.asarray(features), jnp.asarray(logits)
-    plain = badge_many(many_keys(5, 50), *arrays, 5)
-    masked = badge_many(many_keys(5, 50), *map(jnp.asarray, padded), 5, where)
+    plain = badge_some(many_keys(5, 50), *arrays, 5)
+    masked = badge_some(many_keys(5, 50), *map(jnp.asarray, padded), 5, where)
     np.testing.assert_array_equal(masked, plain)
 
 

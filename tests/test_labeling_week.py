@@ -27,6 +27,8 @@ from iwps_jax.app.commands import batch_files
 
 ROOT = Path(iwps_jax.__file__).parents[1]
 ROUNDS, ASKED = 4, 25
+SOME = 6
+"""Samples of the other batches: programs are compiled for a number of picks."""
 
 
 @pytest.fixture
@@ -73,8 +75,8 @@ def a_week(method, digits):
         fill_in(batch, digits["truth"])
         assert run("label", batch, *campaign) == 0
         head, final = f"{method} {r}.npz", f"{method} final.npz"
-        both = ("--judged-head", head, "--head", final)
-        assert run("status", *both, "--json", "now.json", *campaign) == 0
+        heads = ("--judged-head", head, *("--head", final)[: 2 * (r == ROUNDS - 1)])
+        assert run("status", *heads, "--json", "now.json", *campaign) == 0
         accuracies.append(accuracy_of(head, digits))
     return accuracies
 
@@ -110,13 +112,13 @@ def test_a_week_is_repeatable(desk):
     for campaign in ("first", "second"):
         begin("--campaign", campaign)
         out = f"{campaign}.csv"
-        assert run("next", "--k", 9, "--out", out, "--campaign", campaign) == 0
+        assert run("next", "--k", SOME, "--out", out, "--campaign", campaign) == 0
     assert Path("first.csv").read_text() == Path("second.csv").read_text()
 
 
 def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
     begin("--method", "iwps_batch")
-    k = 10
+    k = SOME
 
     def killed(*_):
         raise SystemExit(137)
@@ -147,7 +149,7 @@ def test_a_whole_batch_that_was_lost_is_asked_for_again(desk, monkeypatch):
 
 def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     begin()
-    assert run("next", "--k", 6, "--out", "batch.csv") == 0
+    assert run("next", "--k", SOME, "--out", "batch.csv") == 0
     ids = [row["id"] for row in read_batch("batch.csv")]
     truth = {name: CLASSES[desk["truth"][int(name)]] for name in ids}
     first = [(ids[0], truth[ids[0]]), (ids[1], "SKIP"), (ids[2], CLASSES[0])]
@@ -163,7 +165,7 @@ def test_partial_answers_skips_corrections_and_more_of_them(desk, capsys):
     assert again == read_batch("batch.csv")[3:]
     # A correction, a second thought, and one that nobody asked for.
     write_answers("b.csv", [(ids[2], truth[ids[2]]), (ids[1], CLASSES[1]), (0, "skip")])
-    command = ("label", "b.csv", "--next", 4, "--out", "next.csv")
+    command = ("label", "b.csv", "--next", SOME, "--out", "next.csv")
     assert run(*command) == 2
     assert "b.csv changes 2 earlier labels: " in capsys.readouterr().err
     assert run(*command, "--overwrite-labels") == 0
@@ -209,7 +211,7 @@ def test_a_batch_goes_through_label_studio(desk):
     begin()
     url = "https://photos.example/{id}.jpg"
     files = ("--out", "b.csv", "--label-studio", "tasks.json")
-    assert run("next", "--k", 5, *files, "--image-url", url) == 0
+    assert run("next", "--k", SOME, *files, "--image-url", url) == 0
     batch, tasks = read_batch("b.csv"), json.loads(Path("tasks.json").read_text())
     assert [task["data"]["sample_id"] for task in tasks] == [r["id"] for r in batch]
     assert tasks[0]["data"]["image"] == url.replace("{id}", batch[0]["id"])
@@ -223,7 +225,7 @@ def test_a_batch_goes_through_label_studio(desk):
     for row in batch[:3]:
         assert CLASSES[labels_of(state)[int(row["id"])]] == row["predicted"]
     assert skipped_of(state) == [int(batch[3]["id"])]
-    assert unanswered_of(state) == [int(batch[4]["id"])]
+    assert unanswered_of(state) == [int(row["id"]) for row in batch[4:]]
 
 
 def test_several_people_at_once_get_different_samples_and_lose_no_answer(desk):
@@ -260,7 +262,7 @@ def test_a_batch_that_cannot_be_kept_was_not_asked_for(desk, monkeypatch, capsys
 
     monkeypatch.setattr(folder, "commit", full)
     files = ("--label-studio", "t.json", "--image-url", "{id}")
-    assert run("next", "--k", 5, *files) == 2
+    assert run("next", "--k", SOME, *files) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert files_of(".") == before
 
@@ -269,17 +271,17 @@ def test_a_batch_of_a_killed_command_is_not_overwritten(desk):
     begin()
     stale = Path("campaign/batches/000002.csv")
     stale.write_text("id,label\n3,digit 3\n")
-    assert run("next", "--k", 5) == 0
+    assert run("next", "--k", SOME) == 0
     assert stale.read_text() == "id,label\n3,digit 3\n"
-    assert len(read_batch("campaign/batches/000002-2.csv")) == 5
+    assert len(read_batch("campaign/batches/000002-2.csv")) == SOME
 
 
 def test_the_last_samples_are_handed_out_and_then_none(desk, capsys):
-    np.save("pool.npy", desk["pool"][:128])  # few, for fits are of all
+    np.save("pool.npy", desk["pool"][:64])  # few, for fits are of all
     known = [(row, CLASSES[desk["truth"][row]]) for row in range(25)]
     write_answers("initial.csv", known)
     begin("--method", "random")
-    left = 128 - 25
+    left = 64 - 25
     assert run("next", "--k", left - 3, "--out", "most.csv") == 0
     fill_in("most.csv", desk["truth"])
     assert run("label", "most.csv", "--next", 10, "--out", "last.csv") == 0
@@ -299,7 +301,7 @@ def test_the_last_samples_are_handed_out_and_then_none(desk, capsys):
 )
 def test_answers_come_as_spreadsheets_save_them(desk, delimiter, encoding):
     begin()
-    assert run("next", "--k", 3, "--out", "b.csv") == 0
+    assert run("next", "--k", SOME, "--out", "b.csv") == 0
     fill_in("b.csv", desk["truth"])
     rows = read_batch("b.csv")
     with Path("saved.csv").open("w", newline="\r\n", encoding=encoding) as file:

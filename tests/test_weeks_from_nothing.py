@@ -1,4 +1,7 @@
-"""A week of labeling by commands alone, from photos, texts or a table to labels."""
+"""A week of labeling by commands alone, from photos, texts or a table to labels.
+
+The pools have as many rows, features and classes, so that programs are compiled once.
+"""
 
 import csv
 import json
@@ -16,16 +19,23 @@ OWN = '''
 import numpy as np
 
 def pixels(images):
-    """The gray values."""
-    return np.array([np.asarray(image.convert("L")).ravel() / 16.0 for image in images])
+    """Gray values."""
+    small = [image.convert("L").reduce(2) for image in images]
+    return np.array([np.asarray(image).ravel() / 16.0 for image in small])
 
 def words(texts):
     """How often each of a few words occurs."""
     return np.array([[text.count(word) for word in WORDS] for text in texts], "f4")
 
-WORDS = "card money late broken hello pin fee door box".split()
+WORDS = "card money pin fee late broken door box run ball goal cup".split()
+WORDS += "hello my and not".split()
 '''
-SUBJECTS = {"payment": "card money pin fee", "parcel": "late broken door box"}
+SIZE = 178
+SUBJECTS = {
+    "payment": "card money pin fee",
+    "parcel": "late broken door box",
+    "sport": "run ball goal cup",
+}
 
 
 def run(*words):
@@ -36,9 +46,9 @@ def run(*words):
 
 def photos(folder):
     """Digits as PNG files; their classes by id."""
-    images, labels = load_digits(n_class=4, return_X_y=True)
+    images, labels = load_digits(n_class=3, return_X_y=True)
     truth = {}
-    for number, (image, label) in enumerate(zip(images[:240], labels, strict=False)):
+    for number, (image, label) in enumerate(zip(images[:SIZE], labels, strict=False)):
         path = folder / "photos" / f"{number % 7}" / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.uint8(image.reshape(8, 8) * 15)).save(path)
@@ -47,10 +57,10 @@ def photos(folder):
 
 
 def texts(folder):
-    """A few hundred sentences about two subjects."""
+    """Sentences about three subjects."""
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(240):
+    for number in range(SIZE):
         subject = rng.choice(list(SUBJECTS))
         words = rng.choice(SUBJECTS[subject].split(), 3)
         rows.append((f"t{number}", f"hello, my {' and '.join(words)}", subject))
@@ -62,8 +72,11 @@ def texts(folder):
 def wines(folder):
     """The table of scikit-learn."""
     features, labels = load_wine(return_X_y=True)
-    names = [f"measure {at}" for at in range(features.shape[1])]
-    rows = [(f"w{at}", *row) for at, row in enumerate(features.tolist())]
+    names = [f"measure {at}" for at in range(features.shape[1])] + ["shelf"]
+    rows = [
+        (f"w{at}", *row, ("left", "middle", "right")[at % 3])
+        for at, row in enumerate(features.tolist())
+    ]
     _write("wines.csv", ("key", *names), rows)
     truth = {f"w{at}": f"winery {label}" for at, label in enumerate(labels)}
     return truth, ("wines.csv", "--table", "--id", "key")
