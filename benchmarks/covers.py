@@ -29,15 +29,15 @@ from rich.table import Table
 from benchmarks import command
 from benchmarks.batch_methods import make_problem
 from benchmarks.command import Positive
-from iwps_jax.contrib.balanced_herding import (
+from iwps_jax.refusal import Refusal
+from iwps_jax.scores.head import head_logits
+from iwps_jax.selection import cover
+from iwps_jax.selection.balanced_herding import (
     NUM_TARGETS,
     balanced_herd,
     mean_distance,
     target_weights,
 )
-from iwps_jax.refusal import Refusal
-from iwps_jax.scores.head import head_logits
-from iwps_jax.selection import cover
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from iwps_jax.rows.boundaries import (
 )
 from iwps_jax.rows.coverage import (
     BADGE,
+    BALANCED_HERDING,
     CLUSTER_MARGIN,
     CORESET,
     DROP_QUERY,
@@ -42,7 +43,6 @@ from iwps_jax.rows.predictions import (
     VARIATION_RATIO,
 )
 from iwps_jax.rows.research import (
-    BALANCED_HERDING,
     IWPS_BATCH_ALONE,
     IWPS_BATCH_MARGIN,
     IWPS_FARTHEST,
@@ -72,6 +72,7 @@ ROWS: dict[str, Method] = {
         BADGE,
         MAX_HERDING,
         UNCERTAINTY_HERDING,
+        BALANCED_HERDING,
         PROB_COVER,
         TYPICLUST,
         DROP_QUERY,
@@ -96,7 +97,6 @@ ROWS: dict[str, Method] = {
         IWPS_RESCORED,
         MARGIN_KMEANS,
         MARGIN_VOLUME,
-        BALANCED_HERDING,
         POOL_HERDING,
     )
 }

@@ -18,11 +18,11 @@ from test_herding import (
 )
 
 import iwps_jax
-from iwps_jax import contrib, methods
-from iwps_jax.contrib.balanced_herding import mean_distance
+from iwps_jax import methods
 from iwps_jax.method import Model
 from iwps_jax.picking import pick
 from iwps_jax.selection import cover
+from iwps_jax.selection.balanced_herding import mean_distance
 from iwps_jax.types import Head
 
 SKEWED = LOGITS + np.array([3, 0, 0], np.float32)  # the first class is frequent
@@ -30,7 +30,7 @@ SKEWED = LOGITS + np.array([3, 0, 0], np.float32)  # the first class is frequent
 
 def picked(labeled=LABELED, logits=SKEWED, k=K, features=FEATURES, **options):
     options = {"bandwidth": H} | options
-    picks = contrib.balanced_herding(
+    picks = iwps_jax.balanced_herding(
         jax.random.key(3), features, logits, k, labeled, **options
     )
     return np.asarray(picks)
@@ -144,7 +144,7 @@ def test_under_vmap_each_pool_has_its_own_picks():
     keys = jnp.stack([jax.random.key(3), jax.random.key(3)])
 
     def one(key, features, labeled):
-        return contrib.balanced_herding(key, features, SKEWED, K, labeled)
+        return iwps_jax.balanced_herding(key, features, SKEWED, K, labeled)
 
     masks = np.stack([LABELED, LABELED[::-1]])
     together = jax.jit(jax.vmap(one))(keys, pools, masks)

@@ -76,6 +76,10 @@ OTHERS = {  # beside the table of the scores' contract
     "bait_by_class": {"key": KEY, **POOL, **COVERED},
     "glister": {**HEAD, "k": 2},
     "max_herding": {"key": KEY, "features": HEAD["features"], **COVERED},
+    "balanced_herding": {
+        **{"key": KEY, "features": HEAD["features"], "logits": LOGITS},
+        **COVERED,
+    },
     "uncertainty_herding": {
         **{"key": KEY, "features": HEAD["features"], "logits": LOGITS},
         **COVERED,
@@ -118,10 +122,6 @@ OTHERS = {  # beside the table of the scores' contract
     "score_in_chunks": {"score_fn": jnp.sum, "inputs": LOGITS, "chunk_size": 8},
     "sample_keys": {"key": KEY, "rows": np.arange(3)},
     **{name: SPACE for name in test_signatures.IN_MODULES if "contrib" in name},
-    "contrib.balanced_herding": {
-        **{"key": KEY, "features": HEAD["features"], "logits": LOGITS},
-        **COVERED,
-    },
     "contrib.rescored_iwps": {
         **{"key": KEY, **BATCH},
         "look_ahead": iwps_jax.contrib.rescored.LookAhead(*HEAD.values()),

@@ -7,8 +7,8 @@ import pytest
 from test_herding import FEATURES, LABELED, LOGITS, POOL, distances, unsure
 
 from experiments.linear_heads import joined
-from iwps_jax.contrib.balanced_herding import mean_distance
 from iwps_jax.selection import cover, herding
+from iwps_jax.selection.balanced_herding import mean_distance
 
 K = 8
 

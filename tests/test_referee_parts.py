@@ -9,7 +9,7 @@ import iwps_jax
 from experiments.linear_heads import competitors, groups, parts
 from experiments.linear_heads.competitors import named
 from experiments.linear_heads.settings import FIRST_BATCHES, SETTINGS, WITH_PARTS
-from iwps_jax.contrib import balanced_herding
+from iwps_jax import balanced_herding
 from iwps_jax.method import Model
 from iwps_jax.scores.head import head_logits
 from iwps_jax.selection.iwps_batch import Evidence, iwps_batch

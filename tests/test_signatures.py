@@ -81,6 +81,8 @@ SIGNATURES = {
     "bait_by_class": f"key, {HEAD}, k, labeled, {OF_BAIT}",
     "glister": f"{HEAD}, holdout_features, holdout_labels, k, where=None, *, "
     "learning_rate=0.01, diversity=0.0, picks_per_gradient=1",
+    "balanced_herding": "key, features, logits, k, labeled, *, rarity=1.0, "
+    "bandwidth=None, num_targets=8192",
     "max_herding": "key, features, k, labeled, *, bandwidth=None, num_targets=35000",
     "uncertainty_herding": "key, features, logits, k, labeled, *, temperature=1.0, "
     "bandwidth=None, num_targets=35000",
@@ -111,8 +113,6 @@ IN_MODULES = {  # research, and what needs more than JAX
             *("k_means_plus_plus", "greedy_volume"),
         )
     },
-    "contrib.balanced_herding": "key, features, logits, k, labeled, *, rarity=1.0, "
-    "bandwidth=None, num_targets=8192",
     "contrib.rescored_iwps": "key, scores, look_ahead, k, *, "
     f"steps=3, learning_rate=0.001, {CANDIDATES}",
     "heads.cross_fitted.cross_fitted_heads": "key, features, labels, where=None, *, "

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from iwps_jax import numerics
-from iwps_jax.contrib.balanced_herding import class_shares, mean_distance
 from iwps_jax.selection import cover, herding
+from iwps_jax.selection.balanced_herding import class_shares, mean_distance
 from iwps_jax.selection.iwps_batch import LEAST_VARIANCE
 
 RBF_WIDTH = 0.5

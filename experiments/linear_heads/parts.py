@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from iwps_jax.contrib.balanced_herding import (
+from iwps_jax.selection import cover, herding
+from iwps_jax.selection.balanced_herding import (
     NUM_TARGETS,
     class_shares,
     mean_distance,
 )
-from iwps_jax.selection import cover, herding
 from iwps_jax.selection.candidates import relative
 from iwps_jax.selection.drop_query import drop_query
 from iwps_jax.selection.forms import CANDIDATES_PER_PICK
@@ -130,7 +130,7 @@ def _by_rarity_alone(k, usefulness, probs, eligible, counts):
 
 
 class HerdingParts(NamedTuple):
-    """The parts of `iwps_jax.contrib.balanced_herding`; by default as it is.
+    """The parts of `iwps_jax.selection.balanced_herding`; by default as it is.
 
     Attributes:
         power: of the uncertainty U in the weights of the targets; 0 without it.

@@ -7,19 +7,9 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
-
-from iwps_jax import checks
-from iwps_jax.contrib.balanced_herding import (
-    NUM_TARGETS,
-    balanced_herd,
-    target_weights,
-)
 from iwps_jax.contrib.rescored import LookAhead, rescored_iwps
 from iwps_jax.method import Model
 from iwps_jax.scores.head import head_logits
-from iwps_jax.selection import herding
-from iwps_jax.selection.forms import covered
 from iwps_jax.selection.spaces import Space, feature_space, gradient_space
 from iwps_jax.types import AnyArray
 
@@ -64,22 +54,3 @@ def rescored(key, scores, features, model, k, where):
         candidates_per_pick=CANDIDATES_PER_PICK,
         where=where,
     )
-
-
-def herd_by_rarity(key, logits, features, model, k, where):
-    """Balanced herding with the model's weight of rare classes."""
-    checks.require_not_negative("rarity", model.rarity)
-    weights = target_weights(logits, where, model.rarity)
-    features, is_covered = covered(features, model, where)
-    weights = jnp.pad(weights, (0, len(features) - len(weights)))
-    herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
-    picks, _ = balanced_herd(
-        key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
-    )
-    return picks
-
-
-def herd_all_alike(key, logits, features, model, k, where):
-    """Balanced herding in which each row counts as much, whatever the model says."""
-    model = model._replace(rarity=0.0)
-    return herd_by_rarity(key, logits, features, model, k, where)

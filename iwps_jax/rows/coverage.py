@@ -13,6 +13,7 @@ from iwps_jax.scores import forms as scored
 from iwps_jax.scores.prediction_changes import prediction_changes
 from iwps_jax.selection import cover, cover_forms, herding, labeled_forms
 from iwps_jax.selection import forms as selectors
+from iwps_jax.selection.balanced_herding import NUM_TARGETS
 
 CORESET = Method(
     "coreset",
@@ -114,6 +115,18 @@ UNCERTAINTY_HERDING = Method(
     select=cover_forms.uncertainty_herding,
     held=partial(cover.numbers_held, num_targets=herding.NUM_TARGETS),
     options=("seed",),
+)
+BALANCED_HERDING = UNCERTAINTY_HERDING._replace(
+    name="balanced_herding",
+    label="Balanced herding",
+    about="covers the rows that Margin is unsure of, so that each class counts as much",
+    use="some classes are rare, and there is no holdout set",
+    page="balanced_herding.md",
+    source="ours, after Bae et al. 2025. https://arxiv.org/abs/2412.20644",
+    uses=("labels",),
+    select=cover_forms.herd_by_rarity,
+    held=partial(cover.numbers_held, num_targets=NUM_TARGETS),
+    options=("rarity", "seed"),
 )
 PROB_COVER = Method(
     "prob_cover",

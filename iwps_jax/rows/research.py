@@ -1,42 +1,27 @@
 """Ways to pick a batch that no study recommends."""
 
-from functools import partial
-
 import jax.numpy as jnp
 
 from iwps_jax.contrib import batches
 from iwps_jax.contrib import forms as research
-from iwps_jax.contrib.balanced_herding import NUM_TARGETS
 from iwps_jax.method import Cost
-from iwps_jax.rows.coverage import UNCERTAINTY_HERDING
+from iwps_jax.rows.coverage import BALANCED_HERDING
 from iwps_jax.rows.look_ahead import ALJUNDI, IWPS, IWPS_BATCH, LOOK_AHEAD
 from iwps_jax.rows.predictions import MARGIN
-from iwps_jax.selection import cover
+from iwps_jax.selection import cover_forms
 from iwps_jax.selection import forms as selectors
 
 FEW, MANY = research.CANDIDATES_PER_PICK, selectors.CANDIDATES_PER_PICK
 RESEARCH = "you compare ways to pick a batch"
 
-BALANCED_HERDING = UNCERTAINTY_HERDING._replace(
-    name="balanced_herding",
-    label="Balanced herding",
-    about="covers the rows that Margin is unsure of, so that each class counts as much",
-    use="some classes are rare, and there is no holdout set",
-    page="balanced_herding.md",
-    source="ours, after Bae et al. 2025. https://arxiv.org/abs/2412.20644",
-    uses=("labels",),
-    select=research.herd_by_rarity,
-    held=partial(cover.numbers_held, num_targets=NUM_TARGETS),
-    options=("rarity", "seed"),
-    is_research=True,
-)
 POOL_HERDING = BALANCED_HERDING._replace(
     name="pool_herding",
     label="Pool herding",
     about="is balanced_herding with --rarity 0: it counts rows alike, not classes",
     use="you want the accuracy on samples as frequent as in the pool",
-    select=research.herd_all_alike,
+    select=cover_forms.herd_all_alike,
     options=("seed",),
+    is_research=True,
 )
 
 IWPS_BATCH_MARGIN = IWPS_BATCH._replace(

@@ -7,9 +7,10 @@ through a tie or a NaN-free but infinite score.
     highest     the highest scores
     coreset     core-set: cover the pool, by features alone
     herding     MaxHerding and UHerding: cover the pool, or its uncertain rows
+    balanced_herding UHerding in which each class counts as much
     balls       ProbCover: cover the pool by balls of one radius
     cover       the loop of both: rows are taken at hand by bounds of their gains
-    cover_forms the three as a row of the table of methods holds them
+    cover_forms all of them as a row of the table of methods holds them
     seeding     BADGE: k-means++ over the last layer's gradients
     k_means     clusters of the pool around centers
     average_linkage hierarchical clusters
@@ -37,6 +38,7 @@ Research alternatives are in `iwps_jax.contrib`.
 from iwps_jax.moved import answer_old_names
 from iwps_jax.selection.average_linkage import average_linkage
 from iwps_jax.selection.bait import bait, bait_by_class
+from iwps_jax.selection.balanced_herding import balanced_herding
 from iwps_jax.selection.balls import ball_radius, prob_cover
 from iwps_jax.selection.cluster_margin import cluster_margin
 from iwps_jax.selection.coreset import k_center_greedy
@@ -63,6 +65,7 @@ __all__ = [
     "drop_query",
     "bait",
     "bait_by_class",
+    "balanced_herding",
     "ball_radius",
     "feature_space",
     "glister",

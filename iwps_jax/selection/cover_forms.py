@@ -9,9 +9,15 @@ samples that are no rows of the pool, cover from the start: see `forms.covered`.
 import jax
 import jax.numpy as jnp
 
+from iwps_jax import checks
 from iwps_jax.scores.head import head_logits
 from iwps_jax.scores.temperature import fit_temperature
 from iwps_jax.selection import balls, herding
+from iwps_jax.selection.balanced_herding import (
+    NUM_TARGETS,
+    balanced_herd,
+    target_weights,
+)
 from iwps_jax.selection.cover import unit_rows
 from iwps_jax.selection.forms import covered
 from iwps_jax.selection.k_means import k_means
@@ -40,6 +46,25 @@ def uncertainty_herding(key, logits, features, model, k, where):
     return herding.uncertainty_herd(
         key, features, unsure, is_covered, None, k=int(k), num_targets=number
     )[0]
+
+
+def herd_by_rarity(key, logits, features, model, k, where):
+    """Balanced herding with the model's weight of rare classes."""
+    checks.require_not_negative("rarity", model.rarity)
+    weights = target_weights(logits, where, model.rarity)
+    features, is_covered = covered(features, model, where)
+    weights = jnp.pad(weights, (0, len(features) - len(weights)))
+    herding.check_cover(key, features, k, is_covered, NUM_TARGETS)
+    picks, _ = balanced_herd(
+        key, features, weights, is_covered, None, k=int(k), num_targets=NUM_TARGETS
+    )
+    return picks
+
+
+def herd_all_alike(key, logits, features, model, k, where):
+    """Balanced herding in which each row counts as much, whatever the model says."""
+    model = model._replace(rarity=0.0)
+    return herd_by_rarity(key, logits, features, model, k, where)
 
 
 def prob_cover(key, scores, features, model, k, where):
