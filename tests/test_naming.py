@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from iwps_jax.app import naming
 from iwps_jax.app.campaign import labels_of, skipped_of, start, tell
-from iwps_jax.app.commands.answers import take_answers
+from iwps_jax.app.commands.answers import note_answers
 from iwps_jax.app.commands.show_cards import Known, _rows
 from iwps_jax.app.files.picks import Answer
 from iwps_jax.app.files.unreadable import FileError
@@ -78,12 +78,12 @@ def test_a_whole_number_with_a_point_is_that_number(ids):
 def test_a_batch_of_a_spreadsheet_is_taken():
     answers = [Answer("2.0", "cat", 2, row="2.0"), Answer("1", "cat", 3, row="1.00")]
     state = start(np.eye(4), classes=("cat", "dog"))
-    assert labels_of(take_answers(state, Path("b.csv"), answers)) == {1: 0, 2: 0}
+    assert labels_of(note_answers(state, Path("b.csv"), answers)) == {1: 0, 2: 0}
     known = Known(Contents(4, lambda places, side: []), np.eye(4))
     assert _rows(known, {"2.0": "2.0", "1": "1.0"}) == [2, 1]
     wrong = [Answer("2.0", "cat", 2, row="3.0")]
     with pytest.raises(FileError, match="'2.0' must be row 2 as in the campaign"):
-        take_answers(state, Path("b.csv"), wrong)
+        note_answers(state, Path("b.csv"), wrong)
 
 
 def test_an_id_of_that_very_text_is_no_other():

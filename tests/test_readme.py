@@ -14,7 +14,6 @@ from experiments.linear_heads.groups import METHODS, OURS, RULE
 from experiments.reporting import iwps_batch_tables, referee, referee_rule
 from experiments.reporting.iwps_batch_headline import headline
 from experiments.reporting.styles import display_name
-from experiments.reporting.styles import display_name
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
