@@ -144,7 +144,14 @@ def test_a_folder_that_embed_has_not_made_is_refused(folder, capsys):
         ([], "--pool: one of the two"),
         (["photos", "--pool", "pool.npy"], "--pool: one of the two"),
         (["photos", "--ids", "ids.txt"], "--ids needs --pool"),
-        (["photos", "--steps", "9"], "--steps does not apply to recommended"),
+        (
+            ["photos", "--method", "margin", "--steps", "9"],
+            "--steps does not apply to margin",
+        ),
+        (
+            ["photos", "--method", "margin", "--rarity", "0"],
+            "--rarity does not apply to margin",
+        ),
     ):
         with pytest.raises(SystemExit) as end:
             main(["init", *words])
